@@ -1,0 +1,117 @@
+"""What the store answers: the types that the command and the console show. Times are seconds since the Unix epoch."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One stored record."""
+
+    id: str
+    time: float
+    tag: str
+    workload: str
+    severity: str
+    """"error", "warning", "info" or "debug"; an access record's follows its status."""
+    message: str
+    """One line for people; an access record is rendered like Envoy's default text."""
+    trace_id: str | None
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SpanEntry:
+    """One stored span."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str | None
+    service: str
+    """`service.name` of its resource."""
+    workload: str
+    name: str
+    kind: str
+    """"server", "client", "internal", "producer" or "consumer"."""
+    start: float
+    duration_ms: float
+    error: bool
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSummary:
+    """A line of the trace search."""
+
+    trace_id: str
+    root_service: str
+    root_name: str
+    start: float
+    duration_ms: float
+    spans: int
+    services: tuple[str, ...]
+    error: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GraphNode:
+    """A workload version, or the outside."""
+
+    id: str
+    """`NAMESPACE/WORKLOAD`, or `unknown` for clients outside the mesh."""
+    workload: str
+    namespace: str
+    app: str
+    version: str
+    requests_per_s: float
+    """Arriving."""
+    error_rate: float
+    """0 to 1, share of 5xx of what arrives."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphEdge:
+    """Traffic from one node to another over the window."""
+
+    source: str
+    destination: str
+    requests_per_s: float
+    error_rate: float
+    p50_ms: float | None
+    p99_ms: float | None
+    mtls: bool
+    """True only if every request of the window came over mutual TLS."""
+    protocol: str
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Who talked to whom within `window_s` seconds before `time`."""
+
+    time: float
+    window_s: float
+    nodes: tuple[GraphNode, ...] = ()
+    edges: tuple[GraphEdge, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSummary:
+    """A line of the services page."""
+
+    name: str
+    namespace: str
+    versions: tuple[str, ...]
+    requests_per_s: float
+    error_rate: float
+    p50_ms: float | None
+    p99_ms: float | None
+    mtls: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One metric series; points are (time, value), oldest first."""
+
+    name: str
+    labels: dict[str, str]
+    points: tuple[tuple[float, float], ...] = field(default=())

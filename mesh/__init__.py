@@ -1,0 +1,1 @@
+"""What every Remora process shares. No policy lives here."""

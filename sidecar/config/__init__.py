@@ -1,0 +1,1 @@
+"""What the sidecar was told: frozen types, checked when decoded, understood by agent and worker alike."""

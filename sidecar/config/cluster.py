@@ -1,0 +1,76 @@
+"""An upstream: how to find its endpoints, choose one and talk to it. CDS `Cluster`."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from sidecar.config.endpoint import Endpoint
+
+
+class Discovery(Enum):
+    """Where a cluster's endpoints come from."""
+
+    EDS = "eds"
+    STATIC = "static"
+    DNS = "dns"  # STRICT_DNS and LOGICAL_DNS: resolved by the worker
+
+
+class Balancing(Enum):
+    """How one endpoint is chosen."""
+
+    ROUND_ROBIN = "round_robin"
+    LEAST_REQUEST = "least_request"
+    RANDOM = "random"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTls:
+    """TLS towards an upstream. `certificate` and `validation` name secrets of the same snapshot."""
+
+    sni: str | None = None
+    certificate: str | None = None
+    """Our own certificate's secret name; None sends none."""
+    validation: str | None = None
+    """The trust anchors' secret name; None uses the system's (origination to the outside)."""
+    sans: tuple[str, ...] = ()
+    """The peer must have one of these as URI SAN (exact) or, where it is no URI, as DNS SAN; empty: any of the trust domain."""
+    alpn: tuple[str, ...] = ()
+    only_where_offered: bool = False
+    """Use TLS only for endpoints with `tls` set; plaintext for the others (Istio's automatic mTLS)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Circuit breakers; Istio's defaults are 2^32-1, these are ours."""
+
+    max_connections: int = 1024
+    max_pending: int = 1024
+    max_requests: int = 1024
+    max_retries: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Which service a cluster stands for, for metric labels."""
+
+    host: str = "unknown"
+    name: str = "unknown"
+    namespace: str = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One upstream, endpoints included (the agent joins CDS and EDS)."""
+
+    name: str
+    discovery: Discovery = Discovery.STATIC
+    endpoints: tuple[Endpoint, ...] = ()
+    balancing: Balancing = Balancing.LEAST_REQUEST
+    connect_timeout_s: float = 10.0
+    tls: UpstreamTls | None = None
+    thresholds: Thresholds = Thresholds()
+    service: Service = Service()
+    idle_timeout_s: float = 50.0
+    """A pooled connection unused this long is closed; below the usual 60 s of servers, so that ours ends first."""
+    max_requests_per_connection: int = 0
+    """0: no limit."""
+    dns_refresh_s: float = 5.0

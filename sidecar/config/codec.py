@@ -1,0 +1,95 @@
+"""Frozen configuration types <-> plain msgpack values, driven by their annotations. Agent and worker share it."""
+
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import cache
+from typing import Any, Union
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclass -> list of its fields (a union's member is preceded by its class name), Enum -> its value."""
+    if is_dataclass(value):
+        name = type(value).__name__
+        return [name, *(to_plain(getattr(value, field.name)) for field in fields(value))]
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, (tuple, list)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, frozenset):
+        return sorted((to_plain(item) for item in value), key=repr)
+    return value
+
+
+def from_plain(kind: Any, plain: Any) -> Any:
+    """Inverse of `to_plain`. Raises ValueError, TypeError or LookupError when `plain` is not a `kind`."""
+    return _reader(kind)(plain)
+
+
+@cache
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    origin = typing.get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _union_reader(typing.get_args(kind))
+    if origin is tuple:
+        arguments = typing.get_args(kind)
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            item = _reader(arguments[0])
+            return lambda plain: tuple([item(each) for each in plain])
+        items = [_reader(argument) for argument in arguments]
+        return lambda plain: tuple(read(each) for read, each in zip(items, plain, strict=True))
+    if origin is frozenset:
+        member = _reader(typing.get_args(kind)[0])
+        return lambda plain: frozenset([member(each) for each in plain])
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind
+    if is_dataclass(kind):
+        return _dataclass_reader(kind)
+    if kind is float:
+        return float
+    return _plain_reader(kind)
+
+
+def _plain_reader(kind: Any) -> Callable[[Any], Any]:
+    def read(plain: Any) -> Any:
+        if type(plain) is not kind:
+            raise TypeError(f"expected {kind.__name__}, got {type(plain).__name__}")
+        return plain
+
+    return read
+
+
+def _union_reader(members: tuple[Any, ...]) -> Callable[[Any], Any]:
+    by_name = {member.__name__: member for member in members if is_dataclass(member)}
+    others = [member for member in members if not is_dataclass(member) and member is not type(None)]
+    optional = type(None) in members
+    if len(others) > 1:
+        raise TypeError(f"a union may have one member that is no dataclass: {members}")
+
+    def read(plain: Any) -> Any:
+        if plain is None and optional:
+            return None
+        if by_name and isinstance(plain, list) and plain and plain[0] in by_name:
+            return _reader(by_name[plain[0]])(plain)
+        if others:
+            return _reader(others[0])(plain)
+        raise ValueError(f"no member of {members} fits")
+
+    return read
+
+
+def _dataclass_reader(kind: Any) -> Callable[[Any], Any]:
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in fields(kind)]
+    readers: list[Callable[[Any], Any]] = []
+
+    def read(plain: Any) -> Any:
+        if not readers:  # resolved on first use: types may refer to each other
+            readers.extend(_reader(hints[name]) for name in names)
+        if not isinstance(plain, list) or not plain or plain[0] != kind.__name__:
+            raise ValueError(f"expected a {kind.__name__}")
+        return kind(*(each(item) for each, item in zip(readers, plain[1:], strict=True)))
+
+    return read

@@ -1,0 +1,165 @@
+"""The Unix socket pair between agent and worker: frames of sidecar.config.messages, sockets beside them.
+
+Sending never blocks: what the kernel does not take waits in a bounded queue, and records beyond the bound are
+dropped and counted (`dropped`), so that a slow agent can not hold up a request.
+"""
+
+import array
+import asyncio
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgpack
+
+from sidecar.config.codec import from_plain, to_plain
+from sidecar.config.messages import MAX_FRAME_BYTES, ToAgent, ToWorker
+
+_LENGTH = struct.Struct(">I")
+_MAX_FDS = 64
+
+
+class BrokenChannel(Exception):
+    """The peer sent what is no frame, or no message that we expect."""
+
+
+class Channel:
+    """One end. `expects` is the union of messages that the peer may send; `on_message(message, fds)` gets each one and
+    owns the descriptors; `on_close(error)` is called once, with None when the peer closed."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        expects: Any,
+        on_message: Callable[[Any, list[int]], None],
+        on_close: Callable[[Exception | None], None],
+        *,
+        max_queued_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._expects = expects
+        self._on_message = on_message
+        self._on_close = on_close
+        self._loop = asyncio.get_running_loop()
+        self._received = bytearray()
+        self._fds: list[int] = []
+        self._queue: deque[tuple[bytes, Sequence[int]]] = deque()
+        self._queued_bytes = 0
+        self._max_queued_bytes = max_queued_bytes
+        self._closed = False
+        self.dropped = 0
+        """Droppable messages that found the queue full."""
+        self._loop.add_reader(sock.fileno(), self._readable)
+
+    def send(self, message: ToAgent | ToWorker, *, fds: Sequence[int] = (), droppable: bool = False) -> bool:
+        """Queue a message. False if the channel is closed, or if it is full and the message may be dropped.
+
+        `fds` stay the caller's; the kernel copies them when the frame leaves, which for a full queue is later:
+        keep them open.
+        """
+        if self._closed:
+            return False
+        if droppable and self._queued_bytes > self._max_queued_bytes:
+            self.dropped += 1
+            return False
+        body = msgpack.packb(to_plain(message))
+        frame = _LENGTH.pack(len(body)) + body
+        idle = not self._queue
+        self._queue.append((frame, fds))
+        self._queued_bytes += len(frame)
+        if idle:
+            self._writable()
+            if self._queue and not self._closed:
+                self._loop.add_writer(self._sock.fileno(), self._writable)
+        return not self._closed
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that the peer has not read yet, beyond the kernel's buffer."""
+        return self._queued_bytes
+
+    def close(self) -> None:
+        """Close without calling `on_close`."""
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.remove_reader(self._sock.fileno())
+        self._loop.remove_writer(self._sock.fileno())
+        self._sock.close()
+        for fd in self._fds:
+            socket.close(fd)
+        self._fds.clear()
+
+    def _fail(self, error: Exception | None) -> None:
+        if not self._closed:
+            self.close()
+            self._on_close(error)
+
+    def _writable(self) -> None:
+        while self._queue:
+            frame, fds = self._queue[0]
+            try:
+                if fds:
+                    rights = array.array("i", fds)
+                    sent = self._sock.sendmsg([frame], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+                else:
+                    sent = self._sock.send(frame)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._fail(error)
+                return
+            self._queued_bytes -= sent
+            if sent < len(frame):
+                self._queue[0] = (frame[sent:], ())
+                return
+            self._queue.popleft()
+        self._loop.remove_writer(self._sock.fileno())
+
+    def _readable(self) -> None:
+        try:
+            data, fds, flags, _ = socket.recv_fds(self._sock, 1 << 18, _MAX_FDS)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._fail(error)
+            return
+        self._fds.extend(fds)
+        if flags & socket.MSG_CTRUNC:
+            self._fail(BrokenChannel(f"more than {_MAX_FDS} descriptors at once"))
+            return
+        if not data:
+            self._fail(None)
+            return
+        self._received += data
+        try:
+            self._take_frames()
+        except (BrokenChannel, ValueError, TypeError, LookupError) as error:
+            self._fail(BrokenChannel(str(error)))
+
+    def _take_frames(self) -> None:
+        received = self._received
+        start = 0
+        while len(received) - start >= 4:
+            (length,) = _LENGTH.unpack_from(received, start)
+            if length > MAX_FRAME_BYTES:
+                raise BrokenChannel(f"frame of {length} bytes")
+            if len(received) - start - 4 < length:
+                break
+            body = bytes(received[start + 4 : start + 4 + length])
+            start += 4 + length
+            message = from_plain(self._expects, msgpack.unpackb(body, strict_map_key=False))
+            fds: list[int] = []
+            count = len(getattr(message, "addresses", ()))
+            if count:
+                if len(self._fds) < count:
+                    raise BrokenChannel(f"{count} addresses but {len(self._fds)} sockets")
+                fds = self._fds[:count]
+                del self._fds[:count]
+            self._on_message(message, fds)
+            if self._closed:
+                return
+        del received[:start]

@@ -1,0 +1,35 @@
+"""What every test gets: nothing leaks, and waiting is for a condition with a deadline."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+async def no_leaked_tasks() -> AsyncIterator[None]:
+    """A task that outlives its test fails it."""
+    yield
+    current = asyncio.current_task()
+    leaked = [task for task in asyncio.all_tasks() if task is not current and not task.done()]
+    leaked = [task for task in leaked if "no_leaked_tasks" not in repr(task.get_coro()) and "pytest" not in repr(task)]
+    assert not leaked, f"tasks outlive their test: {leaked}"
+
+
+@pytest.fixture
+def eventually() -> Callable[..., Awaitable[None]]:
+    """`await eventually(condition, "what", within=5)`: poll until `condition()` (sync or async) is true."""
+
+    async def wait(condition: Callable[[], object], what: str, *, within: float = 5.0) -> None:
+        deadline = time.monotonic() + within
+        while True:
+            result = condition()
+            if asyncio.iscoroutine(result):
+                result = await result
+            if result:
+                return
+            assert time.monotonic() < deadline, f"not within {within} s: {what}"
+            await asyncio.sleep(0.01)
+
+    return wait
