@@ -7,7 +7,10 @@ from pathlib import Path
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace `path` with `data`, synced to disk before and after the rename. Raises OSError; then `path` is as it was."""
+    """Replace `path` with `data`, synced to disk before and after the rename.
+
+    Raises OSError; then `path` is as it was.
+    """
     fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(fd, "wb") as file:

@@ -32,7 +32,9 @@ class UpstreamTls:
     validation: str | None = None
     """The trust anchors' secret name; None uses the system's (origination to the outside)."""
     sans: tuple[str, ...] = ()
-    """The peer must have one of these as URI SAN (exact) or, where it is no URI, as DNS SAN; empty: any of the trust domain."""
+    """The peer must have one of these as URI SAN (exact) or, where it is no URI, as DNS SAN.
+
+    Empty: any name of a trusted issuer."""
     alpn: tuple[str, ...] = ()
     only_where_offered: bool = False
     """Use TLS only for endpoints with `tls` set; plaintext for the others (Istio's automatic mTLS)."""

@@ -62,7 +62,7 @@ def _plain_reader(kind: Any) -> Callable[[Any], Any]:
 
 
 def _union_reader(members: tuple[Any, ...]) -> Callable[[Any], Any]:
-    by_name: dict[str, Any] = {member.__name__: member for member in members if is_dataclass(member)}
+    by_name = {member.__name__: member for member in members if isinstance(member, type) and is_dataclass(member)}
     others = [member for member in members if not is_dataclass(member) and member is not type(None)]
     optional = type(None) in members
     if len(others) > 1:

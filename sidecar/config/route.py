@@ -31,9 +31,9 @@ class HeaderMatch:
     name: str
     match: StringMatch
     invert: bool = False
-    """A missing header never matches, inverted or not, unless `missing_is_empty` (Envoy `treat_missing_header_as_empty`),
-    but an inverted PRESENT matches it."""
     missing_is_empty: bool = False
+    """Envoy's `treat_missing_header_as_empty`. Without it a missing header never matches, inverted or not, but for
+    an inverted PRESENT."""
 
 
 @dataclass(frozen=True, slots=True)
