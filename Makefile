@@ -1,0 +1,73 @@
+# Remora: what a person does. Every target works on a clean clone; nothing needs to be done before.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first Python of 3.11 or later. A shim that is on the PATH but has no interpreter behind it does not count.
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
+	"$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$each"; break; }; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+# xds-protos ships outdated opentelemetry/proto/*_pb2.py over opentelemetry-proto's own: see
+# docs/decisions/0001-two-owners-of-the-otlp-types.md. The bound is pyproject.toml's.
+OTLP_TYPES = $(shell sed -n 's/^ *"\(opentelemetry-proto[^"]*\)".*/\1/p' pyproject.toml | head -1)
+
+.PHONY: help setup setup-dev up test check fmt golden fuzz bench clean
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+setup: $(VENV)/.installed ## Make .venv with the command at .venv/bin/remora
+setup-dev: $(VENV)/.installed-dev
+
+up: setup ## Bring up the mesh on this machine, with its sample applications
+	@exec $(BIN)/remora up
+
+test: setup-dev ## Run every test (ARGS="tests/remora -k up" for some)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup-dev ## Everything that CI checks: format, lint, types, layers, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory test
+
+fmt: setup-dev ## Format the code and apply safe fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+golden: setup-dev ## Rewrite the golden files from what the code does now; read the diff before committing it
+	$(BIN)/python -m pytest -q --update-golden tests/control
+	@git --no-pager diff --stat -- tests
+
+fuzz: setup-dev ## Let Hypothesis search far longer than in CI (ARGS as for test)
+	$(BIN)/python -m pytest --hypothesis-profile=deep -m 'not mesh' $(ARGS)
+
+bench: setup-dev ## Measure our sidecar beside Envoy, nginx and HAProxy; writes docs/benchmarks.md and build/bench.json
+	$(BIN)/python -m tests.bench $(ARGS)
+
+clean: ## Remove .venv and what tools left behind
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Remora needs Python 3.11 or later, and found none on the PATH." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { version="$$("$(PYTHON)" -c \
+		'import sys; print("python%d.%d" % sys.version_info[:2])')"; \
+		echo "$$version cannot make virtual environments here. On Debian and Ubuntu: apt-get install $$version-venv" >&2; \
+		exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+# The stamps make the second time quick. They depend on pyproject.toml: a changed dependency installs again.
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(PIP) --editable '.[all]'
+	$(PIP) --force-reinstall --no-deps '$(OTLP_TYPES)'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(PIP) --editable '.[all,dev]'
+	$(PIP) --force-reinstall --no-deps '$(OTLP_TYPES)'
+	@touch $@ $(VENV)/.installed
