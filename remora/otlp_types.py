@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+import sys
+from collections.abc import Iterable
+from pathlib import Path
 
 REPAIR = "pip install --force-reinstall --no-deps 'opentelemetry-proto>=1.39,<2'"
 """Puts opentelemetry-proto's own files back."""
@@ -10,17 +12,17 @@ REPAIR = "pip install --force-reinstall --no-deps 'opentelemetry-proto>=1.39,<2'
 _SAMPLE = "opentelemetry/proto/trace/v1/trace_pb2.py"
 
 
-def stale(installed: Distribution | None = None) -> bool:
-    """True if another package's outdated files lie over opentelemetry-proto's. False where it is not installed."""
-    if installed is None:
-        try:
-            installed = distribution("opentelemetry-proto")
-        except PackageNotFoundError:
-            return False
-    for line in (installed.read_text("RECORD") or "").splitlines():
-        path, digest, _ = line.rsplit(",", 2)
-        if path == _SAMPLE:
-            with open(str(installed.locate_file(path)), "rb") as file:
-                found = base64.urlsafe_b64encode(hashlib.sha256(file.read()).digest()).rstrip(b"=").decode()
-            return digest != f"sha256={found}"
+def stale(places: Iterable[str] | None = None) -> bool:
+    """True if another package's outdated files lie over opentelemetry-proto's. False where it is not installed.
+
+    `places` are directories of installed packages (default: sys.path). Reads pip's RECORD by itself: every sidecar asks
+    when it starts, and importlib.metadata would cost it 40 ms.
+    """
+    for place in sys.path if places is None else places:
+        for record in Path(place or ".").glob("opentelemetry_proto-*.dist-info/RECORD"):
+            for line in record.read_text().splitlines():
+                path, digest, _ = line.rsplit(",", 2)
+                if path == _SAMPLE:
+                    found = hashlib.sha256((Path(place) / path).read_bytes()).digest()
+                    return digest != "sha256=" + base64.urlsafe_b64encode(found).rstrip(b"=").decode()
     return False
