@@ -1,0 +1,17 @@
+"""The embedded store: one writer (`Store`) for the collector, any number of readers (`Reader`)."""
+
+from collectors.store.errors import QueryTooSlow, RejectedBatch, StoreClosed, StoreError, StoreMissing
+from collectors.store.reader import Reader
+from collectors.store.writer import Committed, Limits, Store
+
+__all__ = [
+    "Committed",
+    "Limits",
+    "QueryTooSlow",
+    "Reader",
+    "RejectedBatch",
+    "Store",
+    "StoreClosed",
+    "StoreError",
+    "StoreMissing",
+]

@@ -18,6 +18,8 @@ class LogEntry:
     """One line for people; an access record is rendered like Envoy's default text."""
     trace_id: str | None
     body: dict[str, Any]
+    rowid: int = 0
+    """Order of arrival; `after_rowid` of the next query of one who follows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,74 @@
+"""What flows through the pipeline: receivers make it, processors change it, exporters store it. Times are seconds since
+the Unix epoch. Named tuples, since tens of thousands are made each second."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+Labels = tuple[tuple[str, str], ...]
+"""Sorted by name."""
+
+
+class LogRecord(NamedTuple):
+    """One log line or access record."""
+
+    id: str
+    """Unique for ever, and the same when a sender sends the record again."""
+    time: float
+    tag: str
+    workload: str
+    severity: str
+    """"error", "warning", "info" or "debug"."""
+    trace_id: str | None
+    """32 hex digits."""
+    body: dict[str, Any]
+
+
+class SpanRecord(NamedTuple):
+    """One finished span."""
+
+    trace_id: str
+    """32 hex digits."""
+    span_id: str
+    """16 hex digits; unique within its trace."""
+    parent_id: str | None
+    service: str
+    workload: str
+    name: str
+    kind: str
+    """"server", "client", "internal", "producer" or "consumer"."""
+    start: float
+    duration_ms: float
+    error: bool
+    attributes: dict[str, Any]
+
+
+class Histogram(NamedTuple):
+    """A histogram's reading: cumulative counts by upper bound; the last bound is infinite and its count is all."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum: float
+
+
+class Sample(NamedTuple):
+    """One reading of one series. `value` None marks the series as ended: its target stopped showing it."""
+
+    name: str
+    """A histogram's name is without `_bucket`, `_sum`, `_count`."""
+    labels: Labels
+    time: float
+    value: float | None
+    """Of a histogram: its count."""
+    histogram: Histogram | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a receiver got at once and wants stored together."""
+
+    logs: list[LogRecord] = field(default_factory=list)
+    spans: list[SpanRecord] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.logs) + len(self.spans) + len(self.samples)

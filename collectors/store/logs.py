@@ -1,0 +1,128 @@
+"""Log questions as SQL."""
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from collectors.store.answers import LogEntry
+from collectors.store.fulltext import attempts
+from collectors.store.rows import decode_map
+
+MAX_LIMIT = 10_000
+_LATE = 1_000
+"""A text search orders by time among this many more records than asked for, taken by arrival: so many may have arrived
+late and still be in their place."""
+
+_COLUMNS = "l.id, l.time, l.tag, l.workload, l.severity, l.message, l.trace_id, l.body, l.rowid"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """All of it must hold; None and empty hold for everything."""
+
+    text: str = ""
+    workload: str | None = None
+    tag: str | None = None
+    severity: str | None = None
+    trace_id: str | None = None
+    since: float | None = None
+    until: float | None = None
+    after_rowid: int | None = None
+
+    def conditions(self) -> tuple[str, dict[str, object]]:
+        """SQL over `logs AS l`, and its parameters."""
+        parts: list[str] = []
+        values: dict[str, object] = {}
+        for name, operator, value in (
+            ("workload", "=", self.workload),
+            ("tag", "=", self.tag),
+            ("severity", "=", self.severity),
+            ("trace_id", "=", self.trace_id),
+            ("time", ">=", self.since),
+            ("time", "<", self.until),
+            ("rowid", ">", self.after_rowid),
+        ):
+            if value is not None:
+                key = f"p{len(values)}"
+                parts.append(f"l.{name} {operator} :{key}")
+                values[key] = value
+        return " AND ".join(parts) or "TRUE", values
+
+    def matches(self) -> list[str]:
+        """FTS5 queries to try in turn; empty when the index is not needed, [""] when nothing can match."""
+        # Words of the other columns narrow the walk inside the index; the conditions then make it exact.
+        narrow = [
+            f"{column} : {quote(value)}"
+            for column, value in (("trace_id", self.trace_id), ("workload", self.workload), ("severity", self.severity))
+            if value is not None and any(char.isalnum() for char in value)
+        ]
+        if self.text.strip():
+            return [" AND ".join([f"{{message trace_id}} : ({one})", *narrow]) for one in attempts(self.text)] or [""]
+        return [narrow[0]] if self.trace_id is not None and narrow else []
+
+
+def quote(word: str) -> str:
+    """A string of FTS5's query language."""
+    return '"' + word.replace('"', '""').replace("\0", " ") + '"'
+
+
+def select(connection: sqlite3.Connection, query: Filter, limit: int) -> list[LogEntry]:
+    """Newest first; with `after_rowid` the first `limit` arrivals after it."""
+    limit = max(0, min(limit, MAX_LIMIT))
+    conditions, values = query.conditions()
+    following = query.after_rowid is not None
+    matches = query.matches()
+    if not matches:
+        if following:
+            order, source = "l.rowid ASC", "logs AS l NOT INDEXED"
+        else:
+            order, source = "l.time DESC, l.rowid DESC", "logs AS l"
+        rows = connection.execute(
+            f"SELECT {_COLUMNS} FROM {source} WHERE {conditions} ORDER BY {order} LIMIT :limit",  # noqa: S608
+            {**values, "limit": limit},
+        ).fetchall()
+    else:
+        # CROSS JOIN fixes the order: walk the index by arrival, stop at the limit.
+        statement = (
+            f"SELECT {_COLUMNS} FROM logs_text AS t CROSS JOIN logs AS l ON l.rowid = t.rowid "  # noqa: S608
+            f"WHERE logs_text MATCH :match AND {conditions} "
+            f"ORDER BY t.rowid {'ASC' if following else 'DESC'} LIMIT :limit"
+        )
+        candidates = limit if following else limit + _LATE
+        rows = first_valid(connection, statement, {**values, "limit": candidates}, matches)
+    rows.sort(key=lambda row: (row[1], row[8]), reverse=True)
+    return [
+        LogEntry(id_, time, tag, workload, severity, message, trace_id, decode_map(body), rowid)
+        for id_, time, tag, workload, severity, message, trace_id, body, rowid in rows[:limit]
+    ]
+
+
+def count(connection: sqlite3.Connection, query: Filter) -> int:
+    """All that match."""
+    conditions, values = query.conditions()
+    matches = query.matches()
+    if not matches:
+        found = connection.execute(f"SELECT count(*) FROM logs AS l WHERE {conditions}", values).fetchone()  # noqa: S608
+        return int(found[0])
+    if values:
+        source = "logs_text AS t CROSS JOIN logs AS l ON l.rowid = t.rowid"
+    else:
+        source = "logs_text AS t"
+    statement = f"SELECT count(*) FROM {source} WHERE logs_text MATCH :match AND {conditions}"  # noqa: S608
+    rows = first_valid(connection, statement, values, matches)
+    return int(rows[0][0]) if rows else 0
+
+
+def first_valid(
+    connection: sqlite3.Connection, statement: str, values: dict[str, object], matches: list[str]
+) -> list[tuple[Any, ...]]:
+    """Run with the first of `matches` that is a valid FTS5 query."""
+    for match in matches:
+        if not match:
+            continue
+        try:
+            return connection.execute(statement, {**values, "match": match}).fetchall()
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_ERROR:
+                raise
+    return []

@@ -1,0 +1,113 @@
+"""Records as rows: what SQLite gets bound. Anything that it could not store is refused here, before a transaction."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from collectors.records import Batch, Histogram, Labels, LogRecord, Sample, SpanRecord
+from collectors.store.errors import RejectedBatch
+from collectors.store.message import render, text_of
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """A sample whose series still needs its number."""
+
+    name: str
+    labels: Labels
+    bounds: str
+    time_ms: int
+    value: float | None
+    histogram: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A batch, ready to bind."""
+
+    logs: Sequence[Row]
+    spans: Sequence[Row]
+    samples: Sequence[SampleRow]
+    size_bytes: int
+    """About what it takes in memory."""
+
+    def __len__(self) -> int:
+        return len(self.logs) + len(self.spans) + len(self.samples)
+
+
+def to_rows(batch: Batch) -> Rows:
+    """Raises RejectedBatch for a time that is no number and for a body that is no plain data."""
+    try:
+        logs = [_log_row(record) for record in batch.logs]
+        spans = [_span_row(record) for record in batch.spans]
+        samples = [_sample_row(sample) for sample in batch.samples]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RejectedBatch(f"not storable: {error}") from error
+    size = sum(len(row[5]) + len(row[7]) for row in logs) + sum(len(row[11]) for row in spans)
+    return Rows(logs, spans, samples, size + 200 * len(batch))
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"time {value}")
+    return value
+
+
+def _log_row(record: LogRecord) -> Row:
+    return (
+        record.id,
+        _finite(record.time),
+        record.tag,
+        record.workload,
+        record.severity,
+        render(record.tag, record.body),
+        record.trace_id,
+        msgpack.packb(record.body, datetime=False),
+    )
+
+
+def _span_row(record: SpanRecord) -> Row:
+    return (
+        record.trace_id,
+        record.span_id,
+        record.parent_id,
+        record.service,
+        record.workload,
+        record.name,
+        record.kind,
+        _finite(record.start),
+        _finite(record.duration_ms),
+        int(record.error),
+        " ".join(text_of(value) for value in record.attributes.values()),
+        msgpack.packb(record.attributes),
+    )
+
+
+def _sample_row(sample: Sample) -> SampleRow:
+    histogram = sample.histogram
+    return SampleRow(
+        sample.name,
+        sample.labels,
+        "" if histogram is None else json.dumps([bound for bound in histogram.bounds if math.isfinite(bound)]),
+        int(_finite(sample.time) * 1000),
+        sample.value,
+        None if histogram is None else msgpack.packb([histogram.sum, list(histogram.counts)]),
+    )
+
+
+def decode_map(blob: bytes) -> dict[str, Any]:
+    """A body or attributes column."""
+    value = msgpack.unpackb(blob, strict_map_key=False)
+    return value if isinstance(value, dict) else {}
+
+
+def decode_histogram(bounds: Iterable[float], blob: bytes) -> Histogram:
+    """A histogram column, with its series' bounds."""
+    total, counts = msgpack.unpackb(blob)
+    return Histogram((*bounds, math.inf), tuple(counts), total)
