@@ -1,0 +1,315 @@
+"""The sidecar's flags: parsed once, checked here, a frozen value from then on. Files named by flags are read later."""
+
+import argparse
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+from mesh.spiffe import InvalidSpiffeId, SpiffeId
+from sidecar.config.endpoint import Address
+
+MAX_CONCURRENCY = 64
+
+_NODE_ID = re.compile(r"[\x21-\x7e]{1,253}\Z")
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?\Z")
+_LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?\Z")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
+_EXAMPLE = """\
+example: a sidecar beside reviews v1 in namespace default; control plane and collector on this machine
+
+  remora proxy --node-id sidecar~127.0.0.1~reviews-v1.default~default.svc.cluster.local \\
+      --workload reviews-v1 --namespace default --service reviews --version v1 \\
+      --identity spiffe://cluster.local/ns/default/sa/bookinfo-reviews \\
+      --ads 127.0.0.1:15012 --csr 127.0.0.1:15011 --root root.pem --token-file token \\
+      --listen 127.0.0.1:15006 --listen 127.0.0.1:15001 --admin 127.0.0.1:15000 --metrics 127.0.0.1:15020 \\
+      --collector-forward 127.0.0.1:24224 --collector-otlp 127.0.0.1:4317
+
+The listeners themselves come from the control plane; --listen and --listen-fd only open their sockets early.
+SIGTERM and SIGINT drain and end with exit status 0.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """A socket that the parent bound; its address is asked of the kernel."""
+
+    fd: int
+
+
+Place = Address | Inherited
+"""Where to listen: `HOST:PORT` (port 0: any) or `fd:N`."""
+
+_ANY_LOOPBACK_PORT = Address("127.0.0.1", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """Everything that the agent knows before it has spoken to anyone."""
+
+    node_id: str
+    workload: str
+    namespace: str
+    identity: SpiffeId
+    ads: Address
+    csr: Address
+    root: Path
+    """The mesh's trust anchors, PEM."""
+    token_file: Path
+    """Proof for the first certificate; mode 0600. Read again for every attempt: Kubernetes replaces it."""
+    service: str | None = None
+    version: str | None = None
+    kind: str = "sidecar"
+    """"sidecar" or "gateway"."""
+    cluster_id: str = "laptop"
+    listen: tuple[Place, ...] = ()
+    admin: Place = _ANY_LOOPBACK_PORT
+    metrics: Place = _ANY_LOOPBACK_PORT
+    readiness: Place | None = None
+    """None: only the admin and metrics endpoints tell."""
+    collector_forward: Address | None = None
+    """None: access records are not kept."""
+    collector_otlp: Address | None = None
+    app_metrics: str | None = None
+    """URL of the application's own metrics, merged into ours."""
+    concurrency: int = 1
+    """Worker processes."""
+    drain_deadline_s: float = 5.0
+    labels: tuple[tuple[str, str], ...] = ()
+    log_level: str = "info"
+    log_json: bool = False
+    ready_fd: int | None = None
+    lifeline_fd: int | None = None
+
+
+def parse(argv: list[str]) -> Bootstrap:
+    """The flags as a value. Wrong use raises SystemExit(2) after one line that says what; --help, SystemExit(0)."""
+    arguments = vars(_parser().parse_args(argv))
+    arguments["listen"] = tuple(arguments["listen"] or ())
+    return Bootstrap(**arguments)
+
+
+def parse_address(text: str) -> Address:
+    """`HOST:PORT`, `[V6]:PORT`. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{text!r} is not HOST:PORT")
+    if host.startswith("[") and host.endswith("]"):
+        host = str(ipaddress.IPv6Address(host[1:-1]))
+    elif ":" in host:
+        raise ValueError(f"{text!r}: write an IPv6 address in brackets, [::1]:PORT")
+    return Address(host, int(port))
+
+
+def _parse_fd(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(f"{text!r} is not a file descriptor's number")
+    return int(text)
+
+
+def _parse_place(text: str) -> Place:
+    if text.startswith("fd:"):
+        return Inherited(_parse_fd(text[3:]))
+    return parse_address(text)
+
+
+def _parse_admin(text: str) -> Place:
+    place = _parse_place(text)
+    if isinstance(place, Address) and not is_loopback(place.host):
+        raise ValueError(f"{text!r}: the admin endpoints show configuration and stop the proxy; use a loopback address")
+    return place
+
+
+def is_loopback(host: str) -> bool:
+    """A loopback IP address, or the name `localhost`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _parse_remote(text: str) -> Address:
+    address = parse_address(text)
+    if address.port == 0:
+        raise ValueError(f"{text!r}: port 0 cannot be connected to")
+    return address
+
+
+def _parse_labels(text: str) -> tuple[tuple[str, str], ...]:
+    labels: dict[str, str] = {}
+    for pair in filter(None, text.split(",")):
+        key, equals, value = pair.partition("=")
+        if not equals or not _LABEL_KEY.match(key) or (value and not _LABEL_VALUE.match(value)):
+            raise ValueError(f"{pair!r} is not KEY=VALUE as Kubernetes labels are written")
+        if key in labels:
+            raise ValueError(f"label {key!r} is given twice")
+        labels[key] = value
+    return tuple(sorted(labels.items()))
+
+
+def _parse_url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme != "http" or not url.hostname or url.username or url.fragment:
+        raise ValueError(f"{text!r} is not http://HOST[:PORT]/PATH")
+    _ = url.port  # raises ValueError for a port that is none
+    return text
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if not pattern.match(text):
+            raise ValueError(f"{text!r} is not {what}")
+        return text
+
+    return read
+
+
+def _between(low: float, high: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise ValueError(f"{text} is not between {low:g} and {high:g}")
+        return value
+
+    return read
+
+
+def _workers(text: str) -> int:
+    return int(_between(1, MAX_CONCURRENCY)(str(int(text))))
+
+
+_T = TypeVar("_T")
+
+
+def _checked(read: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Let argparse show the message of the ValueError that `read` raises."""
+
+    def convert(text: str) -> _T:
+        try:
+            return read(text)
+        except (ValueError, InvalidSpiffeId) as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return convert
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="remora proxy",
+        description="Run one sidecar or gateway: an agent, which talks to the control plane and the collector, and the "
+        "worker processes that forward the traffic.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_identity_flags(parser.add_argument_group("who this is"))
+    _add_peer_flags(parser.add_argument_group("whom it talks to (mutual TLS with certificates of the mesh)"))
+    _add_listening_flags(parser.add_argument_group("where it listens (HOST:PORT, port 0 for any, or fd:N)"))
+    _add_running_flags(parser.add_argument_group("how it runs"))
+    return parser
+
+
+_Group = argparse._ArgumentGroup
+
+
+def _add_identity_flags(group: _Group) -> None:
+    name = _checked(_matching(_NAME, "a lower-case DNS name"))
+    group.add_argument(
+        "--node-id",
+        required=True,
+        metavar="ID",
+        type=_checked(_matching(_NODE_ID, "1 to 253 printable characters without spaces")),
+        help="unique name for the control plane, as Istio writes it: sidecar~IP~WORKLOAD.NAMESPACE~DOMAIN",
+    )
+    group.add_argument("--workload", required=True, metavar="NAME", type=name, help="the workload's name")
+    group.add_argument("--namespace", required=True, metavar="NS", type=name, help="and its namespace")
+    group.add_argument("--service", metavar="S", type=name, help="service it belongs to (metrics' canonical service)")
+    group.add_argument(
+        "--version", metavar="V", type=_checked(_matching(_LABEL_VALUE, "a label's value")), help="its version, e.g. v1"
+    )
+    group.add_argument(
+        "--identity",
+        required=True,
+        metavar="URI",
+        type=_checked(SpiffeId.parse),
+        help="spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT, which its certificate must carry",
+    )
+    group.add_argument(
+        "--labels", default=(), metavar="K=V,...", type=_checked(_parse_labels), help="labels of the workload"
+    )
+    group.add_argument("--cluster-id", default="laptop", metavar="ID", help="cluster's name (default: %(default)s)")
+    group.add_argument(
+        "--kind", choices=("sidecar", "gateway"), default="sidecar", help="beside a workload, or the mesh's edge"
+    )
+
+
+def _add_peer_flags(group: _Group) -> None:
+    remote = _checked(_parse_remote)
+    group.add_argument("--ads", required=True, metavar="HOST:PORT", type=remote, help="control plane: configuration")
+    group.add_argument("--csr", required=True, metavar="HOST:PORT", type=remote, help="and first certificate")
+    group.add_argument("--root", required=True, metavar="FILE", type=Path, help="the mesh's trust anchors, PEM")
+    group.add_argument(
+        "--token-file", required=True, metavar="FILE", type=Path, help="token for the first certificate; mode 0600"
+    )
+    group.add_argument("--collector-forward", metavar="HOST:PORT", type=remote, help="where access records go")
+    group.add_argument("--collector-otlp", metavar="HOST:PORT", type=remote, help="where spans go (OTLP/gRPC)")
+    group.add_argument(
+        "--app-metrics", metavar="URL", type=_checked(_parse_url), help="application's metrics, merged into ours"
+    )
+
+
+def _add_listening_flags(group: _Group) -> None:
+    place = _checked(_parse_place)
+    group.add_argument(
+        "--listen",
+        action="append",
+        metavar="HOST:PORT",
+        type=_checked(parse_address),
+        help="open this address at once, before any configuration; repeatable",
+    )
+    group.add_argument(
+        "--listen-fd",
+        action="append",
+        dest="listen",
+        metavar="N",
+        type=_checked(lambda text: Inherited(_parse_fd(text))),
+        help="serve on this inherited socket; repeatable",
+    )
+    group.add_argument(
+        "--admin",
+        default=_ANY_LOOPBACK_PORT,
+        metavar="PLACE",
+        type=_checked(_parse_admin),
+        help="admin endpoints; loopback only",
+    )
+    group.add_argument("--metrics", default=_ANY_LOOPBACK_PORT, metavar="PLACE", type=place, help="Prometheus metrics")
+    group.add_argument("--readiness", metavar="PLACE", type=place, help="GET /healthz/ready for the kubelet")
+
+
+def _add_running_flags(group: _Group) -> None:
+    fd = _checked(_parse_fd)
+    group.add_argument(
+        "--concurrency", default=1, metavar="N", type=_checked(_workers), help="worker processes (default: %(default)s)"
+    )
+    group.add_argument(
+        "--drain-deadline",
+        default=5.0,
+        dest="drain_deadline_s",
+        metavar="S",
+        type=_checked(_between(0, 3600)),
+        help="seconds that requests in flight get to finish when told to stop (default: %(default)g)",
+    )
+    group.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    group.add_argument("--log-json", action="store_true", help="log lines as JSON")
+    group.add_argument(
+        "--ready-fd", metavar="N", type=fd, help='write {"node_id", "admin", "metrics"} here once traffic is served'
+    )
+    group.add_argument("--lifeline-fd", metavar="N", type=fd, help="stop when the other end of this pipe closes")
