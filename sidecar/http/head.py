@@ -3,11 +3,21 @@
 Header = tuple[bytes, bytes]
 """(name in lower case, value without surrounding white space)."""
 
+CHUNKED = -1
+"""As a head's `length`: the body's size is not known before its end."""
+
+UNTIL_CLOSE = -2
+"""As a response's `length`: the body ends with the connection."""
+
 
 class RequestHead:
-    """One request's line and fields. Codecs have refused what is malformed; `authority` is decided, Host is gone."""
+    """One request's line and fields. Codecs have refused what is malformed; `authority` is decided, Host is gone.
 
-    __slots__ = ("authority", "headers", "method", "scheme", "target", "version")
+    Fields of the hop (Connection and what it names, Transfer-Encoding, Content-Length, ...) are not in `headers`:
+    `length` and `close` say what they said.
+    """
+
+    __slots__ = ("authority", "close", "headers", "length", "method", "scheme", "target", "version")
 
     def __init__(
         self,
@@ -17,6 +27,8 @@ class RequestHead:
         headers: list[Header],
         scheme: bytes = b"http",
         version: str = "HTTP/1.1",
+        length: int = 0,
+        close: bool = False,
     ) -> None:
         self.method = method
         self.target = target
@@ -26,6 +38,10 @@ class RequestHead:
         self.headers = headers
         self.scheme = scheme
         self.version = version
+        self.length = length
+        """Body bytes, 0 for none, or CHUNKED."""
+        self.close = close
+        """The client wants the connection to end with this request's answer."""
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of `name` (lower case)."""
@@ -43,14 +59,27 @@ class RequestHead:
 
 
 class ResponseHead:
-    """One response's status and fields."""
+    """One response's status and fields, without the hop's own."""
 
-    __slots__ = ("headers", "status", "version")
+    __slots__ = ("close", "headers", "keep_alive_s", "length", "status", "version")
 
-    def __init__(self, status: int, headers: list[Header], version: str = "HTTP/1.1") -> None:
+    def __init__(
+        self,
+        status: int,
+        headers: list[Header],
+        version: str = "HTTP/1.1",
+        length: int = 0,
+        close: bool = False,
+    ) -> None:
         self.status = status
         self.headers = headers
         self.version = version
+        self.length = length
+        """Body bytes as declared (a HEAD's answer declares them without sending them), CHUNKED or UNTIL_CLOSE."""
+        self.close = close
+        """The upstream ends the connection after this."""
+        self.keep_alive_s: float | None = None
+        """`Keep-Alive: timeout`: how long the upstream keeps an idle connection open."""
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of `name` (lower case)."""
@@ -61,3 +90,19 @@ class ResponseHead:
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} {len(self.headers)} headers>"
+
+
+class End:
+    """A message is whole. `trailers` came after its last chunk."""
+
+    __slots__ = ("trailers",)
+
+    def __init__(self, trailers: tuple[Header, ...] = ()) -> None:
+        self.trailers = trailers
+
+    def __repr__(self) -> str:
+        return f"<End {len(self.trailers)} trailers>"
+
+
+END = End()
+"""The usual end: no trailers."""

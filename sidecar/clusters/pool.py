@@ -1,0 +1,266 @@
+"""The connections to one endpoint under one TLS identity. Giving and taking them back is synchronous."""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+from mesh.clock import Clock
+from mesh.lifecycle import TaskScope
+from sidecar.clusters.counts import ClusterCounts
+from sidecar.clusters.upstream import UpstreamConnection
+from sidecar.config.cluster import Cluster
+from sidecar.config.endpoint import Address
+from sidecar.net.peer import check_server
+from sidecar.net.timers import TimerWheel
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE_MARGIN_S = 1.0
+"""Ours ends this much before the idle time-out that the upstream announced, so that a request does not meet it."""
+
+
+class ConnectFailed(Exception):
+    """No connection: nothing of the request was sent. `reason` is Envoy's transport failure reason, one line."""
+
+    def __init__(self, reason: str, *, timed_out: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.timed_out = timed_out
+
+
+class Waiter(Protocol):
+    """A request that waits for a connection."""
+
+    def connected(self, connection: UpstreamConnection) -> None:
+        """The connection is the waiter's."""
+
+    def connect_failed(self, error: ConnectFailed) -> None:
+        """There will be none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every pool of a process shares."""
+
+    loop: asyncio.AbstractEventLoop
+    scope: TaskScope
+    """Dialling is the only thing here that takes a task."""
+    clock: Clock
+    timers: TimerWheel
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """How an endpoint is spoken to: the context already has our certificate and the trust anchors."""
+
+    context: ssl.SSLContext
+    sni: str | None
+    sans: tuple[str, ...]
+
+
+class Pool:
+    """States of a connection: dialling, held by a request, or idle here (most recently used first)."""
+
+    def __init__(
+        self,
+        address: Address,
+        security: Security | None,
+        config: Cluster,
+        counts: ClusterCounts,
+        around: Surroundings,
+    ) -> None:
+        self.address = address
+        self.security = security
+        self._config = config
+        self._counts = counts
+        self._around = around
+        self._idle: list[UpstreamConnection] = []
+        self._open: set[UpstreamConnection] = set()
+        self._waiting: deque[Waiter] = deque()
+        self._dialling = 0
+        self._retired = False
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    @property
+    def open(self) -> int:
+        return len(self._open)
+
+    def reconfigure(self, config: Cluster) -> None:
+        """The cluster's settings changed but not how its endpoint is reached."""
+        self._config = config
+
+    def take(self, *, fresh: bool, checked: bool) -> UpstreamConnection | None:
+        """An idle connection, or None. `checked`: look whether the peer has closed it meanwhile, which costs a system
+        call and spares a request that must not be sent twice. `fresh`: none that was used before."""
+        if fresh:
+            return None
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if connection.closing:
+                continue
+            if checked and connection.went_stale():
+                connection.close()
+                continue
+            return connection
+        return None
+
+    def wait(self, waiter: Waiter) -> None:
+        """Have a connection made for `waiter`, or give it the next that is freed."""
+        self._waiting.append(waiter)
+        self._counts.rq_pending += 1
+        self._dial_if_due()
+
+    def _dial_if_due(self) -> None:
+        """One dial per waiter, as many as the circuit breaker allows, but always one where there is no connection."""
+        busy = self._dialling + len(self._open)
+        if self._dialling < len(self._waiting) and (
+            self._counts.cx_active < self._config.thresholds.max_connections or not busy
+        ):
+            self._dialling += 1
+            self._counts.cx_active += 1
+            self._around.scope.spawn(self._dial(), name=f"dial {self.address}")
+
+    def forget(self, waiter: Waiter) -> None:
+        """`waiter` no longer wants a connection; one under way becomes idle."""
+        try:
+            self._waiting.remove(waiter)
+        except ValueError:
+            return
+        self._counts.rq_pending -= 1
+
+    def _next_waiter(self) -> Waiter | None:
+        if not self._waiting:
+            return None
+        self._counts.rq_pending -= 1
+        return self._waiting.popleft()
+
+    def retire(self) -> None:
+        """No more requests: idle connections close now, held ones after their request."""
+        self._retired = True
+        for connection in list(self._idle):
+            connection.close()
+
+    async def _dial(self) -> None:
+        loop = self._around.loop
+        config = self._config
+        connection: UpstreamConnection | None = None
+        failure: ConnectFailed
+        try:
+            async with asyncio.timeout(config.connect_timeout_s):
+                sock = _socket_for(self.address)
+                try:
+                    await loop.sock_connect(sock, (self.address.host, self.address.port))
+                    opened = UpstreamConnection(self, sock, str(self.address))
+                    security = self.security
+                    await loop.create_connection(
+                        lambda: opened,
+                        sock=sock,
+                        ssl=None if security is None else security.context,
+                        server_hostname=None if security is None else security.sni or "",
+                        ssl_handshake_timeout=None if security is None else config.connect_timeout_s,
+                    )
+                except BaseException:
+                    sock.close()
+                    raise
+            if opened.refused is None and not opened.closing:
+                connection = opened
+            failure = ConnectFailed(f"TLS_error: {opened.refused}" if opened.refused else "connection closed at once")
+        except TimeoutError:
+            failure = ConnectFailed("connection timeout", timed_out=True)
+        except ssl.SSLCertVerificationError as error:
+            failure = ConnectFailed(f"TLS_error: CERTIFICATE_VERIFY_FAILED: {error.verify_message}")
+        except ssl.SSLError as error:
+            failure = ConnectFailed(f"TLS_error: {error.reason or 'handshake failed'}")
+        except OSError as error:
+            failure = ConnectFailed(f"delayed connect error: {error.strerror or error}")
+        finally:
+            self._dialling -= 1
+        if connection is None:
+            self._failed(failure)
+        else:
+            self._counts.cx_total += 1
+            self._open.add(connection)
+            self._offer(connection)
+
+    def _failed(self, failure: ConnectFailed) -> None:
+        self._counts.cx_active -= 1
+        self._counts.cx_connect_fail += 1
+        waiter = self._next_waiter()
+        if waiter is not None:
+            waiter.connect_failed(failure)
+        self._dial_if_due()
+
+    def _offer(self, connection: UpstreamConnection) -> None:
+        waiter = self._next_waiter()
+        if waiter is not None:
+            waiter.connected(connection)
+        elif self._retired:
+            connection.close()
+        else:
+            self._rest(connection)
+
+    def _rest(self, connection: UpstreamConnection) -> None:
+        now = self._around.clock.monotonic()
+        idle_s = self._config.idle_timeout_s
+        if connection.keep_alive_s is not None:
+            idle_s = min(idle_s, max(0.0, connection.keep_alive_s - KEEP_ALIVE_MARGIN_S))
+        connection.deadline = now + idle_s
+        self._idle.append(connection)
+        if connection.deadline < connection.look_at:
+            self._around.timers.watch(connection, now)
+
+    # the connections' Owner
+
+    def verify(self, tls: ssl.SSLObject) -> None:
+        """Raises PeerRefused when the peer is not who this endpoint should be."""
+        security = self.security
+        if security is not None and not security.context.check_hostname:
+            check_server(tls, security.sans)
+
+    def freed(self, connection: UpstreamConnection) -> None:
+        """A request is done with `connection`."""
+        limit = self._config.max_requests_per_connection
+        if self._retired or (limit and connection.requests >= limit):
+            connection.close()
+        elif self._waiting:
+            self._offer(connection)
+        else:
+            self._rest(connection)
+
+    def gone(self, connection: UpstreamConnection) -> None:
+        """`connection` closed or is closing. Called once or more often for each."""
+        if connection not in self._open:
+            return
+        self._open.remove(connection)
+        self._counts.cx_active -= 1
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._dial_if_due()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Pool {self.address} {len(self._open)} open, {len(self._idle)} idle, {len(self._waiting)} waiting, "
+            f"{self._dialling} dialling{', retired' if self._retired else ''}>"
+        )
+
+
+def _socket_for(address: Address) -> socket.socket:
+    """A non-blocking TCP socket without Nagle's delay. Raises OSError."""
+    sock = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+

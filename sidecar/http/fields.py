@@ -1,0 +1,121 @@
+"""Header fields that the codec itself must understand. RFC 9110 and 9112; stricter where implementations differ."""
+
+import re
+from functools import lru_cache
+
+from sidecar.http.errors import ProtocolError
+from sidecar.http.head import Header
+
+HOP = frozenset(
+    [
+        b"connection",
+        b"content-length",
+        b"expect",
+        b"host",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    ]
+)
+"""Fields of a request that end at this hop or that the codec answers for."""
+
+RESPONSE_HOP = frozenset(
+    [
+        b"connection",
+        b"content-length",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    ]
+)
+"""The same for a response."""
+
+NEVER_TRAILERS = frozenset(
+    [
+        *HOP,
+        *RESPONSE_HOP,
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"date",
+        b"forwarded",
+        b"location",
+        b"max-forwards",
+        b"range",
+        b"set-cookie",
+        b"vary",
+        b"www-authenticate",
+    ]
+)
+"""RFC 9110 6.5.1: fields for framing, routing, modifiers, authentication and content never come in trailers."""
+
+# RFC 3986 host without userinfo, percent-encoding or sub-delims: names of services, IPv4 and bracketed IPv6.
+_AUTHORITY = re.compile(rb"(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9._])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?\Z")
+_ABSOLUTE = re.compile(rb"(https?)://([^/?#]*)([/?].*)?\Z", re.IGNORECASE | re.DOTALL)
+
+_IDEMPOTENT = frozenset([b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"])
+
+
+def idempotent(method: bytes) -> bool:
+    """RFC 9110 9.2.2: sent twice it does what it does sent once."""
+    return method in _IDEMPOTENT
+
+
+@lru_cache(maxsize=4096)
+def authority(text: bytes) -> bytes:
+    """Host and port in lower case. Raises ProtocolError for anything but a name or address with an optional port."""
+    lower = text.lower()
+    if _AUTHORITY.match(lower) is None or len(lower) > 260:
+        raise ProtocolError(400, "http1.invalid_authority", "Host is not a host name or address with an optional port")
+    _, colon, port = lower.rpartition(b":")
+    if colon and port.isdigit() and int(port) > 65535:
+        raise ProtocolError(400, "http1.invalid_authority", "the port in Host is beyond 65535")
+    return lower
+
+
+def split_absolute(target: bytes) -> tuple[bytes, bytes, bytes]:
+    """Scheme, authority and origin-form of an absolute-form target (RFC 9112 3.2.2). Raises ProtocolError."""
+    match = _ABSOLUTE.match(target)
+    if match is None:
+        raise ProtocolError(400, "http1.invalid_url", "the request target is not a path nor an http URL")
+    rest = match[3] or b"/"
+    if rest[:1] == b"?":
+        rest = b"/" + rest
+    return match[1].lower(), authority(match[2]), rest
+
+
+def list_tokens(value: bytes) -> list[bytes]:
+    """The members of a comma-separated list, in lower case, empty ones left out."""
+    return [token for token in (part.strip().lower() for part in value.split(b",")) if token]
+
+
+def without_named(headers: list[Header], tokens: list[bytes]) -> list[Header]:
+    """`headers` without those that Connection named (RFC 9110 7.6.1).
+
+    What the mesh itself relies on can not be named away: an outside client must not strip what an earlier hop set.
+    """
+    named = {token for token in tokens if not token.startswith(_KEPT) and token not in _KEPT_NAMES}
+    return [header for header in headers if header[0] not in named]
+
+
+_KEPT = (b"x-forwarded-", b"x-envoy-")
+_KEPT_NAMES = frozenset([b"x-request-id", b"traceparent", b"authorization", b"cookie", b"content-type"])
+
+
+def safe_trailers(trailers: list[Header]) -> tuple[Header, ...]:
+    """Trailers that may be passed on."""
+    return tuple(
+        [header for header in trailers if header[0] not in NEVER_TRAILERS and not header[0].startswith(_KEPT)]
+    )
