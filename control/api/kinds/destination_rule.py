@@ -1,0 +1,143 @@
+"""`networking.istio.io` DestinationRule: versions of a service, and how connections to it are made."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from control.api.kinds.export import ExportTo
+from control.api.kinds.http_action import PortSelector
+from control.api.model import Model, Unsupported, wrong
+from control.api.scalars import HostPattern, Int, Labels, PositiveCount, PositiveDuration, Str, Subdomain
+
+
+class LoadBalancer(Model):
+    """How an endpoint is chosen."""
+
+    simple: Literal["UNSPECIFIED", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST", "LEAST_CONN"] | None = None
+    consistent_hash: Unsupported = None
+    locality_lb_setting: Unsupported = None
+    warmup: Unsupported = None
+    warmup_duration_secs: Unsupported = None
+
+
+class TcpPool(Model):
+    """Connections."""
+
+    max_connections: PositiveCount | None = None
+    connect_timeout: PositiveDuration | None = None
+    tcp_keepalive: Unsupported = None
+    max_connection_duration: Unsupported = None
+    idle_timeout: Unsupported = None
+
+
+class HttpPool(Model):
+    """Requests."""
+
+    http1_max_pending_requests: PositiveCount | None = Field(default=None, alias="http1MaxPendingRequests")
+    http2_max_requests: PositiveCount | None = Field(default=None, alias="http2MaxRequests")
+    max_requests_per_connection: Annotated[Int, Field(ge=0, le=2**31 - 1)] | None = None
+    max_retries: Annotated[Int, Field(ge=0, le=2**31 - 1)] | None = None
+    idle_timeout: PositiveDuration | None = None
+    h2_upgrade_policy: Unsupported = Field(default=None, alias="h2UpgradePolicy")
+    use_client_protocol: Unsupported = None
+    max_concurrent_streams: Unsupported = None
+
+
+class ConnectionPool(Model):
+    """Circuit breakers and timeouts."""
+
+    tcp: TcpPool | None = None
+    http: HttpPool | None = None
+
+
+class ClientTls(Model):
+    """TLS towards the service."""
+
+    mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"]
+    sni: Str | None = None
+    subject_alt_names: tuple[Str, ...] = ()
+    client_certificate: Unsupported = None
+    private_key: Unsupported = None
+    ca_certificates: Unsupported = None
+    ca_crl: Unsupported = None
+    credential_name: Unsupported = None
+    insecure_skip_verify: Unsupported = None
+
+    @field_validator("mode")
+    @classmethod
+    def _supported(cls, value: str) -> str:
+        if value == "MUTUAL":
+            raise wrong("is MUTUAL, which is not supported by Remora yet; within the mesh write ISTIO_MUTUAL")
+        return value
+
+    @model_validator(mode="after")
+    def _names_need_simple(self) -> "ClientTls":
+        if self.mode != "SIMPLE" and (self.sni or self.subject_alt_names):
+            raise wrong(f"has sni or subjectAltNames, which {self.mode} does not use; remove them")
+        return self
+
+
+class PortPolicy(Model):
+    """A policy for one port. It replaces the policy around it whole: what it leaves out is the default, as in Istio."""
+
+    port: PortSelector
+    load_balancer: LoadBalancer | None = None
+    connection_pool: ConnectionPool | None = None
+    tls: ClientTls | None = None
+    outlier_detection: Unsupported = None
+
+
+class TrafficPolicy(Model):
+    """How connections are made."""
+
+    load_balancer: LoadBalancer | None = None
+    connection_pool: ConnectionPool | None = None
+    tls: ClientTls | None = None
+    port_level_settings: tuple[PortPolicy, ...] = ()
+    outlier_detection: Unsupported = None
+    tunnel: Unsupported = None
+    proxy_protocol: Unsupported = None
+    retry_budget: Unsupported = None
+
+    @field_validator("port_level_settings")
+    @classmethod
+    def _distinct(cls, settings: tuple[PortPolicy, ...]) -> tuple[PortPolicy, ...]:
+        numbers = [setting.port.number for setting in settings]
+        for number in numbers:
+            if numbers.count(number) > 1:
+                raise wrong(f"has port {number} twice; write one entry a port")
+        return settings
+
+
+class Subset(Model):
+    """A version of the service: the workloads with these labels."""
+
+    name: Subdomain
+    labels: Labels = Field(default_factory=dict)
+    traffic_policy: TrafficPolicy | None = None
+
+
+class DestinationRuleSpec(Model):
+    """`spec`."""
+
+    host: HostPattern
+    traffic_policy: TrafficPolicy | None = None
+    subsets: tuple[Subset, ...] = ()
+    export_to: ExportTo = ("*",)
+    workload_selector: Unsupported = None
+
+    @field_validator("subsets")
+    @classmethod
+    def _distinct(cls, subsets: tuple[Subset, ...]) -> tuple[Subset, ...]:
+        names = [subset.name for subset in subsets]
+        for name in names:
+            if names.count(name) > 1:
+                raise wrong(f"defines {name!r} twice; name each subset once")
+        return subsets
+
+    @field_validator("host")
+    @classmethod
+    def _one_host(cls, value: str) -> str:
+        if value.startswith("*"):
+            raise wrong(f"is {value!r}; wildcard hosts are not supported by Remora yet: write one rule a service")
+        return value

@@ -1,0 +1,91 @@
+"""`networking.istio.io` ServiceEntry: a service outside the mesh that the mesh knows by name."""
+
+import ipaddress
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from control.api.kinds.export import ExportTo
+from control.api.kinds.gateway import Protocol
+from control.api.model import Model, Unsupported, wrong
+from control.api.scalars import DnsLabel, HostPattern, Int, Labels, PortNumber, Str, Subdomain, shorten
+
+
+class EntryPort(Model):
+    """A port of the service."""
+
+    number: PortNumber
+    name: DnsLabel
+    protocol: Protocol = "HTTP"
+    target_port: PortNumber | None = None
+
+
+class EntryEndpoint(Model):
+    """One instance."""
+
+    address: Str
+    ports: dict[Str, PortNumber] = Field(default_factory=dict)
+    labels: Labels = Field(default_factory=dict)
+    weight: Annotated[Int, Field(ge=1, le=2**31 - 1)] = 1
+    service_account: Subdomain | None = None
+    network: Unsupported = None
+    locality: Unsupported = None
+
+    @field_validator("address")
+    @classmethod
+    def _no_socket(cls, value: str) -> str:
+        if value.startswith("unix:"):
+            raise wrong(f"is {shorten(value)}; Unix sockets are not supported by Remora yet")
+        return value
+
+
+class ServiceEntrySpec(Model):
+    """`spec`."""
+
+    hosts: tuple[HostPattern, ...] = Field(min_length=1)
+    ports: tuple[EntryPort, ...] = Field(min_length=1)
+    location: Literal["MESH_EXTERNAL", "MESH_INTERNAL"] = "MESH_EXTERNAL"
+    resolution: Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN"] = "NONE"
+    endpoints: tuple[EntryEndpoint, ...] = ()
+    subject_alt_names: tuple[Str, ...] = ()
+    export_to: ExportTo = ("*",)
+    addresses: Unsupported = None
+    workload_selector: Unsupported = None
+
+    @model_validator(mode="after")
+    def _endpoints_fit(self) -> "ServiceEntrySpec":
+        numbers = [port.number for port in self.ports]
+        if len(set(numbers)) != len(numbers):
+            raise wrong(f"ports have a number twice: {numbers}")
+        names = {port.name for port in self.ports}
+        if len(names) != len(self.ports):
+            raise wrong("ports have a name twice; names are what endpoints refer to")
+        if self.resolution == "NONE" and self.endpoints:
+            raise wrong("has endpoints but resolution NONE; write resolution STATIC for addresses, DNS for names")
+        if self.resolution == "STATIC" and not self.endpoints:
+            raise wrong("has resolution STATIC but no endpoints; write at least one, or resolution DNS")
+        if self.location == "MESH_INTERNAL" and self.resolution == "NONE":
+            raise wrong("is MESH_INTERNAL without endpoints; write resolution STATIC and endpoints")
+        for index, endpoint in enumerate(self.endpoints):
+            if self.resolution == "STATIC" and not _is_ip(endpoint.address):
+                raise wrong(f"endpoints[{index}].address is {shorten(endpoint.address)}; resolution STATIC needs an IP")
+            unknown = set(endpoint.ports) - names
+            if unknown:
+                raise wrong(f"endpoints[{index}].ports names {sorted(unknown)}; the entry's ports are {sorted(names)}")
+        return self
+
+    @field_validator("hosts")
+    @classmethod
+    def _no_wildcard(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if host.startswith("*"):
+                raise wrong(f"has {host!r}; wildcard hosts are not supported by Remora yet: name each host")
+        return hosts
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,26 @@
+"""What every model of a kind has in common: camelCase names, nothing unknown accepted, frozen."""
+
+from typing import Annotated, Any, Never
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+
+class Model(BaseModel):
+    """A mapping of the YAML. Unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, regex_engine="python-re")
+
+
+def wrong(message: str) -> PydanticCustomError:
+    """An error whose text is `message` as it stands."""
+    return PydanticCustomError("wrong", "{message}", {"message": message})
+
+
+def _refuse(_value: object) -> Never:
+    raise PydanticCustomError("unsupported", "is not supported by Remora yet; remove it")
+
+
+Unsupported = Annotated[Any, BeforeValidator(_refuse)]
+"""A field that Istio has and we do not: refused by its name, rather than ignored or called unknown."""

@@ -1,0 +1,107 @@
+"""Which services exist: those that a stored Service names and those that a registered workload claims to be."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from control.api.kinds.service import ServiceSpec
+from control.api.resource import Key, Resource
+from control.api.workload import AppPort, Workload
+
+ServiceKey = tuple[str, str]
+"""(namespace, name)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port that clients use, and the instances behind it."""
+
+    number: int
+    name: str = "http"
+    protocol: str = "HTTP"
+    """HTTP, HTTP2, GRPC or TCP."""
+    members: tuple[tuple[Workload, AppPort], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A host of the mesh, `NAME.NAMESPACE.svc.cluster.local`."""
+
+    namespace: str
+    name: str
+    ports: tuple[Port, ...] = ()
+    members: tuple[Workload, ...] = ()
+    resource: Resource | None = field(default=None, compare=False)
+    """The stored Service, where there is one."""
+
+    @property
+    def host(self) -> str:
+        return f"{self.name}.{self.namespace}.svc.cluster.local"
+
+
+def derive_services(resources: Mapping[Key, Resource], workloads: Iterable[Workload]) -> dict[ServiceKey, Service]:
+    """Every service by (namespace, name), sorted, with its ports' instances."""
+    by_namespace: dict[str, list[Workload]] = {}
+    for workload in sorted(workloads, key=lambda w: (w.namespace, w.name)):
+        by_namespace.setdefault(workload.namespace, []).append(workload)
+    found: dict[ServiceKey, Service] = {}
+    for key in sorted(resources):
+        resource = resources[key]
+        if isinstance(resource.spec, ServiceSpec):
+            found[key.namespace, key.name] = _declared(resource, resource.spec, by_namespace.get(key.namespace, []))
+    claimed: dict[ServiceKey, list[Workload]] = {}
+    for namespace, members in by_namespace.items():
+        for workload in members:
+            if workload.service is not None and (namespace, workload.service) not in found:
+                claimed.setdefault((namespace, workload.service), []).append(workload)
+    for (namespace, name), members in claimed.items():
+        found[namespace, name] = Service(namespace, name, _claimed_ports(members), tuple(members))
+    return dict(sorted(found.items()))
+
+
+def _declared(resource: Resource, spec: ServiceSpec, candidates: list[Workload]) -> Service:
+    members = [w for w in candidates if _selected(resource.name, spec, w)]
+    ports = []
+    for port in spec.ports:
+        behind = []
+        for workload in members:
+            app = _app_port(workload, port.target_port if port.target_port is not None else port.port, port.port)
+            if app is not None:
+                behind.append((workload, app))
+        ports.append(Port(port.port, port.name or "http", port.application_protocol, tuple(behind)))
+    return Service(resource.namespace, resource.name, tuple(ports), tuple(members), resource)
+
+
+def _selected(name: str, spec: ServiceSpec, workload: Workload) -> bool:
+    if workload.kind == "gateway" and not spec.selector:
+        return False
+    if not spec.selector:
+        return workload.service == name
+    labels = workload.effective_labels
+    return all(labels.get(label) == value for label, value in spec.selector.items())
+
+
+def _app_port(workload: Workload, target: int | str, number: int) -> AppPort | None:
+    """The instance's port: by name, by the application's own port, or by the service port it registered."""
+    for port in workload.ports:
+        if port.name == target if isinstance(target, str) else port.app.endswith(f":{target}"):
+            return port
+    for port in workload.ports:
+        if port.service_port == (number if isinstance(target, str) else target) or port.service_port == number:
+            return port
+    return None
+
+
+def _claimed_ports(members: list[Workload]) -> tuple[Port, ...]:
+    names: dict[int, str] = {}
+    behind: dict[int, list[tuple[Workload, AppPort]]] = {}
+    for workload in members:
+        for port in workload.ports:
+            names.setdefault(port.service_port, port.name)
+            behind.setdefault(port.service_port, []).append((workload, port))
+    return tuple(Port(n, names[n], protocol_of(names[n]), tuple(behind[n])) for n in sorted(behind))
+
+
+def protocol_of(name: str) -> str:
+    """The protocol that a port's name says, as in Istio: `http`, `http-web`, `grpc`, `tcp-db`; HTTP if it does not."""
+    prefix = name.partition("-")[0].upper()
+    return prefix if prefix in ("HTTP", "HTTP2", "GRPC", "TCP") else "HTTP"

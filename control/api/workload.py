@@ -1,0 +1,93 @@
+"""A workload as it registered: the record of the registry and the body of `POST /v1/workloads`."""
+
+import ipaddress
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from control.api.model import wrong
+from control.api.scalars import DnsLabel, Labels, PortNumber, Str, Subdomain, shorten
+
+
+def _host_port(value: str) -> str:
+    split_host_port(value)
+    return value
+
+
+def split_host_port(value: str) -> tuple[str, int]:
+    """`127.0.0.1:80` or `[::1]:80` as its parts. Raises PydanticCustomError (a ValueError)."""
+    host, colon, port = value.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        ipaddress.ip_address(host)
+        number = int(port) if port.isascii() and port.isdigit() else 0
+    except ValueError:
+        number = 0
+    if not colon or not 0 < number < 65_536:
+        raise wrong(f"is {shorten(value)}; write IP:PORT, such as 127.0.0.1:9080")
+    return host, number
+
+
+HostPort = Annotated[Str, AfterValidator(_host_port)]
+OneLine = Annotated[Str, Field(max_length=512, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AppPort(_Record):
+    """A port of the service, and where the application listens for it."""
+
+    name: Annotated[Str, Field(max_length=63)] = "http"
+    service_port: PortNumber
+    app: HostPort
+
+
+class Workload(_Record):
+    """One instance of a service, a client, or a gateway, with its sidecar's addresses."""
+
+    name: Subdomain
+    namespace: DnsLabel = "default"
+    kind: Literal["sidecar", "gateway"] = "sidecar"
+    service: DnsLabel | None = None
+    """Member of this service of its namespace; None: a client only, unless a Service selects its labels."""
+    version: Annotated[Str, Field(max_length=63)] = ""
+    service_account: Subdomain = "default"
+    labels: Labels = Field(default_factory=dict)
+    ports: tuple[AppPort, ...] = Field(default=(), max_length=64)
+    inbound: HostPort | None = None
+    outbound: HostPort | None = None
+    gateway_ports: dict[Str, HostPort] = Field(default_factory=dict, max_length=64)
+    """Port numbers of Gateway resources, as text, to the address bound for each."""
+    admin: OneLine = ""
+    metrics: OneLine = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Workload":
+        for port in self.gateway_ports:
+            if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+                raise wrong(f"gateway_ports has {shorten(port)}; its names are port numbers, such as 80")
+        numbers = [port.service_port for port in self.ports]
+        if len(set(numbers)) != len(numbers):
+            raise wrong(f"ports names a service_port twice: {numbers}")
+        if self.ports and self.inbound is None:
+            raise wrong("has ports but no inbound address at which its sidecar accepts requests for them")
+        return self
+
+    @property
+    def node_id(self) -> str:
+        """`sidecar~IP~WORKLOAD.NAMESPACE~NAMESPACE.svc.cluster.local`, as Istio writes it (`router` for a gateway)."""
+        address = self.inbound or self.outbound or next(iter(self.gateway_ports.values()), "127.0.0.1:1")
+        kind = "router" if self.kind == "gateway" else "sidecar"
+        host = split_host_port(address)[0]
+        return f"{kind}~{host}~{self.name}.{self.namespace}~{self.namespace}.svc.cluster.local"
+
+    @property
+    def effective_labels(self) -> dict[str, str]:
+        """Labels that rules select by: what was given, `app` and `version` added where they are missing."""
+        labels = dict(self.labels)
+        labels.setdefault("app", self.service or self.name)
+        if self.version:
+            labels.setdefault("version", self.version)
+        return labels

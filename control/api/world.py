@@ -1,0 +1,51 @@
+"""Everything the control plane knows at one moment: the rules, the workloads, and the services that follow from them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+
+from control.api.resource import Key, Resource
+from control.api.services import Service, ServiceKey, derive_services
+from control.api.workload import Workload
+
+WorkloadKey = tuple[str, str]
+"""(namespace, name)."""
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """Immutable. A change makes a new one, of the next generation."""
+
+    resources: Mapping[Key, Resource] = field(default_factory=lambda: MappingProxyType({}))
+    workloads: Mapping[WorkloadKey, Workload] = field(default_factory=lambda: MappingProxyType({}))
+    generation: int = 0
+    """Grows by one with every change; names what a proxy runs in `remora status`."""
+
+    @cached_property
+    def services(self) -> Mapping[ServiceKey, Service]:
+        """By (namespace, name), sorted."""
+        return MappingProxyType(derive_services(self.resources, self.workloads.values()))
+
+    def of_kind(self, kind: str) -> list[Resource]:
+        """The resources of a kind, oldest first, then by namespace and name."""
+        return sorted((r for k, r in self.resources.items() if k.kind == kind), key=lambda r: (r.created_at, r.key))
+
+    def with_resources(self, changed: Iterable[Resource] = (), deleted: Iterable[Key] = ()) -> "World":
+        """The next generation, with some rules set and some gone."""
+        resources = dict(self.resources)
+        for key in deleted:
+            resources.pop(key, None)
+        for resource in changed:
+            resources[resource.key] = resource
+        return replace(self, resources=MappingProxyType(resources), generation=self.generation + 1)
+
+    def with_workload(self, workload: Workload) -> "World":
+        """The next generation, with a workload added or replaced."""
+        workloads = {**self.workloads, (workload.namespace, workload.name): workload}
+        return replace(self, workloads=MappingProxyType(workloads), generation=self.generation + 1)
+
+    def without_workload(self, key: WorkloadKey) -> "World":
+        """The next generation, with a workload gone."""
+        workloads = {k: w for k, w in self.workloads.items() if k != key}
+        return replace(self, workloads=MappingProxyType(workloads), generation=self.generation + 1)

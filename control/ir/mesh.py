@@ -1,0 +1,59 @@
+"""The whole mesh without dialect: what every proxy's configuration is generated from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from control.ir.policies import DestinationPolicy, MtlsMode, PeerPolicy, mtls_mode
+from control.ir.routes import HostRoutes
+from control.ir.services import Service
+from control.ir.settings import MeshSettings
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayServer:
+    """A port of a gateway and the hosts that it answers there."""
+
+    port: int
+    hosts: tuple[str, ...]
+    """Names, `*.suffix` or `*`."""
+    namespaces: tuple[str, ...] = ()
+    """The namespace that each host's rules must come from, parallel to `hosts`; `*` for any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """An edge of the mesh: the proxies whose labels it selects."""
+
+    name: str
+    namespace: str
+    selector: Mapping[str, str]
+    servers: tuple[GatewayServer, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """Immutable, compared by identity: parts of snapshots are remembered for as long as it lives."""
+
+    settings: MeshSettings = MeshSettings()
+    services: Mapping[str, Service] = field(default_factory=dict)
+    """By full host name, sorted."""
+    routes: tuple[HostRoutes, ...] = ()
+    """Oldest first."""
+    destinations: Mapping[tuple[str, str], DestinationPolicy] = field(default_factory=dict)
+    """By the rule's namespace and the host's full name."""
+    gateways: Mapping[str, Gateway] = field(default_factory=dict)
+    """By `NAMESPACE/NAME`."""
+    peers: tuple[PeerPolicy, ...] = ()
+    """Oldest first."""
+
+    def destination(self, service: Service, client_namespace: str) -> DestinationPolicy:
+        """What holds for a client: a rule of its own namespace, else of the service's, else of a root namespace."""
+        for namespace in (client_namespace, service.namespace, *self.settings.root_namespaces):
+            found = self.destinations.get((namespace, service.host))
+            if found is not None:
+                return found
+        return DestinationPolicy()
+
+    def mtls_mode(self, namespace: str, labels: Mapping[str, str], port: int | None = None) -> MtlsMode:
+        """What a workload's application port accepts."""
+        return mtls_mode(self.peers, self.settings.root_namespaces, namespace, labels, port)

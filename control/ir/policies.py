@@ -1,0 +1,130 @@
+"""How connections to a service are made, and what a workload accepts, without dialect."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Balancing(Enum):
+    """How one endpoint is chosen."""
+
+    ROUND_ROBIN = "ROUND_ROBIN"
+    LEAST_REQUEST = "LEAST_REQUEST"
+    RANDOM = "RANDOM"
+
+
+class TlsMode(Enum):
+    """TLS towards a service."""
+
+    DISABLE = "DISABLE"
+    SIMPLE = "SIMPLE"
+    ISTIO_MUTUAL = "ISTIO_MUTUAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What a DestinationRule demands; without one, mutual TLS is used where an instance takes it."""
+
+    mode: TlsMode
+    sni: str | None = None
+    sans: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Limits and timeouts; None is the default."""
+
+    max_connections: int | None = None
+    connect_timeout_s: float | None = None
+    max_pending: int | None = None
+    max_requests: int | None = None
+    max_retries: int | None = None
+    max_requests_per_connection: int | None = None
+    idle_timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficPolicy:
+    """None: not said here."""
+
+    balancing: Balancing | None = None
+    pool: Pool | None = None
+    tls: Tls | None = None
+
+    def over(self, around: "TrafficPolicy") -> "TrafficPolicy":
+        """This policy, with what it does not say taken from the one around it."""
+        return TrafficPolicy(
+            self.balancing if self.balancing is not None else around.balancing,
+            self.pool if self.pool is not None else around.pool,
+            self.tls if self.tls is not None else around.tls,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """A version of a service."""
+
+    labels: Mapping[str, str]
+    policy: TrafficPolicy = TrafficPolicy()
+    ports: Mapping[int, TrafficPolicy] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationPolicy:
+    """What is said of one host."""
+
+    policy: TrafficPolicy = TrafficPolicy()
+    ports: Mapping[int, TrafficPolicy] = field(default_factory=dict)
+    subsets: Mapping[str, Subset] = field(default_factory=dict)
+
+    def for_port(self, port: int, subset: str = "") -> TrafficPolicy:
+        """The policy of a port, or of a subset's port. A port's own policy is taken whole (Istio `portLevelSettings`)."""
+        chosen = self.subsets.get(subset) if subset else None
+        if chosen is None:
+            return self.ports.get(port, self.policy)
+        if port in chosen.ports:
+            return chosen.ports[port]
+        return chosen.policy.over(self.ports.get(port, self.policy))
+
+
+class MtlsMode(Enum):
+    """What a workload's port accepts."""
+
+    DISABLE = "DISABLE"
+    PERMISSIVE = "PERMISSIVE"
+    STRICT = "STRICT"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerPolicy:
+    """One PeerAuthentication. `mode` None inherits."""
+
+    namespace: str
+    selector: Mapping[str, str] = field(default_factory=dict)
+    mode: MtlsMode | None = None
+    ports: Mapping[int, MtlsMode | None] = field(default_factory=dict)
+    """By the application's own port."""
+
+
+def mtls_mode(
+    policies: tuple[PeerPolicy, ...],
+    root_namespaces: tuple[str, ...],
+    namespace: str,
+    labels: Mapping[str, str],
+    port: int | None = None,
+) -> MtlsMode:
+    """What a workload's port accepts: the narrowest policy that says something wins; PERMISSIVE if none does.
+
+    `policies` are in order of age; of several with the same reach the oldest counts (Istio PeerAuthentication).
+    """
+    selected = [p for p in policies if p.selector and p.namespace == namespace and p.selector.items() <= labels.items()]
+    whole = [p for p in policies if not p.selector and p.namespace == namespace and namespace not in root_namespaces]
+    mesh = [p for root in root_namespaces for p in policies if not p.selector and p.namespace == root]
+    if selected and port is not None and selected[0].ports.get(port) is not None:
+        mode = selected[0].ports[port]
+        assert mode is not None
+        return mode
+    for candidates in (selected, whole, mesh):
+        if candidates and candidates[0].mode is not None:
+            return candidates[0].mode
+    return MtlsMode.PERMISSIVE

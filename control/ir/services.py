@@ -1,0 +1,61 @@
+"""Services and their instances, without dialect."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from control.ir.address import Address
+
+
+class Resolution(Enum):
+    """Where a proxy learns a service's addresses."""
+
+    PUSHED = "pushed"  # the control plane sends them
+    DNS = "dns"  # the proxy resolves them
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port that clients use."""
+
+    number: int
+    name: str = "http"
+    protocol: str = "HTTP"
+    """HTTP, HTTP2 or GRPC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One instance."""
+
+    address: Address
+    weight: int = 1
+    labels: Mapping[str, str] = field(default_factory=dict)
+    tls: bool = False
+    """Its sidecar takes the mesh's mutual TLS at that address."""
+    principal: str = ""
+    """SPIFFE URI; empty where it has none."""
+    workload: str = ""
+    namespace: str = ""
+    cluster_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A host that clients may name."""
+
+    host: str
+    name: str
+    namespace: str
+    ports: tuple[Port, ...]
+    endpoints: Mapping[int, tuple[Endpoint, ...]] = field(default_factory=dict)
+    """By the port's number."""
+    resolution: Resolution = Resolution.PUSHED
+    external: bool = False
+    """Named by a ServiceEntry: known by its full name alone."""
+    sans: tuple[str, ...] = ()
+    """Names that the instances' certificates may have besides their own principals."""
+
+    @property
+    def only_port(self) -> int | None:
+        return self.ports[0].number if len(self.ports) == 1 else None
