@@ -1,4 +1,4 @@
-"""Everything the control plane knows at one moment: the rules, the workloads, and the services that follow from them."""
+"""All that the control plane knows at one moment: the rules, the workloads, and the services that follow from them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace

@@ -156,7 +156,7 @@ class _Builder:
         if isinstance(value, bool) or value is None or isinstance(value, float):
             raise _Refused(node, path, f"has the key {node.value!r}, which YAML reads as no text; quote it")
         # Port numbers as keys (portLevelMtls) are text to Kubernetes as well.
-        return node.value if isinstance(value, int) else value
+        return str(node.value) if isinstance(value, int) else str(value)
 
 
 def _expect(node: Node, path: Path, short: str) -> None:
@@ -165,6 +165,7 @@ def _expect(node: Node, path: Path, short: str) -> None:
 
 
 def _scalar(node: Node, path: Path) -> Any:
+    assert isinstance(node, ScalarNode)
     tag, text = str(node.tag), node.value
     plain = node.style is None or not node.style
     if not tag.startswith(_TAG) or (not plain and tag != _TAG + "str"):

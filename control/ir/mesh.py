@@ -34,7 +34,7 @@ class Gateway:
 class Mesh:
     """Immutable, compared by identity: parts of snapshots are remembered for as long as it lives."""
 
-    settings: MeshSettings = MeshSettings()
+    settings: MeshSettings = field(default_factory=MeshSettings)
     services: Mapping[str, Service] = field(default_factory=dict)
     """By full host name, sorted."""
     routes: tuple[HostRoutes, ...] = ()

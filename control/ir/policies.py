@@ -78,7 +78,7 @@ class DestinationPolicy:
     subsets: Mapping[str, Subset] = field(default_factory=dict)
 
     def for_port(self, port: int, subset: str = "") -> TrafficPolicy:
-        """The policy of a port, or of a subset's port. A port's own policy is taken whole (Istio `portLevelSettings`)."""
+        """The policy of a port, or of a subset's port. A port's own is taken whole (Istio `portLevelSettings`)."""
         chosen = self.subsets.get(subset) if subset else None
         if chosen is None:
             return self.ports.get(port, self.policy)

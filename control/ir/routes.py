@@ -1,6 +1,6 @@
 """What happens to requests for a host, without dialect."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from control.ir.matches import Audience, RequestMatch
 
@@ -109,7 +109,7 @@ class Route:
     name: str
     match: RequestMatch
     action: Forward | Redirect | Direct
-    audience: Audience = Audience()
+    audience: Audience = field(default_factory=Audience)
     headers: HeaderEdits | None = None
     fault: Fault | None = None
 
