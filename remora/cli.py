@@ -1,0 +1,105 @@
+"""The command `remora`: its subcommands, and the one place where failures become text and an exit status."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from remora.failure import Failure
+from remora.output import print_error
+
+if TYPE_CHECKING:
+    from typer import Typer
+
+DONE, NO, WRONG_USE = 0, 1, 2
+"""Exit status: done; the answer is no; wrong use."""
+
+COMPONENTS = ("proxy", "control", "collect", "console")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command and exit."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one subcommand; returns its exit status, having said on standard error what went wrong."""
+    try:
+        if argv and argv[0] in COMPONENTS:
+            # Before typer is imported: a sidecar starts sooner, and stays smaller, without it.
+            from remora.commands import components
+
+            return components.run(argv[0], argv[1:])
+        return _subcommand(argv)
+    except Failure as failure:
+        for line in failure.lines:
+            print_error(line)
+        return NO
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader, `head` say, has seen enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _subcommand(argv: Sequence[str]) -> int:
+    import typer
+
+    try:
+        result = _application()(list(argv), prog_name="remora", standalone_mode=False)
+    except typer.Exit as end:
+        return end.exit_code
+    except typer.Abort:
+        return 130
+    except typer.TyperException as error:
+        command = " ".join(["remora", *argv[:1]]) if argv and not argv[0].startswith("-") else "remora"
+        print_error(f"{command}: {' '.join(error.format_message().split())} (see {command} --help)")
+        return WRONG_USE
+    return result if isinstance(result, int) else DONE
+
+
+def _application() -> "Typer":
+    import typer
+
+    from remora.commands import (
+        analyze,
+        apply,
+        components,
+        config,
+        delete,
+        diff,
+        get,
+        graph,
+        logs,
+        run,
+        status,
+        traces,
+        up,
+    )
+
+    app = typer.Typer(
+        help="Remora: a service mesh and its observability, in Python.",
+        epilog="Start with `remora up`, then look at the console that it prints.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    mesh, rules, look, parts = "The mesh", "Traffic rules", "Looking", "Components"
+    app.command("up", epilog=up.EPILOG, rich_help_panel=mesh)(up.up)
+    app.command("run", epilog=run.EPILOG, rich_help_panel=mesh, context_settings=run.CONTEXT)(run.run)
+    app.command("status", epilog=status.EPILOG, rich_help_panel=mesh)(status.status)
+    app.command("apply", epilog=apply.EPILOG, rich_help_panel=rules)(apply.apply)
+    app.command("get", epilog=get.EPILOG, rich_help_panel=rules)(get.get)
+    app.command("delete", epilog=delete.EPILOG, rich_help_panel=rules)(delete.delete)
+    app.command("diff", epilog=diff.EPILOG, rich_help_panel=rules)(diff.diff)
+    app.command("analyze", epilog=analyze.EPILOG, rich_help_panel=rules)(analyze.analyze)
+    app.command("config", epilog=config.EPILOG, rich_help_panel=rules)(config.config)
+    app.command("logs", epilog=logs.EPILOG, rich_help_panel=look)(logs.logs)
+    app.command("traces", epilog=traces.EPILOG, rich_help_panel=look)(traces.traces)
+    app.command("graph", epilog=graph.EPILOG, rich_help_panel=look)(graph.graph)
+    for name in COMPONENTS:
+        app.command(name, rich_help_panel=parts)(components.listed(name))
+    return app

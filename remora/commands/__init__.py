@@ -1,0 +1,1 @@
+"""The subcommands, one file each. Importing one costs nothing: what it needs is imported when it runs."""

@@ -1,0 +1,76 @@
+"""`remora proxy|control|collect|console`: run one component. Each parses its own flags; typer only lists them."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from remora.failure import Failure
+
+SUMMARIES = {
+    "proxy": "Run a sidecar or gateway: the entry point of its container.",
+    "control": "Run the control plane: the entry point of its container.",
+    "collect": "Run the collector of logs, traces and metrics: the entry point of its container.",
+    "console": "Run the web console: the entry point of its container.",
+}
+
+EXTRAS = {"proxy": "sidecar", "control": "control", "collect": "collectors", "console": "console"}
+"""What a component's install is called."""
+
+
+def run(name: str, argv: Sequence[str]) -> int:
+    """Run component `name` with its own flags; returns its exit status. Raises Failure if its packages are missing."""
+    if name in ("proxy", "collect"):
+        from remora import otlp_types
+
+        if otlp_types.stale():
+            raise Failure(f"the OTLP types on disk are another package's old ones; repair: {otlp_types.REPAIR}")
+    try:
+        main = _COMPONENTS[name]
+        return main(argv)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package in ("mesh", "sidecar", "control", "collectors", "dashboards", "remora"):
+            raise
+        raise Failure(f"{error.name} is not installed: pip install 'remora[{EXTRAS[name]}]'") from error
+
+
+def _proxy(argv: Sequence[str]) -> int:
+    from sidecar import agent, bootstrap
+
+    return agent.main(bootstrap.parse(argv, os.environ))
+
+
+def _control(argv: Sequence[str]) -> int:
+    from control import app
+
+    return app.run(app.parse(argv))
+
+
+def _collect(argv: Sequence[str]) -> int:
+    from collectors import app
+
+    return app.run(app.parse(argv))
+
+
+def _console(argv: Sequence[str]) -> int:
+    from dashboards.console import app
+
+    return app.run(app.parse(argv))
+
+
+_COMPONENTS: dict[str, Callable[[Sequence[str]], int]] = {
+    "proxy": _proxy,
+    "control": _control,
+    "collect": _collect,
+    "console": _console,
+}
+
+
+def listed(name: str) -> Callable[[], None]:
+    """What `remora --help` lists; cli.main runs the component before it comes to this."""
+
+    def component() -> None:
+        sys.exit(run(name, []))
+
+    component.__doc__ = SUMMARIES[name]
+    return component

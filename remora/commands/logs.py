@@ -1,0 +1,80 @@
+"""`remora logs`: access logs and other records of the mesh, from the embedded store."""
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from remora.commands.options import OutputOption, SinceOption, StateOption, seconds
+from remora.output import Format
+
+if TYPE_CHECKING:
+    from collectors.store.answers import LogEntry
+
+EPILOG = (
+    "Examples: remora logs reviews-v3 --since 10m\n\nremora logs --text 'productpage 503'\n\n"
+    "remora logs --trace 4bf92f3577b34da6a3ce929d0e0e4736 -o json"
+)
+
+POLL_S = 0.5
+MAX_AT_ONCE = 10_000
+"""Of a followed log, per question."""
+
+
+def logs(
+    state: StateOption,
+    workload: Annotated[str | None, typer.Argument(help="Only of this workload.", show_default=False)] = None,
+    text: Annotated[str, typer.Option("--text", "-t", help="Full-text search.", metavar="WORDS")] = "",
+    trace: Annotated[str | None, typer.Option("--trace", help="Only of this trace.", metavar="ID")] = None,
+    severity: Annotated[
+        str | None, typer.Option("--severity", help="Only error, warning, info or debug.", metavar="NAME")
+    ] = None,
+    since: SinceOption = "1h",
+    limit: Annotated[int, typer.Option("--limit", help="The newest so many.", min=1, max=100_000)] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what arrives.")] = False,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show the mesh's logs, oldest first. With --follow and -o json: one object a line."""
+    from remora.commands.store import opened
+
+    length = seconds(since, "--since")
+    with opened(state) as reader:
+
+        def found(most: int, *, from_time: float | None = None, after: int | None = None) -> "list[LogEntry]":
+            return reader.logs(
+                text=text,
+                workload=workload,
+                severity=severity,
+                trace_id=trace,
+                since=from_time,
+                after_rowid=after,
+                limit=most,
+            )
+
+        start = time.time() - length  # noqa: TID251 - the command is a process's edge
+        entries = sorted(found(limit, from_time=start), key=lambda entry: (entry.time, entry.rowid))
+        _print(entries, output, follow)
+        last = max((entry.rowid for entry in entries), default=0)
+        while follow:
+            time.sleep(POLL_S)
+            entries = found(MAX_AT_ONCE, after=last)
+            _print(entries, output, follow)
+            last = max((entry.rowid for entry in entries), default=last)
+
+
+def _print(entries: "list[LogEntry]", output: Format, follow: bool) -> None:
+    from remora.output import print_data, print_line
+
+    if output is Format.TABLE:
+        for entry in entries:
+            stamp = time.strftime("%H:%M:%S", time.localtime(entry.time)) + f".{int(entry.time % 1 * 1000):03d}"
+            print_line(f"{stamp}  {entry.severity:<7}  {entry.workload:<20}  {entry.message}")
+    elif follow and output is Format.JSON:
+        for entry in entries:
+            sys.stdout.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
+    else:
+        print_data([asdict(entry) for entry in entries], output)
+    sys.stdout.flush()

@@ -1,0 +1,46 @@
+"""Options that several commands share."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from remora.output import Format
+from remora.state import default_state
+
+StateOption = Annotated[
+    Path,
+    typer.Option(
+        "--state",
+        envvar="REMORA_STATE",
+        help="The mesh's state directory.",
+        metavar="DIR",
+        default_factory=default_state,
+        show_default="~/.local/state/remora",
+    ),
+]
+
+FilesOption = Annotated[
+    list[str],
+    typer.Option(
+        "--file", "-f", help="Rules: a file, a directory, or - for standard input. Repeatable.", metavar="FILE"
+    ),
+]
+
+NamespaceOption = Annotated[str | None, typer.Option("--namespace", "-n", help="Only this namespace.", metavar="NAME")]
+
+OutputOption = Annotated[Format, typer.Option("--output", "-o", help="How to show the answer.")]
+
+SinceOption = Annotated[str, typer.Option("--since", help="How far back: 30s, 10m, 2h, 7d.", metavar="TIME")]
+
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)\Z")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds(text: str, option: str) -> float:
+    """`10m` -> 600.0. Raises typer.BadParameter for what is no length of time."""
+    match = _LENGTH.match(text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no length of time such as 30s, 10m, 2h or 7d", param_hint=option)
+    return float(match[1]) * _UNIT_S[match[2]]

@@ -1,0 +1,95 @@
+"""The state directory of a mesh on this machine: where it is, and what is where in it (docs/interfaces.md)."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from remora.failure import Failure, NoMesh
+
+
+def default_state(environ: Mapping[str, str] = os.environ) -> Path:
+    """`$REMORA_STATE`, else `$XDG_STATE_HOME/remora`, else `~/.local/state/remora`."""
+    if environ.get("REMORA_STATE"):
+        return Path(environ["REMORA_STATE"])
+    if environ.get("XDG_STATE_HOME"):
+        return Path(environ["XDG_STATE_HOME"]) / "remora"
+    return Path(environ.get("HOME", "~")).expanduser() / ".local/state/remora"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Paths in a state directory."""
+
+    directory: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held (flock) by `remora up`."""
+        return self.directory / "lock"
+
+    @property
+    def mesh(self) -> Path:
+        """What `remora up` runs; there only while it is ready."""
+        return self.directory / "mesh.json"
+
+    @property
+    def control(self) -> Path:
+        """Where the control plane listens."""
+        return self.directory / "control.json"
+
+    @property
+    def admin_token(self) -> Path:
+        """Bearer token of the control plane's REST interface."""
+        return self.directory / "admin.token"
+
+    @property
+    def root(self) -> Path:
+        """The mesh's root certificate."""
+        return self.directory / "ca" / "root.pem"
+
+    @property
+    def telemetry(self) -> Path:
+        """The collector's store."""
+        return self.directory / "store" / "telemetry.sqlite"
+
+    @property
+    def tokens(self) -> Path:
+        """One file, mode 0600, per running component: the token it proves itself with."""
+        return self.directory / "run"
+
+    @property
+    def logs(self) -> Path:
+        """Output of the mesh's processes."""
+        return self.directory / "logs"
+
+    def create(self) -> None:
+        """Make the directory (mode 0700) and what it needs. Raises Failure with the reason when that can not be."""
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.listdir(self.directory)
+            for each in (self.tokens, self.logs):
+                each.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise Failure(f"cannot use state directory {self.directory}: {error.strerror}") from error
+        if not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
+            raise Failure(f"cannot use state directory {self.directory}: no permission to read and write it")
+
+    def read_control(self) -> dict[str, Any]:
+        """Content of control.json. Raises NoMesh when there is none: no control plane has run here."""
+        return self._read(self.control)
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        try:
+            content = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise NoMesh(f"no mesh runs with state {self.directory}: start one with `remora up`") from None
+        except OSError as error:
+            raise Failure(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise Failure(f"{path} is damaged ({error}): stop the mesh, remove the file and start again") from error
+        if not isinstance(content, dict):
+            raise Failure(f"{path} is damaged: stop the mesh, remove the file and start again")
+        return content

@@ -1,0 +1,81 @@
+"""What people see of `remora up`: how far it is, then where to look."""
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from mesh.logs import escape
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+_MARKS = {"waiting": "[dim]·[/]", "starting": "[yellow]◐[/]", "ready": "[green]●[/]"}
+
+
+class Progress:
+    """A live list of the children and their state, on a terminal; nothing elsewhere."""
+
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown and sys.stderr.isatty()
+        self._stages: dict[str, str] = {}
+        self._began = time.monotonic()
+        self._live: Live | None = None
+
+    def __enter__(self) -> "Progress":
+        if self._shown:
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), get_renderable=self._render, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def stage(self, name: str, what: str) -> None:
+        """A child is now `waiting`, `starting` or `ready`."""
+        self._stages[name] = what
+
+    def _render(self) -> "Table":
+        from rich.table import Table
+
+        ready = sum(stage == "ready" for stage in self._stages.values())
+        table = Table.grid(padding=(0, 2))
+        table.title = f"starting the mesh: {ready} of {len(self._stages)} ({time.monotonic() - self._began:.1f} s)"
+        cells = [f"{_MARKS[stage]} {name}" for name, stage in self._stages.items()]
+        for start in range(0, len(cells), 3):
+            table.add_row(*cells[start : start + 3])
+        return table
+
+
+def print_summary(mesh: dict[str, Any], seconds: float, *, samples: bool, state_is_default: bool) -> None:
+    """Where to look, and what to try."""
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
+    option = "" if state_is_default else f" --state {mesh['state']}"
+    text = Text()
+    text.append("Console     ", "bold").append(escape(mesh["console"]), "cyan").append("\n")
+    if samples:
+        text.append("Bookinfo    ", "bold").append(f"{mesh['ingress']}/productpage", "cyan").append("\n")
+    else:
+        text.append("Ingress     ", "bold").append(mesh["ingress"], "cyan").append("\n")
+    text.append("State       ", "bold").append(escape(mesh["state"])).append("\n\nTry\n", "bold")
+    for command, what in (
+        (f"remora status{option}", "who is connected, and runs which rules"),
+        (f"remora get all{option}", "the rules that are stored"),
+        (f"remora traces{option}", "requests on their way through the mesh"),
+        (f"remora logs --follow{option}", "every request, as it happens"),
+    ):
+        text.append(f"  {escape(command):<{24 + len(option)}}", "green").append(f"  {what}\n", "dim")
+    text.append("\nCtrl-C ends it; the rules stay for the next time.", "dim")
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console.print(Panel(text, title=f"The mesh is ready ({seconds:.1f} s)", expand=False, padding=(1, 2)))
