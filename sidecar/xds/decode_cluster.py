@@ -1,0 +1,141 @@
+"""CDS `Cluster`. Its endpoints come by EDS unless it is static or found by DNS."""
+
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+
+from sidecar.config.cluster import Balancing, Cluster, Discovery, Service, Thresholds, UpstreamTls
+from sidecar.config.endpoint import Endpoint
+from sidecar.xds.decode_addresses import expect_ads
+from sidecar.xds.decode_endpoints import decode_endpoints
+from sidecar.xds.decode_tls import decode_upstream_tls
+from sidecar.xds.fields import Fields, by_name
+from sidecar.xds.metadata import namespace
+from sidecar.xds.needs import Decoding
+
+_DISCOVERY = {
+    "STATIC": Discovery.STATIC,
+    "EDS": Discovery.EDS,
+    "STRICT_DNS": Discovery.DNS,
+    "LOGICAL_DNS": Discovery.DNS,
+}
+_BALANCING = {
+    "ROUND_ROBIN": Balancing.ROUND_ROBIN,
+    "LEAST_REQUEST": Balancing.LEAST_REQUEST,
+    "RANDOM": Balancing.RANDOM,
+}
+_OPTION_CLASSES = by_name(HttpProtocolOptions)
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_DEFAULT_CONNECT_TIMEOUT_S = 5.0  # Envoy's
+_DEFAULT_DNS_REFRESH_S = 5.0  # Envoy's
+
+
+def decode_cluster(fields: Fields, decoding: Decoding) -> Cluster:
+    name = fields.text("name")
+    fields.informational(
+        "alt_stat_name",
+        "per_connection_buffer_limit_bytes",
+        "dns_lookup_family",  # the worker's resolver tries what the system's does
+    )
+    if fields.which("cluster_discovery_type") == "cluster_type":
+        raise fields.reject("cluster_type", "custom cluster types are not supported")
+    discovery = _DISCOVERY[fields.only("type", _DISCOVERY)]
+    connect_timeout_s = fields.seconds("connect_timeout", _DEFAULT_CONNECT_TIMEOUT_S)
+    if not connect_timeout_s:
+        raise fields.reject("connect_timeout", "must be more than 0")
+    idle_timeout_s, max_requests = _decode_http_options(fields)
+    return Cluster(
+        name=name,
+        discovery=discovery,
+        endpoints=_decode_membership(fields, decoding, name, discovery),
+        balancing=_BALANCING[fields.only("lb_policy", _BALANCING)],
+        connect_timeout_s=connect_timeout_s,
+        tls=_decode_tls(fields, decoding),
+        thresholds=_decode_thresholds(fields),
+        service=_decode_service(fields),
+        idle_timeout_s=idle_timeout_s,
+        max_requests_per_connection=max_requests or fields.wrapped("max_requests_per_connection", 0),
+        dns_refresh_s=fields.seconds("dns_refresh_rate", None) or _DEFAULT_DNS_REFRESH_S,
+    )
+
+
+def _decode_membership(fields: Fields, decoding: Decoding, name: str, discovery: Discovery) -> tuple[Endpoint, ...]:
+    """Endpoints that the cluster brings itself; for EDS the name to subscribe to is noted instead."""
+    if discovery is Discovery.EDS:
+        eds = fields.must("eds_cluster_config")
+        expect_ads(eds.must("eds_config"))
+        decoding.assignments.add(eds.text("service_name") or name)
+        return ()
+    assignment = fields.child("load_assignment")
+    if assignment is None:
+        return ()
+    assignment.informational("cluster_name")
+    return decode_endpoints(assignment, host_names=discovery is Discovery.DNS)
+
+
+def _decode_thresholds(fields: Fields) -> Thresholds:
+    breakers = fields.child("circuit_breakers")
+    thresholds = Thresholds()
+    if breakers is None:
+        return thresholds
+    for each in breakers.children("thresholds"):
+        each.only("priority", ("DEFAULT",))
+        each.informational("track_remaining")
+        thresholds = Thresholds(
+            max_connections=each.wrapped("max_connections", thresholds.max_connections),
+            max_pending=each.wrapped("max_pending_requests", thresholds.max_pending),
+            max_requests=each.wrapped("max_requests", thresholds.max_requests),
+            max_retries=each.wrapped("max_retries", thresholds.max_retries),
+        )
+    return thresholds
+
+
+def _decode_tls(fields: Fields, decoding: Decoding) -> UpstreamTls | None:
+    """Either one socket for all endpoints, or Istio's pair: TLS for endpoints marked `tlsMode: istio`, else raw."""
+    socket = fields.child("transport_socket")
+    plain = decode_upstream_tls(socket, decoding) if socket is not None else None
+    matches = fields.children("transport_socket_matches")
+    if not matches:
+        return plain
+    if plain is not None:
+        raise fields.reject("transport_socket", "must be plaintext beside transport_socket_matches")
+    offered: UpstreamTls | None = None
+    for index, match in enumerate(matches):
+        match.informational("name")
+        wanted = {key: value.string_value for key, value in match.value("match").fields.items()}
+        tls = decode_upstream_tls(match.must("transport_socket"), decoding, only_where_offered=True)
+        if wanted == {"tlsMode": "istio"} and tls is not None and index == 0:
+            offered = tls
+        elif wanted != {} or tls is not None or index != len(matches) - 1:
+            raise match.reject("match", "supported: first `tlsMode: istio` with TLS, then everything else in plaintext")
+    return offered
+
+
+def _decode_http_options(fields: Fields) -> tuple[float, int]:
+    """(idle timeout in seconds, requests per connection or 0). Upstreams are spoken to in HTTP/1.1."""
+    idle_timeout_s = Cluster("").idle_timeout_s
+    max_requests = 0
+    options = fields.unpacked_map("typed_extension_protocol_options", _OPTION_CLASSES)
+    for key, (_, message) in options.items():
+        if key != _HTTP_OPTIONS:
+            raise fields.reject(f"typed_extension_protocol_options[{key}]", "is not supported")
+        common = message.child("common_http_protocol_options")
+        if common is not None:
+            idle_timeout_s = common.seconds("idle_timeout", idle_timeout_s) or idle_timeout_s
+            max_requests = common.wrapped("max_requests_per_connection", 0)
+        kind = message.which("upstream_protocol_options")
+        if kind == "explicit_http_config":
+            explicit = message.must(kind)
+            if explicit.which("protocol_config") != "http_protocol_options":
+                raise explicit.reject("", "only HTTP/1.1 upstream is supported")
+            explicit.must("http_protocol_options")
+        elif kind is not None:
+            raise message.reject(kind, "only explicit_http_config with http_protocol_options is supported")
+    return idle_timeout_s, max_requests
+
+
+def _decode_service(fields: Fields) -> Service:
+    """Istio's note of the services behind a cluster; the first one names it in metrics."""
+    services = namespace(fields, "istio").get("services")
+    if not isinstance(services, list) or not services or not isinstance(services[0], dict):
+        return Service()
+    first = {key: value for key, value in services[0].items() if isinstance(value, str) and value}
+    return Service(first.get("host", "unknown"), first.get("name", "unknown"), first.get("namespace", "unknown"))

@@ -1,0 +1,147 @@
+"""`HttpConnectionManager`: routes by RDS or in place, HTTP filters fault and router, tracing, access log, limits."""
+
+from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
+from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+
+from sidecar.config.listener import Http
+from sidecar.config.route import RouteConfiguration
+from sidecar.xds.decode_addresses import expect_ads
+from sidecar.xds.decode_routes import decode_route_configuration
+from sidecar.xds.fields import Fields, by_name
+from sidecar.xds.needs import Decoding
+
+_FAULT = HTTPFault.DESCRIPTOR.full_name
+_ROUTER = Router.DESCRIPTOR.full_name
+_FORWARD_CERTIFICATE = ("SANITIZE", "SANITIZE_SET", "APPEND_FORWARD")
+
+_FILTER_CLASSES = by_name(HTTPFault, Router)
+_ACCESS_LOG_CLASSES = by_name(FileAccessLog)
+
+_DEFAULT = Http()
+
+
+def decode_http(fields: Fields, decoding: Decoding) -> Http:
+    fields.informational("stat_prefix")
+    fields.only("codec_type", ("AUTO", "HTTP1"))
+    route_name, routes = _decode_route_source(fields, decoding)
+    common = fields.child("common_http_protocol_options")
+    idle_timeout_s: float | None = None
+    max_headers = _DEFAULT.max_headers
+    if common is not None:
+        idle_timeout_s = common.seconds("idle_timeout", None)
+        max_headers = common.wrapped("max_headers_count", max_headers)
+    _decode_client_identity(fields)
+    _decode_fixed(fields)
+    sampling = _decode_tracing(fields)
+    return Http(
+        route_name=route_name,
+        routes=routes,
+        sampling_percent=_DEFAULT.sampling_percent if sampling is None else sampling,
+        access_log=_decode_access_log(fields),
+        trace=sampling is not None,
+        idle_timeout_s=_limit(idle_timeout_s, _DEFAULT.idle_timeout_s),
+        request_headers_timeout_s=_limit(
+            fields.seconds("request_headers_timeout", None), _DEFAULT.request_headers_timeout_s
+        ),
+        stream_idle_timeout_s=_limit(fields.seconds("stream_idle_timeout", None), _DEFAULT.stream_idle_timeout_s),
+        max_header_bytes=fields.wrapped("max_request_headers_kb", _DEFAULT.max_header_bytes // 1024) * 1024,
+        max_headers=max_headers,
+        # Envoy: a proxy that uses the remote address is the edge, whose clients' x-forwarded-* are not believed.
+        trust_forwarded=not fields.wrapped("use_remote_address", False),
+        fault_filter=_decode_filters(fields),
+        server_name=fields.text("server_name") or _DEFAULT.server_name,
+    )
+
+
+def _limit(seconds: float | None, default: float) -> float:
+    """0 switches a timeout off in Envoy; here it becomes a day, since nothing may stay for ever."""
+    if seconds is None:
+        return default
+    return seconds or 86_400.0
+
+
+def _decode_route_source(fields: Fields, decoding: Decoding) -> tuple[str | None, RouteConfiguration | None]:
+    kind = fields.which("route_specifier")
+    if kind == "rds":
+        rds = fields.must("rds")
+        expect_ads(rds.must("config_source"))
+        name = rds.required("route_config_name")
+        decoding.routes.add(name)
+        return name, None
+    if kind == "route_config":
+        return None, decode_route_configuration(fields.must("route_config"), decoding)
+    raise fields.reject(kind or "rds", "routes must come by rds or route_config")
+
+
+def _decode_client_identity(fields: Fields) -> None:
+    """`x-forwarded-client-cert` is sanitised at every mTLS hop and set from the proven identity, in any of the modes
+    that do not believe a client."""
+    fields.only("forward_client_cert_details", _FORWARD_CERTIFICATE)
+    details = fields.child("set_current_client_cert_details")
+    if details is not None:
+        details.informational("subject", "cert", "chain", "dns", "uri")
+    if fields.value("xff_num_trusted_hops") != 0:
+        raise fields.reject("xff_num_trusted_hops", "trusting addresses from a proxy in front is not supported")
+
+
+def _decode_fixed(fields: Fields) -> None:
+    """Settings that the sidecar has one behaviour for: that one is accepted, the others are rejected."""
+    fixed = (
+        ("generate_request_id", True),
+        ("normalize_path", True),
+    )
+    for name, value in fixed:
+        if fields.wrapped(name, value) is not value:
+            raise fields.reject(name, f"only {str(value).lower()} is supported")
+    for name in ("proxy_100_continue",):
+        fields.informational(name)
+    fields.only("server_header_transformation", ("OVERWRITE",))
+    fields.only("path_with_escaped_slashes_action", ("IMPLEMENTATION_SPECIFIC_DEFAULT", "KEEP_UNCHANGED"))
+    fields.informational("delayed_close_timeout", "drain_timeout")
+    if fields.has("http_protocol_options"):
+        options = fields.must("http_protocol_options")
+        options.informational("accept_http_10", "default_host_for_http_10")
+
+
+def _decode_tracing(fields: Fields) -> float | None:
+    """Percent of new traces that are sampled; None: requests are not traced."""
+    tracing = fields.child("tracing")
+    if tracing is None:
+        return None
+    # A trace that a client asks for by x-client-trace-id is no feature of ours, so its share changes nothing.
+    tracing.informational("client_sampling", "verbose", "max_path_tag_length")
+    percents = []
+    for name in ("random_sampling", "overall_sampling"):
+        percent = tracing.child(name)
+        value = 100.0 if percent is None else float(percent.value("value"))
+        if not 0.0 <= value <= 100.0:
+            raise tracing.reject(f"{name}.value", "must be from 0 to 100")
+        percents.append(value)
+    return min(percents)
+
+
+def _decode_access_log(fields: Fields) -> bool:
+    """Whether records are sent to the collector. Its format is fixed: all of Envoy's fields as JSON."""
+    logs = fields.children("access_log")
+    for log in logs:
+        log.informational("name")
+        unpacked = log.unpacked("typed_config", _ACCESS_LOG_CLASSES)
+        if unpacked is None:
+            raise log.reject("typed_config", "is required")
+        unpacked[1].informational("path", "format", "json_format", "typed_json_format", "log_format")
+    return bool(logs)
+
+
+def _decode_filters(fields: Fields) -> bool:
+    """Whether the fault filter is there; the router must be, as the last one."""
+    kinds: list[str] = []
+    for each in fields.children("http_filters"):
+        each.informational("name")
+        unpacked = each.unpacked("typed_config", _FILTER_CLASSES)
+        if unpacked is None:
+            raise each.reject("typed_config", "is required")
+        kinds.append(unpacked[0])
+    if kinds not in ([_ROUTER], [_FAULT, _ROUTER]):
+        raise fields.reject("http_filters", "must be fault, if at all, and then the router")
+    return len(kinds) == 2
