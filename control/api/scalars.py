@@ -13,6 +13,7 @@ _UNIT_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0,
 _MAX_DURATION_S = 10 * 365 * 86_400.0
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")
+_COMMAND = re.compile(r"%[A-Z][A-Z0-9_]*(\([^)]*\))?(:\d+)?%")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
 _HOST_LABEL = r"[A-Za-z0-9_]([-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?"
@@ -64,6 +65,8 @@ def _header_name(value: str) -> str:
 def _header_value(value: str) -> str:
     if len(value) > 16_384 or any(c in "\r\n\0" or (ord(c) < 32 and c != "\t") or ord(c) == 127 for c in value):
         raise wrong(f"{shorten(value)} is not a header value; it must be one line without control characters")
+    if _COMMAND.search(value):
+        raise wrong(f"{shorten(value)} has an Envoy command such as %REQ(...)%, which Remora does not support yet")
     return value
 
 

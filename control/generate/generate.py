@@ -1,10 +1,82 @@
 """One proxy's snapshot: the composition of this package's parts."""
 
-from control.generate.types import Snapshot, snapshot
-from control.ir.mesh import Mesh
-from control.ir.proxy import Proxy
+from google.protobuf.any_pb2 import Any as AnyMessage
+
+from control.generate.clusters import black_hole, inbound_clusters, outbound_clusters
+from control.generate.listeners import gateway_listener, inbound_listener, outbound_listener
+from control.generate.names import BLACK_HOLE, ROOT_SECRET
+from control.generate.pack import pack
+from control.generate.secrets import trust_anchors
+from control.generate.types import CDS, EDS, LDS, RDS, SDS, Snapshot, snapshot
+from control.generate.virtual_hosts import OUTBOUND, Router
+from control.ir.mesh import Gateway, GatewayServer, Mesh
+from control.ir.policies import MtlsMode
+from control.ir.proxy import Proxy, ProxyKind
+
+_Named = dict[str, AnyMessage]
 
 
 def generate(mesh: Mesh, proxy: Proxy) -> Snapshot:
     """Deterministic: equal meshes and proxies give equal bytes."""
-    return snapshot({})
+    clusters, endpoints = _upstreams(mesh, proxy.namespace)
+    resources: dict[str, _Named] = {
+        CDS: dict(clusters),
+        EDS: endpoints,
+        LDS: {},
+        RDS: {},
+        SDS: {ROOT_SECRET: pack(trust_anchors(mesh.settings))},
+    }
+    if proxy.kind is ProxyKind.GATEWAY:
+        _gateway(mesh, proxy, resources)
+    else:
+        _sidecar(mesh, proxy, resources)
+    return snapshot(resources)
+
+
+def inbound_mode(mesh: Mesh, proxy: Proxy) -> MtlsMode:
+    """What the workload accepts. All its ports share one address: where they differ, the strictest holds for all."""
+    modes = {mesh.mtls_mode(proxy.namespace, proxy.labels, port.number) for port in proxy.ports}
+    modes = modes or {mesh.mtls_mode(proxy.namespace, proxy.labels)}
+    return next(mode for mode in (MtlsMode.STRICT, MtlsMode.PERMISSIVE, MtlsMode.DISABLE) if mode in modes)
+
+
+def _upstreams(mesh: Mesh, namespace: str) -> tuple[_Named, _Named]:
+    """Clusters and endpoints are the same for all proxies of a namespace, and are most of the work: made once."""
+    known: tuple[_Named, _Named] | None = mesh.parts.get(namespace)
+    if known is not None:
+        return known
+    clusters: _Named = {BLACK_HOLE: pack(black_hole())}
+    endpoints: _Named = {}
+    for cluster, loads in outbound_clusters(mesh, namespace):
+        clusters[cluster.name] = pack(cluster)
+        if loads is not None:
+            endpoints[cluster.name] = pack(loads)
+    mesh.parts[namespace] = clusters, endpoints
+    return clusters, endpoints
+
+
+def _sidecar(mesh: Mesh, proxy: Proxy, resources: dict[str, _Named]) -> None:
+    for cluster in inbound_clusters(proxy.ports):
+        resources[CDS][cluster.name] = pack(cluster)
+    if proxy.outbound is not None:
+        listener = outbound_listener(proxy.outbound, mesh.settings)
+        resources[LDS][listener.name] = pack(listener)
+        resources[RDS][OUTBOUND] = pack(Router(mesh, proxy).outbound())
+    if proxy.inbound is not None and proxy.ports:
+        listener = inbound_listener(proxy.inbound, proxy.ports, inbound_mode(mesh, proxy), mesh.settings)
+        resources[LDS][listener.name] = pack(listener)
+
+
+def _gateway(mesh: Mesh, proxy: Proxy, resources: dict[str, _Named]) -> None:
+    router = Router(mesh, proxy)
+    by_port: dict[int, list[tuple[str, Gateway, GatewayServer]]] = {}
+    for name, gateway in mesh.gateways.items():
+        if gateway.selector.items() <= proxy.labels.items():
+            for server in gateway.servers:
+                by_port.setdefault(server.port, []).append((name, gateway, server))
+    for port, at in proxy.gateway_ports.items():
+        # A port that is bound but that no Gateway names yet answers 404 rather than refusing connections.
+        table = router.gateway(port, by_port.get(port, []))
+        listener = gateway_listener(port, at, mesh.settings)
+        resources[LDS][listener.name] = pack(listener)
+        resources[RDS][table.name] = pack(table)

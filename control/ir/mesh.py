@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from control.ir.policies import DestinationPolicy, MtlsMode, PeerPolicy, mtls_mode
 from control.ir.routes import HostRoutes
@@ -45,6 +46,8 @@ class Mesh:
     """By `NAMESPACE/NAME`."""
     peers: tuple[PeerPolicy, ...] = ()
     """Oldest first."""
+    parts: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What generation remembers of this mesh; follows from the rest alone."""
 
     def destination(self, service: Service, client_namespace: str) -> DestinationPolicy:
         """What holds for a client: a rule of its own namespace, else of the service's, else of a root namespace."""

@@ -49,6 +49,13 @@ class Retry:
     base_interval_s: float = 0.025
 
 
+SAFE_RETRIES = ("connect-failure", "refused-stream", "reset-before-request")
+"""What never reached the application: safe to send again whatever the method."""
+
+DEFAULT_RETRY = Retry(attempts=2, on=SAFE_RETRIES)
+"""Where no rule says otherwise: Istio's two attempts, without its conditions under which a POST may be repeated."""
+
+
 @dataclass(frozen=True, slots=True)
 class Copy:
     """A mirror."""

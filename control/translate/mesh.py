@@ -6,6 +6,11 @@ from control.api.violation import Violation
 from control.api.world import World
 from control.ir.mesh import Mesh
 from control.ir.settings import MeshSettings
+from control.translate.destinations import destinations
+from control.translate.gateways import gateways
+from control.translate.peers import peers
+from control.translate.routes import routes
+from control.translate.services import ServiceTranslator
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,4 +23,16 @@ class Translated:
 
 def translate(world: World, settings: MeshSettings | None = None) -> Translated:
     """Never raises for a World of parsed resources."""
-    return Translated(Mesh(settings or MeshSettings()))
+    settings = settings or MeshSettings()
+    violations: list[Violation] = []
+    policies = peers(world)
+    services = ServiceTranslator(settings, policies).services(world, violations)
+    mesh = Mesh(
+        settings=settings,
+        services=services,
+        routes=routes(world, services),
+        destinations=destinations(world, services),
+        gateways=gateways(world),
+        peers=policies,
+    )
+    return Translated(mesh, tuple(violations))

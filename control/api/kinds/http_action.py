@@ -53,14 +53,14 @@ class Redirect(Model):
     uri: UriPath | None = None
     authority: Str | None = None
     port: PortNumber | None = None
-    derive_port: Literal["FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"] | None = None
+    derive_port: Unsupported = None
     scheme: Literal["http", "https"] | None = None
     redirect_code: Literal[301, 302, 303, 307, 308] = 301
 
     @model_validator(mode="after")
     def _somewhere(self) -> "Redirect":
-        if self.port is not None and self.derive_port is not None:
-            raise wrong("has both port and derivePort; write one")
+        if self.uri is not None and "%PREFIX()%" in self.uri:
+            raise wrong("has %PREFIX()% in uri, which is not supported by Remora yet; write the whole path")
         if not any((self.uri, self.authority, self.port, self.scheme)):
             raise wrong("redirects to the same place; write uri, authority, scheme or port")
         return self

@@ -1,0 +1,134 @@
+"""Clusters: each port of each service and of its subsets, the workload's own application, the black hole."""
+
+from collections.abc import Iterator
+
+from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from google.protobuf.struct_pb2 import Struct
+
+from control.generate.endpoints import assignment, chosen, static_assignment
+from control.generate.names import BLACK_HOLE, inbound_cluster, outbound_cluster, sni
+from control.generate.pack import duration, pack
+from control.generate.tls import ads, raw, upstream_mutual, upstream_simple
+from control.ir.mesh import Mesh
+from control.ir.policies import Balancing, Pool, Tls, TlsMode, TrafficPolicy
+from control.ir.proxy import AppPort
+from control.ir.services import Endpoint, Port, Resolution, Service
+
+DEFAULT_POOL = Pool(max_connections=4096, connect_timeout_s=10.0, max_pending=4096, max_requests=4096, max_retries=256)
+"""Where no DestinationRule says otherwise. Istio has no limits here; a limit is what keeps a slow service from taking
+its callers' memory, and this one is far above what a sidecar's core can carry."""
+
+_LB_POLICY = {
+    Balancing.ROUND_ROBIN: Cluster.ROUND_ROBIN,
+    Balancing.LEAST_REQUEST: Cluster.LEAST_REQUEST,
+    Balancing.RANDOM: Cluster.RANDOM,
+}
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def outbound_clusters(mesh: Mesh, namespace: str) -> Iterator[tuple[Cluster, ClusterLoadAssignment | None]]:
+    """What a client of a namespace may reach, each with its EDS resource where it has one."""
+    for service in mesh.services.values():
+        destination = mesh.destination(service, namespace)
+        for port in service.ports:
+            for subset, labels in [("", {}), *((n, s.labels) for n, s in sorted(destination.subsets.items()))]:
+                policy = destination.for_port(port.number, subset)
+                yield _outbound(service, port, subset, chosen(service, port.number, labels), policy)
+
+
+def inbound_clusters(ports: tuple[AppPort, ...]) -> Iterator[Cluster]:
+    """The application itself, over loopback."""
+    for port in ports:
+        name = inbound_cluster(port.number)
+        cluster = Cluster(name=name, type=Cluster.STATIC, load_assignment=static_assignment(name, port.app))
+        cluster.connect_timeout.CopyFrom(duration(10))
+        _limit(cluster, DEFAULT_POOL)
+        yield cluster
+
+
+def black_hole() -> Cluster:
+    """No endpoints."""
+    cluster = Cluster(name=BLACK_HOLE, type=Cluster.STATIC)
+    cluster.connect_timeout.CopyFrom(duration(10))
+    cluster.load_assignment.cluster_name = BLACK_HOLE
+    return cluster
+
+
+def _outbound(
+    service: Service, port: Port, subset: str, endpoints: list[Endpoint], policy: TrafficPolicy
+) -> tuple[Cluster, ClusterLoadAssignment | None]:
+    name = outbound_cluster(service.host, port.number, subset)
+    cluster = Cluster(name=name, lb_policy=_LB_POLICY[policy.balancing or Balancing.LEAST_REQUEST])
+    pool = policy.pool or Pool()
+    cluster.connect_timeout.CopyFrom(duration(pool.connect_timeout_s or DEFAULT_POOL.connect_timeout_s or 10))
+    _limit(cluster, pool)
+    _protocol(cluster, port, pool)
+    _describe(cluster, service)
+    _secure(cluster, service, port, subset, endpoints, policy.tls)
+    loads = assignment(name, endpoints)
+    if service.resolution is Resolution.DNS:
+        cluster.type = Cluster.STRICT_DNS
+        cluster.dns_lookup_family = Cluster.V4_PREFERRED
+        cluster.load_assignment.CopyFrom(loads)
+        return cluster, None
+    cluster.type = Cluster.EDS
+    cluster.eds_cluster_config.eds_config.CopyFrom(ads())
+    cluster.eds_cluster_config.service_name = name
+    return cluster, loads
+
+
+def _limit(cluster: Cluster, pool: Pool) -> None:
+    thresholds = CircuitBreakers.Thresholds()
+    for field, name in (
+        ("max_connections", "max_connections"),
+        ("max_pending_requests", "max_pending"),
+        ("max_requests", "max_requests"),
+        ("max_retries", "max_retries"),
+    ):
+        value = getattr(pool, name)
+        getattr(thresholds, field).value = getattr(DEFAULT_POOL, name) if value is None else value
+    cluster.circuit_breakers.thresholds.append(thresholds)
+
+
+def _protocol(cluster: Cluster, port: Port, pool: Pool) -> None:
+    options = HttpProtocolOptions()
+    if port.protocol in ("HTTP2", "GRPC"):
+        options.explicit_http_config.http2_protocol_options.SetInParent()
+    else:
+        options.explicit_http_config.http_protocol_options.SetInParent()
+    if pool.idle_timeout_s is not None:
+        options.common_http_protocol_options.idle_timeout.CopyFrom(duration(pool.idle_timeout_s))
+    if pool.max_requests_per_connection:
+        options.common_http_protocol_options.max_requests_per_connection.value = pool.max_requests_per_connection
+    cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(pack(options))
+
+
+def _describe(cluster: Cluster, service: Service) -> None:
+    struct = Struct()
+    struct.update({"services": [{"host": service.host, "name": service.name, "namespace": service.namespace}]})
+    cluster.metadata.filter_metadata["istio"].CopyFrom(struct)
+
+
+def _secure(
+    cluster: Cluster, service: Service, port: Port, subset: str, endpoints: list[Endpoint], tls: Tls | None
+) -> None:
+    # Every instance's principal, not only the subset's: moving a workload between subsets must not need a new cluster.
+    principals = [*service.sans, *(e.principal for e in service.endpoints.get(port.number, ()) if e.principal)]
+    name = sni(service.host, port.number, subset)
+    if tls is None:
+        if service.external:
+            return
+        for match, label, socket in (
+            ({"tlsMode": "istio"}, "tlsMode-istio", upstream_mutual(name, principals)),
+            ({}, "tlsMode-disabled", raw()),
+        ):
+            entry = cluster.transport_socket_matches.add(name=label, transport_socket=socket)
+            entry.match.update(match)
+    elif tls.mode is TlsMode.ISTIO_MUTUAL:
+        cluster.transport_socket.CopyFrom(upstream_mutual(name, principals))
+    elif tls.mode is TlsMode.SIMPLE:
+        server = tls.sni or service.host
+        cluster.transport_socket.CopyFrom(upstream_simple(server, tls.sans or service.sans or (server,)))

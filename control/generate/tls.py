@@ -1,0 +1,100 @@
+"""Transport sockets: the mesh's mutual TLS on both sides, and TLS to the outside."""
+
+from collections.abc import Iterable
+
+from envoy.config.core.v3.base_pb2 import DataSource, TransportSocket
+from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource
+from envoy.config.core.v3.grpc_service_pb2 import GrpcService
+from envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
+    CertificateValidationContext,
+    SubjectAltNameMatcher,
+    TlsParameters,
+)
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
+    CommonTlsContext,
+    DownstreamTlsContext,
+    UpstreamTlsContext,
+)
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+
+from control.generate.names import IDENTITY_SECRET, ROOT_SECRET, SDS_CLUSTER
+from control.generate.pack import pack
+
+SYSTEM_ANCHORS = "/etc/ssl/certs/ca-certificates.crt"
+"""Debian's, Ubuntu's and Alpine's bundle, where distroless images have it too."""
+
+_ALPN = ("http/1.1",)
+
+
+def ads() -> ConfigSource:
+    """From the stream that this resource comes by."""
+    return ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
+
+
+def raw() -> TransportSocket:
+    """Plaintext."""
+    return TransportSocket(name="envoy.transport_sockets.raw_buffer", typed_config=pack(RawBuffer()))
+
+
+def upstream_mutual(sni: str, principals: Iterable[str]) -> TransportSocket:
+    """The mesh's mutual TLS towards one of `principals`."""
+    sans = [_uri(exact=principal) for principal in sorted(set(principals))]
+    context = UpstreamTlsContext(sni=sni, common_tls_context=_common(sans))
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
+
+
+def upstream_simple(sni: str, names: Iterable[str]) -> TransportSocket:
+    """TLS to a server outside, checked against the system's authorities and the names given."""
+    sans = [
+        SubjectAltNameMatcher(
+            san_type=SubjectAltNameMatcher.URI if "://" in name else SubjectAltNameMatcher.DNS,
+            matcher=StringMatcher(exact=name),
+        )
+        for name in sorted(set(names))
+    ]
+    validation = CertificateValidationContext(
+        trusted_ca=DataSource(filename=SYSTEM_ANCHORS), match_typed_subject_alt_names=sans
+    )
+    context = UpstreamTlsContext(sni=sni, common_tls_context=CommonTlsContext(validation_context=validation))
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
+
+
+def downstream_mutual(trust_domain: str) -> TransportSocket:
+    """Mutual TLS demanded of any workload of the trust domain."""
+    common = _common([_uri(prefix=f"spiffe://{trust_domain}/")])
+    context = DownstreamTlsContext(common_tls_context=common)
+    context.require_client_certificate.value = True
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
+
+
+def _common(sans: list[SubjectAltNameMatcher]) -> CommonTlsContext:
+    return CommonTlsContext(
+        tls_params=TlsParameters(
+            tls_minimum_protocol_version=TlsParameters.TLSv1_3, tls_maximum_protocol_version=TlsParameters.TLSv1_3
+        ),
+        tls_certificate_sds_secret_configs=[SdsSecretConfig(name=IDENTITY_SECRET, sds_config=_own_sds())],
+        combined_validation_context=CommonTlsContext.CombinedCertificateValidationContext(
+            default_validation_context=CertificateValidationContext(match_typed_subject_alt_names=sans),
+            validation_context_sds_secret_config=SdsSecretConfig(name=ROOT_SECRET, sds_config=ads()),
+        ),
+        alpn_protocols=_ALPN,
+    )
+
+
+def _own_sds() -> ConfigSource:
+    """The agent itself: the key never leaves the workload, so the control plane has nothing to send."""
+    service = GrpcService(envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=SDS_CLUSTER))
+    source = ApiConfigSource(
+        api_type=ApiConfigSource.GRPC,
+        transport_api_version=ApiVersion.V3,
+        grpc_services=[service],
+        set_node_on_first_message_only=True,
+    )
+    return ConfigSource(api_config_source=source, resource_api_version=ApiVersion.V3)
+
+
+def _uri(*, exact: str = "", prefix: str = "") -> SubjectAltNameMatcher:
+    matcher = StringMatcher(exact=exact) if exact else StringMatcher(prefix=prefix)
+    return SubjectAltNameMatcher(san_type=SubjectAltNameMatcher.URI, matcher=matcher)

@@ -1,0 +1,187 @@
+"""Route tables: the outbound listener's, with a virtual host for each port of each service, and the gateways'."""
+
+from collections.abc import Iterable, Iterator
+
+from envoy.config.route.v3.route_components_pb2 import Route as RouteMessage
+from envoy.config.route.v3.route_components_pb2 import VirtualHost
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+
+from control.generate.actions import route as route_message
+from control.generate.names import BLACK_HOLE, inbound_cluster, outbound_cluster, service_names
+from control.generate.pack import duration
+from control.ir.matches import RequestMatch
+from control.ir.mesh import Gateway, GatewayServer, Mesh
+from control.ir.proxy import AppPort, Proxy
+from control.ir.routes import DEFAULT_RETRY, Destination, Forward, HostRoutes, Route, Share
+from control.ir.services import Port, Service
+
+OUTBOUND = "outbound"
+MESH = "mesh"
+
+
+class Router:
+    """The rules as one proxy sees them."""
+
+    def __init__(self, mesh: Mesh, proxy: Proxy) -> None:
+        self._mesh = mesh
+        self._proxy = proxy
+
+    def outbound(self) -> RouteConfiguration:
+        """For requests of the workload's application; a host that nobody knows is answered 502."""
+        table = RouteConfiguration(name=OUTBOUND)
+        taken: set[str] = set()
+        rules = [rule for rule in self._mesh.routes if MESH in rule.gateways]
+        for service in self._mesh.services.values():
+            rule = _best(rules, service.host)
+            for port in service.ports:
+                domains = _domains(service, port, self._proxy.namespace, taken)
+                if domains:
+                    table.virtual_hosts.append(self._service_host(service, port, rule, domains))
+        for rule in rules:
+            for host in rule.hosts:
+                domains = [d for d in _named_domains(host) if d not in taken]
+                if host not in self._mesh.services and domains:
+                    taken.update(domains)
+                    routes = [self._route(each, None) for each in self._audience(rule, MESH, None)]
+                    table.virtual_hosts.append(VirtualHost(name=f"{host}:*", domains=domains, routes=routes))
+        table.virtual_hosts.append(_block_all())
+        return table
+
+    def gateway(self, port: int, gateways: list[tuple[str, Gateway, GatewayServer]]) -> RouteConfiguration:
+        """For requests from outside to a port; a host that no rule names is answered 404."""
+        hosts: dict[str, list[RouteMessage]] = {}
+        for rule in self._mesh.routes:
+            for name, _, server in gateways:
+                if name not in rule.gateways:
+                    continue
+                for host in _exposed(rule, server):
+                    routes = hosts.setdefault(host, [])
+                    routes += [self._route(each, port) for each in self._audience(rule, name, port)]
+        table = RouteConfiguration(name=f"http.{port}")
+        for host in sorted(hosts):
+            # Of rules merged under one host, what catches everything must not hide the others (as in Istio).
+            routes = sorted(hosts[host], key=_catches_everything)
+            table.virtual_hosts.append(VirtualHost(name=f"{host}:{port}", domains=_named_domains(host), routes=routes))
+        return table
+
+    def _service_host(self, service: Service, port: Port, rule: HostRoutes | None, domains: list[str]) -> VirtualHost:
+        if rule is None:
+            default = Forward((Share(Destination(service.host, port=port.number)),), retry=DEFAULT_RETRY)
+            routes = [self._route(Route("default", RequestMatch(), default), port.number)]
+        else:
+            routes = [self._route(r, port.number) for r in self._audience(rule, MESH, port.number)]
+        return VirtualHost(name=f"{service.host}:{port.number}", domains=domains, routes=routes)
+
+    def _audience(self, rule: HostRoutes, gateway: str, port: int | None) -> Iterator[Route]:
+        """The rule's routes that this proxy has."""
+        for route in rule.routes:
+            to = route.audience
+            if to.gateways and gateway not in to.gateways:
+                continue
+            if to.port is not None and port is not None and to.port != port:
+                continue
+            # Who a request through a gateway comes from is not known by workload, so labels say nothing there.
+            if gateway == MESH:
+                if not dict(to.labels).items() <= self._proxy.labels.items():
+                    continue
+                if to.namespace is not None and to.namespace != self._proxy.namespace:
+                    continue
+            elif to.labels or to.namespace is not None:
+                continue
+            yield route
+
+    def _route(self, route: Route, port: int | None) -> RouteMessage:
+        return route_message(route, lambda destination: self._cluster(destination, port))
+
+    def _cluster(self, destination: Destination, port: int | None) -> str:
+        service = self._mesh.services.get(destination.host)
+        if service is None:
+            return BLACK_HOLE
+        number = destination.port or service.only_port or port
+        if number is None or all(each.number != number for each in service.ports):
+            return BLACK_HOLE
+        subsets = self._mesh.destination(service, self._proxy.namespace).subsets
+        if destination.subset and destination.subset not in subsets:
+            return BLACK_HOLE
+        return outbound_cluster(service.host, number, destination.subset)
+
+
+def inbound_table(ports: tuple[AppPort, ...]) -> RouteConfiguration:
+    """To the application. All ports arrive at one address, so the port in the authority tells them apart; without one,
+    or with another, the first port is meant."""
+    table = RouteConfiguration(name="inbound")
+    for index, port in enumerate(ports):
+        domains = ["*"] if index == 0 else [f"*:{port.number}"]
+        route = RouteMessage(name="default")
+        route.match.prefix = "/"
+        route.route.cluster = inbound_cluster(port.number)
+        route.route.timeout.CopyFrom(duration(0))
+        table.virtual_hosts.append(VirtualHost(name=f"inbound|http|{port.number}", domains=domains, routes=[route]))
+    return table
+
+
+def _best(rules: Iterable[HostRoutes], host: str) -> HostRoutes | None:
+    """The rule that names the host itself, else the one with the longest wildcard; of equals, the oldest."""
+    found: HostRoutes | None = None
+    longest = -1
+    for rule in rules:
+        for pattern in rule.hosts:
+            if pattern == host:
+                length = 1_000
+            elif pattern == "*" or (pattern.startswith("*.") and host.endswith(pattern[1:])):
+                length = len(pattern)
+            else:
+                continue
+            if length > longest:
+                found, longest = rule, length
+    return found
+
+
+def _domains(service: Service, port: Port, namespace: str, taken: set[str]) -> list[str]:
+    """Every name with the port; without it for the port that a URL without one means, or the service's first."""
+    default = next((p.number for p in service.ports if p.number == 80), service.ports[0].number)
+    domains = []
+    for name in service_names(service, namespace):
+        candidates = [name, f"{name}:{port.number}"] if port.number == default else [f"{name}:{port.number}"]
+        domains += [domain for domain in candidates if domain not in taken]
+    taken.update(domains)
+    return domains
+
+
+def _named_domains(host: str) -> list[str]:
+    if host == "*":
+        return ["*"]
+    # Envoy takes a wildcard at one end only.
+    return [host] if host.startswith("*") else [host, f"{host}:*"]
+
+
+def _exposed(rule: HostRoutes, server: GatewayServer) -> list[str]:
+    """The hosts that both the rule and the gateway's server name, the narrower of the two each time."""
+    found = []
+    for pattern, namespace in zip(server.hosts, server.namespaces, strict=True):
+        if namespace not in ("*", rule.namespace):
+            continue
+        for host in rule.hosts:
+            if _within(host, pattern):
+                found.append(host)
+            elif _within(pattern, host):
+                found.append(pattern)
+    return list(dict.fromkeys(found))
+
+
+def _within(host: str, pattern: str) -> bool:
+    if pattern in ("*", host):
+        return True
+    return pattern.startswith("*.") and host.removeprefix("*").endswith(pattern[1:])
+
+
+def _catches_everything(route: RouteMessage) -> bool:
+    match = route.match
+    return match.prefix == "/" and not match.headers and not match.query_parameters
+
+
+def _block_all() -> VirtualHost:
+    route = RouteMessage(name="block_all")
+    route.match.prefix = "/"
+    route.direct_response.status = 502
+    return VirtualHost(name="block_all", domains=["*"], routes=[route])

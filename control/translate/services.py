@@ -1,0 +1,107 @@
+"""Services of the World and ServiceEntries to services of the mesh, with their instances."""
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from control.api.kinds.service_entry import EntryEndpoint, EntryPort, ServiceEntrySpec
+from control.api.resource import Resource
+from control.api.services import Port as WorldPort
+from control.api.services import Service as WorldService
+from control.api.violation import Violation
+from control.api.workload import AppPort, Workload
+from control.api.world import World
+from control.ir.address import Address
+from control.ir.policies import MtlsMode, PeerPolicy, mtls_mode
+from control.ir.services import Endpoint, Port, Resolution, Service
+from control.ir.settings import MeshSettings
+from control.translate.proxies import address, identity_of
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTranslator:
+    """Knows what holds for every service; one use each translation."""
+
+    settings: MeshSettings
+    peers: tuple[PeerPolicy, ...]
+
+    def services(self, world: World, violations: list[Violation]) -> dict[str, Service]:
+        """By host, sorted. Services come before entries that claim the same host."""
+        found = {service.host: self._service(service, violations) for service in world.services.values()}
+        for resource in world.of_kind("ServiceEntry"):
+            assert isinstance(resource.spec, ServiceEntrySpec)
+            for index, host in enumerate(resource.spec.hosts):
+                if host in found:
+                    message = f"{host} is already another service's name, which goes on to hold"
+                    violations.append(resource.violation(("spec", "hosts", index), message, "warning"))
+                    continue
+                found[host] = self._entry(resource, resource.spec, host)
+        return dict(sorted(found.items()))
+
+    def _service(self, service: WorldService, violations: list[Violation]) -> Service:
+        ports = []
+        for index, port in enumerate(service.ports):
+            if port.protocol == "TCP":
+                if service.resource is not None:
+                    message = "has the protocol TCP; Remora routes HTTP, HTTP2 and GRPC so far, this port is left out"
+                    violations.append(service.resource.violation(("spec", "ports", index), message, "warning"))
+                continue
+            ports.append(port)
+        return Service(
+            host=service.host,
+            name=service.name,
+            namespace=service.namespace,
+            ports=tuple(Port(port.number, port.name, port.protocol) for port in ports),
+            endpoints={port.number: tuple(self._endpoints(port)) for port in ports},
+        )
+
+    def _endpoints(self, port: WorldPort) -> Iterator[Endpoint]:
+        for workload, app in port.members:
+            if workload.inbound is not None:
+                yield self._endpoint(workload, app, address(workload.inbound))
+
+    def _endpoint(self, workload: Workload, app: AppPort, at: Address) -> Endpoint:
+        labels = workload.effective_labels
+        mode = mtls_mode(self.peers, self.settings.root_namespaces, workload.namespace, labels, app.service_port)
+        return Endpoint(
+            address=at,
+            labels=labels,
+            tls=mode is not MtlsMode.DISABLE,
+            principal=str(identity_of(workload, self.settings.trust_domain)),
+            workload=workload.name,
+            namespace=workload.namespace,
+            cluster_id=self.settings.cluster_id,
+        )
+
+    def _entry(self, resource: Resource, spec: ServiceEntrySpec, host: str) -> Service:
+        resolution = Resolution.PUSHED if spec.resolution == "STATIC" else Resolution.DNS
+        endpoints = spec.endpoints or (EntryEndpoint(address=host),)
+        if all(_is_address(endpoint.address) for endpoint in endpoints):
+            resolution = Resolution.PUSHED
+        return Service(
+            host=host,
+            name=host,
+            namespace=resource.namespace,
+            ports=tuple(Port(port.number, port.name, port.protocol) for port in spec.ports),
+            endpoints={port.number: tuple(self._outside(e, port, resource) for e in endpoints) for port in spec.ports},
+            resolution=resolution,
+            external=True,
+            sans=spec.subject_alt_names,
+        )
+
+    def _outside(self, endpoint: EntryEndpoint, port: EntryPort, resource: Resource) -> Endpoint:
+        number = endpoint.ports.get(port.name, port.target_port or port.number)
+        return Endpoint(
+            address=Address(endpoint.address, number),
+            weight=endpoint.weight,
+            labels=endpoint.labels,
+            namespace=resource.namespace,
+        )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
