@@ -1,24 +1,100 @@
-"""Match a request to a route: Envoy's virtual hosts and route matches, compiled once. Pure."""
+"""Match a request to a route: Envoy's virtual hosts and route matches, compiled once. Pure.
 
-from collections.abc import Callable
+The host decides the virtual host; within it the first route whose conditions all hold is taken. A virtual host without
+a matching route means no route: others are not tried.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from sidecar.config.route import Route, RouteConfiguration, VirtualHost
 from sidecar.http.head import RequestHead
+from sidecar.routing.conditions import Condition, InvalidRoutes, Test, compile_match, path_of
+from sidecar.routing.domains import Domains, DuplicateDomain, InvalidDomain
+
+__all__ = ["CompiledHost", "CompiledRoute", "InvalidRoutes", "RouteTable"]
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRoute(Generic[T]):
+    """One route, its conditions, and what was built of it."""
+
+    route: Route
+    conditions: tuple[Condition, ...]
+    value: T
+
+
+class CompiledHost(Generic[T]):
+    """One virtual host: the tests in order, without the words."""
+
+    __slots__ = ("_always", "_tests", "config", "routes")
+
+    def __init__(self, config: VirtualHost, routes: Sequence[CompiledRoute[T]]) -> None:
+        self.config = config
+        self.routes = tuple(routes)
+        self._tests: list[tuple[Test | None, T]] = [(_all(route.conditions), route.value) for route in routes]
+        # The usual virtual host has one route for everything.
+        self._always = routes[0].value if routes and not routes[0].conditions else None
+
+    def match(self, head: RequestHead) -> T | None:
+        """The first route's that matches; None: none does."""
+        if self._always is not None:
+            return self._always
+        path = path_of(head)
+        for test, value in self._tests:
+            if test is None or test(head, path):
+                return value
+        return None
+
+
+def _all(conditions: tuple[Condition, ...]) -> Test | None:
+    if not conditions:
+        return None
+    test = conditions[-1].test
+    for condition in reversed(conditions[:-1]):
+        test = _both(condition.test, test)
+    return test
+
+
+def _both(one: Test, other: Test) -> Test:
+    return lambda head, path: one(head, path) and other(head, path)
 
 
 class RouteTable(Generic[T]):
     """`build(virtual_host, route)` makes what `match` returns, once per route.
 
     Raises InvalidRoutes, which names the field, for a table that cannot be: a domain twice, a regular expression that
-    is none.
+    is none. What `build` raises passes through.
     """
 
+    __slots__ = ("_domains", "config")
+
     def __init__(self, config: RouteConfiguration, build: Callable[[VirtualHost, Route], T]) -> None:
-        raise NotImplementedError
+        self.config = config
+        self._domains: Domains[CompiledHost[T]] = Domains()
+        for position, virtual_host in enumerate(config.virtual_hosts):
+            field = f"virtual_hosts[{position}]"
+            routes = [
+                CompiledRoute(
+                    route, tuple(compile_match(route.match, f"{field}.routes[{i}].match")), build(virtual_host, route)
+                )
+                for i, route in enumerate(virtual_host.routes)
+            ]
+            compiled = CompiledHost(virtual_host, routes)
+            for i, domain in enumerate(virtual_host.domains):
+                try:
+                    self._domains.add(domain, compiled)
+                except (DuplicateDomain, InvalidDomain) as error:
+                    raise InvalidRoutes(f"{field}.domains[{i}]", str(error)) from error
+
+    def host(self, authority: bytes) -> CompiledHost[T] | None:
+        """The virtual host of a request's authority, port included, in lower case."""
+        return self._domains.find(authority)
 
     def match(self, head: RequestHead) -> T | None:
         """What was built of the first route that matches in the virtual host that matches best; None: no route."""
-        raise NotImplementedError
+        host = self._domains.find(head.authority)
+        return None if host is None else host.match(head)
