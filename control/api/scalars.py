@@ -130,6 +130,14 @@ def _subdomain(value: str) -> str:
     return value
 
 
+def _authority(value: str) -> str:
+    host, colon, port = value.partition(":")
+    if colon and not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+        raise wrong(f"{shorten(value)} is not HOST or HOST:PORT")
+    check_host(host, wildcard=False)
+    return value
+
+
 def _path(value: str) -> str:
     if any(ord(c) <= 32 or ord(c) == 127 for c in value):
         raise wrong(f"{shorten(value)} is not a URI path; it has white space or control characters")
@@ -147,6 +155,7 @@ HeaderName = Annotated[Str, AfterValidator(_header_name)]
 HeaderValue = Annotated[Str, AfterValidator(_header_value)]
 HostPattern = Annotated[Str, AfterValidator(lambda value: check_host(value, wildcard=True))]
 HostName = Annotated[Str, AfterValidator(lambda value: check_host(value, wildcard=False))]
+Authority = Annotated[Str, AfterValidator(_authority)]
 Regex = Annotated[Str, AfterValidator(check_regex)]
 UriPath = Annotated[Str, AfterValidator(_path)]
 DnsLabel = Annotated[Str, AfterValidator(_dns_label)]

@@ -1,6 +1,7 @@
 """Clusters: each port of each service and of its subsets, the workload's own application, the black hole."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -36,7 +37,11 @@ def outbound_clusters(mesh: Mesh, namespace: str) -> Iterator[tuple[Cluster, Clu
         for port in service.ports:
             for subset, labels in [("", {}), *((n, s.labels) for n, s in sorted(destination.subsets.items()))]:
                 policy = destination.for_port(port.number, subset)
-                yield _outbound(service, port, subset, chosen(service, port.number, labels), policy)
+                endpoints = chosen(service, port.number, labels)
+                if policy.tls is not None and policy.tls.mode is TlsMode.SIMPLE and not mesh.settings.system_roots_pem:
+                    # Nothing to check the server's certificate against: rather not at all than unchecked.
+                    policy, endpoints = replace(policy, tls=None), []
+                yield _outbound(service, port, subset, endpoints, policy)
 
 
 def inbound_clusters(ports: tuple[AppPort, ...]) -> Iterator[Cluster]:
@@ -65,7 +70,7 @@ def _outbound(
     pool = policy.pool or Pool()
     cluster.connect_timeout.CopyFrom(duration(pool.connect_timeout_s or DEFAULT_POOL.connect_timeout_s or 10))
     _limit(cluster, pool)
-    _protocol(cluster, port, pool)
+    _protocol(cluster, pool)
     _describe(cluster, service)
     _secure(cluster, service, port, subset, endpoints, policy.tls)
     loads = assignment(name, endpoints)
@@ -93,12 +98,9 @@ def _limit(cluster: Cluster, pool: Pool) -> None:
     cluster.circuit_breakers.thresholds.append(thresholds)
 
 
-def _protocol(cluster: Cluster, port: Port, pool: Pool) -> None:
+def _protocol(cluster: Cluster, pool: Pool) -> None:
     options = HttpProtocolOptions()
-    if port.protocol in ("HTTP2", "GRPC"):
-        options.explicit_http_config.http2_protocol_options.SetInParent()
-    else:
-        options.explicit_http_config.http_protocol_options.SetInParent()
+    options.explicit_http_config.http_protocol_options.SetInParent()
     if pool.idle_timeout_s is not None:
         options.common_http_protocol_options.idle_timeout.CopyFrom(duration(pool.idle_timeout_s))
     if pool.max_requests_per_connection:

@@ -4,13 +4,13 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 from control.generate.clusters import black_hole, inbound_clusters, outbound_clusters
 from control.generate.listeners import gateway_listener, inbound_listener, outbound_listener
-from control.generate.names import BLACK_HOLE, ROOT_SECRET
+from control.generate.names import BLACK_HOLE, ROOT_SECRET, SYSTEM_SECRET
 from control.generate.pack import pack
-from control.generate.secrets import trust_anchors
+from control.generate.secrets import system_anchors, trust_anchors
 from control.generate.types import CDS, EDS, LDS, RDS, SDS, Snapshot, snapshot
 from control.generate.virtual_hosts import OUTBOUND, Router
 from control.ir.mesh import Gateway, GatewayServer, Mesh
-from control.ir.policies import MtlsMode
+from control.ir.policies import MtlsMode, TlsMode
 from control.ir.proxy import Proxy, ProxyKind
 
 _Named = dict[str, AnyMessage]
@@ -30,6 +30,9 @@ def generate(mesh: Mesh, proxy: Proxy) -> Snapshot:
         _gateway(mesh, proxy, resources)
     else:
         _sidecar(mesh, proxy, resources)
+    if mesh.settings.system_roots_pem and _reaches_outside(mesh):
+        # Some 200 kB, so only for who needs it.
+        resources[SDS][SYSTEM_SECRET] = pack(system_anchors(mesh.settings))
     return snapshot(resources)
 
 
@@ -38,6 +41,10 @@ def inbound_mode(mesh: Mesh, proxy: Proxy) -> MtlsMode:
     modes = {mesh.mtls_mode(proxy.namespace, proxy.labels, port.number) for port in proxy.ports}
     modes = modes or {mesh.mtls_mode(proxy.namespace, proxy.labels)}
     return next(mode for mode in (MtlsMode.STRICT, MtlsMode.PERMISSIVE, MtlsMode.DISABLE) if mode in modes)
+
+
+def _reaches_outside(mesh: Mesh) -> bool:
+    return any(destination.uses(TlsMode.SIMPLE) for destination in mesh.destinations.values())
 
 
 def _upstreams(mesh: Mesh, namespace: str) -> tuple[_Named, _Named]:

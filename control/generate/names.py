@@ -7,6 +7,8 @@ BLACK_HOLE = "BlackHoleCluster"
 
 ROOT_SECRET = "ROOTCA"  # noqa: S105  a name, not a secret
 IDENTITY_SECRET = "default"  # noqa: S105
+SYSTEM_SECRET = "file-root:system"  # noqa: S105
+"""Istio's name for the authorities of the operating system."""
 SDS_CLUSTER = "sds-grpc"
 """The agent's own SDS server; its resources are answered in the sidecar and never by the control plane."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from envoy.config.core.v3.base_pb2 import DataSource, TransportSocket
+from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
@@ -19,11 +19,8 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
 )
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
-from control.generate.names import IDENTITY_SECRET, ROOT_SECRET, SDS_CLUSTER
+from control.generate.names import IDENTITY_SECRET, ROOT_SECRET, SDS_CLUSTER, SYSTEM_SECRET
 from control.generate.pack import pack
-
-SYSTEM_ANCHORS = "/etc/ssl/certs/ca-certificates.crt"
-"""Debian's, Ubuntu's and Alpine's bundle, where distroless images have it too."""
 
 _ALPN = ("http/1.1",)
 
@@ -54,10 +51,8 @@ def upstream_simple(sni: str, names: Iterable[str]) -> TransportSocket:
         )
         for name in sorted(set(names))
     ]
-    validation = CertificateValidationContext(
-        trusted_ca=DataSource(filename=SYSTEM_ANCHORS), match_typed_subject_alt_names=sans
-    )
-    context = UpstreamTlsContext(sni=sni, common_tls_context=CommonTlsContext(validation_context=validation))
+    common = CommonTlsContext(combined_validation_context=_validation(sans, SYSTEM_SECRET), alpn_protocols=_ALPN)
+    context = UpstreamTlsContext(sni=sni, common_tls_context=common)
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
 
 
@@ -75,11 +70,17 @@ def _common(sans: list[SubjectAltNameMatcher]) -> CommonTlsContext:
             tls_minimum_protocol_version=TlsParameters.TLSv1_3, tls_maximum_protocol_version=TlsParameters.TLSv1_3
         ),
         tls_certificate_sds_secret_configs=[SdsSecretConfig(name=IDENTITY_SECRET, sds_config=_own_sds())],
-        combined_validation_context=CommonTlsContext.CombinedCertificateValidationContext(
-            default_validation_context=CertificateValidationContext(match_typed_subject_alt_names=sans),
-            validation_context_sds_secret_config=SdsSecretConfig(name=ROOT_SECRET, sds_config=ads()),
-        ),
+        combined_validation_context=_validation(sans, ROOT_SECRET),
         alpn_protocols=_ALPN,
+    )
+
+
+def _validation(
+    sans: list[SubjectAltNameMatcher], secret: str
+) -> CommonTlsContext.CombinedCertificateValidationContext:
+    return CommonTlsContext.CombinedCertificateValidationContext(
+        default_validation_context=CertificateValidationContext(match_typed_subject_alt_names=sans),
+        validation_context_sds_secret_config=SdsSecretConfig(name=secret, sds_config=ads()),
     )
 
 

@@ -77,6 +77,13 @@ class DestinationPolicy:
     ports: Mapping[int, TrafficPolicy] = field(default_factory=dict)
     subsets: Mapping[str, Subset] = field(default_factory=dict)
 
+    def uses(self, mode: TlsMode) -> bool:
+        """Whether any port of any subset is reached with this kind of TLS."""
+        subsets = self.subsets.values()
+        policies = [self.policy, *self.ports.values(), *(s.policy for s in subsets)]
+        policies += [policy for subset in subsets for policy in subset.ports.values()]
+        return any(policy.tls is not None and policy.tls.mode is mode for policy in policies)
+
     def for_port(self, port: int, subset: str = "") -> TrafficPolicy:
         """The policy of a port, or of a subset's port. A port's own is taken whole (Istio `portLevelSettings`)."""
         chosen = self.subsets.get(subset) if subset else None

@@ -20,8 +20,6 @@ class Port:
 
     number: int
     name: str = "http"
-    protocol: str = "HTTP"
-    """HTTP, HTTP2 or GRPC."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ class MeshSettings:
     trust_domain: str = "cluster.local"
     root_pem: str = field(default="", repr=False)
     """Certificates that every proxy trusts, PEM, one or more."""
+    system_roots_pem: str = field(default="", repr=False)
+    """Authorities that servers outside the mesh are checked against (DestinationRule tls SIMPLE), PEM."""
     sampling_percent: float = 1.0
     """Of requests that come without a decision; 0 to 100."""
     access_log: bool = True

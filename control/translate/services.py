@@ -41,9 +41,9 @@ class ServiceTranslator:
     def _service(self, service: WorldService, violations: list[Violation]) -> Service:
         ports = []
         for index, port in enumerate(service.ports):
-            if port.protocol == "TCP":
+            if port.protocol != "HTTP":
                 if service.resource is not None:
-                    message = "has the protocol TCP; Remora routes HTTP, HTTP2 and GRPC so far, this port is left out"
+                    message = f"has the protocol {port.protocol}; Remora routes HTTP so far, this port is left out"
                     violations.append(service.resource.violation(("spec", "ports", index), message, "warning"))
                 continue
             ports.append(port)
@@ -51,7 +51,7 @@ class ServiceTranslator:
             host=service.host,
             name=service.name,
             namespace=service.namespace,
-            ports=tuple(Port(port.number, port.name, port.protocol) for port in ports),
+            ports=tuple(Port(port.number, port.name) for port in ports),
             endpoints={port.number: tuple(self._endpoints(port)) for port in ports},
         )
 
@@ -82,7 +82,7 @@ class ServiceTranslator:
             host=host,
             name=host,
             namespace=resource.namespace,
-            ports=tuple(Port(port.number, port.name, port.protocol) for port in spec.ports),
+            ports=tuple(Port(port.number, port.name) for port in spec.ports),
             endpoints={port.number: tuple(self._outside(e, port, resource) for e in endpoints) for port in spec.ports},
             resolution=resolution,
             external=True,

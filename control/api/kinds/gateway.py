@@ -2,24 +2,22 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from control.api.model import Model, Unsupported, wrong
 from control.api.scalars import DnsLabel, Labels, PortNumber, Str, check_host, shorten
 
-_SUPPORTED = ("HTTP", "HTTP2", "GRPC")
-
 
 def _protocol(value: object) -> object:
     if not isinstance(value, str):
-        raise wrong(f"is {shorten(value)}; write HTTP, HTTP2 or GRPC")
+        raise wrong(f"is {shorten(value)}; write HTTP")
     upper = value.upper()
-    if upper not in _SUPPORTED:
-        raise wrong(f"is {shorten(value)}; Remora supports HTTP, HTTP2 and GRPC so far")
+    if upper != "HTTP":
+        raise wrong(f"is {shorten(value)}; Remora supports HTTP so far")
     return upper
 
 
-Protocol = Annotated[Literal["HTTP", "HTTP2", "GRPC"], BeforeValidator(_protocol)]
+Protocol = Annotated[Literal["HTTP"], BeforeValidator(_protocol)]
 
 
 def _server_host(value: str) -> str:
@@ -54,13 +52,3 @@ class GatewaySpec(Model):
 
     selector: Labels = Field(min_length=1)
     servers: tuple[Server, ...] = Field(min_length=1)
-
-    @field_validator("servers")
-    @classmethod
-    def _distinct_names(cls, servers: tuple[Server, ...]) -> tuple[Server, ...]:
-        seen: dict[int, str] = {}
-        for server in servers:
-            known = seen.setdefault(server.port.number, server.port.protocol)
-            if known != server.port.protocol:
-                raise wrong(f"give port {server.port.number} two protocols, {known} and {server.port.protocol}")
-        return servers

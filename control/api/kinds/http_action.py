@@ -3,6 +3,7 @@
 import base64
 import binascii
 import builtins
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -10,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from control.api.kinds.headers import Headers
 from control.api.model import Model, Unsupported, wrong
 from control.api.scalars import (
+    Authority,
     Duration,
     HostName,
     Int,
@@ -51,7 +53,7 @@ class Redirect(Model):
     """Istio `HTTPRedirect`."""
 
     uri: UriPath | None = None
-    authority: Str | None = None
+    authority: Authority | None = None
     port: PortNumber | None = None
     derive_port: Unsupported = None
     scheme: Literal["http", "https"] | None = None
@@ -103,12 +105,20 @@ class RegexRewrite(Model):
     match: Regex
     rewrite: Annotated[Str, Field(max_length=1024)]
 
+    @model_validator(mode="after")
+    def _groups_exist(self) -> "RegexRewrite":
+        groups = re.compile(self.match).groups
+        for reference in re.findall(r"\\(\d)", self.rewrite):
+            if int(reference) > groups:
+                raise wrong(f"rewrite names group \\{reference}, but match has {groups}")
+        return self
+
 
 class Rewrite(Model):
     """Istio `HTTPRewrite`."""
 
     uri: UriPath | None = None
-    authority: Str | None = None
+    authority: Authority | None = None
     uri_regex_rewrite: RegexRewrite | None = None
 
     @model_validator(mode="after")
