@@ -1,0 +1,240 @@
+"""One ADS stream, state of the world, without I/O: requests and snapshots go in, responses come out of `next`.
+
+Follows Envoy's xDS protocol page. A request with an old nonce is ignored. Types are sent one after another in push
+order, each when the one before has been taken, so that no route arrives before its cluster. A client that answers late
+is waited for `GATE_S` only. Trust (SDS) waits for nobody.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from control.generate.types import Snapshot
+from control.xds.bridge import bridge
+from control.xds.messages import CDS, EDS, LDS, ORDER, RDS, SDS, SHORT, WILDCARDS, Request, Response
+from control.xds.versions import version_of
+
+GATE_S = 0.5
+"""How long a type waits for the one before it to be acknowledged."""
+
+REPEAT_S = 1.0
+"""A client that asks again for what it has gets it again, at most this often."""
+
+_RELIES_ON: Mapping[str, tuple[str, ...]] = {LDS: (CDS,), RDS: (CDS, LDS)}
+"""Types that are held back while the client refuses another that they rely on. Endpoints and trust never are."""
+
+
+class UnknownType(ValueError):
+    """The client asks for a type that we do not serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The client runs this version of a type."""
+
+    type_url: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The client does not take this version and keeps what it had."""
+
+    type_url: str
+    version: str
+    message: str
+
+
+Event = Accepted | Refused
+
+
+@dataclass(slots=True)
+class TypeState:
+    """Where the client is with one type."""
+
+    names: frozenset[str] | None
+    """Asked for; None for everything."""
+    sent: str | None = None
+    """The last version sent, or held since an earlier stream."""
+    acked: str | None = None
+    refused: str | None = None
+    """The last version sent, if the client refused it."""
+    nonce: str = ""
+    in_flight: bool = False
+    sent_at: float = 0.0
+    again: bool = False
+    """To be sent although the version is the same."""
+    repeated_at: float = float("-inf")
+
+    @property
+    def wanted(self) -> bool:
+        """False once the client has left every name."""
+        return self.names is None or bool(self.names)
+
+
+class Subscription:
+    """The state of one stream. `name` makes its nonces differ from other streams'."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._count = 0
+        self._types: dict[str, TypeState] = {}
+        self._target: Snapshot | None = None
+        """What the client is to have next."""
+        self._final: Snapshot | None = None
+        """What it is to have in the end; another than the target while a bridge is crossed."""
+        self._endpoints_awaited_until = float("-inf")
+
+    @property
+    def types(self) -> Mapping[str, TypeState]:
+        """By type URL; those that the client asked for."""
+        return self._types
+
+    @property
+    def synced(self) -> bool:
+        """Whether the client runs all that it asked for of the last offered snapshot, and asked for something."""
+        return bool(self._types) and self._target is not None and self._target is self._final and self._settled()
+
+    @property
+    def refused(self) -> bool:
+        """Whether the client refuses a part of what it is to have now."""
+        return any(self._is_refused(url, state) for url, state in self._wanted())
+
+    def offer(self, snapshot: Snapshot) -> None:
+        """From now on the client is to have this."""
+        self._final = snapshot
+        routed = CDS in self._types and (LDS in self._types or RDS in self._types)
+        # What the client holds is at most what it was last on its way to.
+        self._target = bridge(self._target, snapshot) if self._target is not None and routed else snapshot
+
+    def receive(self, request: Request, now: float) -> Event | None:
+        """Take a request. Raises UnknownType."""
+        url = request.type_url
+        if url not in SHORT:
+            raise UnknownType(f"unknown type URL {url[:200]!r}; known are {', '.join(ORDER)}")
+        state = self._types.get(url)
+        if state is None:
+            return self._first(request)
+        if request.nonce != state.nonce:
+            return None  # about an answer that has been overtaken; the client will speak of the newer one
+        return self._answer(request, state, now)
+
+    def _first(self, request: Request) -> Event | None:
+        state = self._types[request.type_url] = TypeState(names=_wish(request))
+        if request.version and request.error is None:
+            # It comes from an earlier stream, perhaps of an earlier control plane, and has this. If that is what it is
+            # to have, nothing needs to be sent.
+            state.sent = state.acked = request.version
+            return Accepted(request.type_url, request.version)
+        return None
+
+    def _answer(self, request: Request, state: TypeState, now: float) -> Event | None:
+        url, had, wish = request.type_url, state.names, _wish(request)
+        was_in_flight, was_due = state.in_flight, self._target is not None and self._is_due(url, state)
+        event: Event | None = None
+        state.in_flight = False
+        if request.error is not None:
+            state.refused = state.sent
+            event = Refused(url, state.sent or "", request.error) if was_in_flight else None
+        elif was_in_flight:
+            state.acked, state.refused = state.sent, None
+            event = Accepted(url, state.sent or "")
+            if url == CDS:
+                self._endpoints_awaited_until = now + GATE_S
+        state.names = wish
+        if wish != had:
+            if wish is None or (had is not None and wish - had):
+                state.again = True
+            elif not was_due and self._target is not None and state.refused is None:
+                # It wants less; what it holds of the rest is as it was, only the version is called differently.
+                state.sent = state.acked = version_of(self._target, url, wish)
+        elif not was_in_flight and request.error is None and now >= state.repeated_at + REPEAT_S:
+            # The same again: a cluster that is warming up asks for endpoints that the client has, and Envoy waits.
+            state.again, state.repeated_at = True, now
+        return event
+
+    def next(self, now: float) -> Response | None:
+        """What to send now, if anything. Call it until it returns None."""
+        if self._target is None:
+            return None
+        response = self._next_of_target(now)
+        if response is None and self._target is not self._final and self._settled():
+            self._target = self._final
+            response = self._next_of_target(now)
+        return response
+
+    def _next_of_target(self, now: float) -> Response | None:
+        held = False
+        for url in ORDER:
+            state = self._types.get(url)
+            if state is None:
+                continue
+            waits = state.in_flight and now < state.sent_at + GATE_S
+            if url == EDS:
+                # Asking for the new clusters' endpoints shows that the clusters have arrived, acknowledged or not: some
+                # clients acknowledge only when everything is warm.
+                blocked = held = not self._covers_endpoints() and (held or now < self._endpoints_awaited_until)
+            else:
+                # A client that runs nothing of the type yet cannot lose a request to it, and may need it to begin.
+                blocked = held and url != SDS and state.acked is not None
+            if not blocked and not waits and self._is_due(url, state) and not self._lacks_support(url, state):
+                return self._send(url, state, now)
+            held = held or waits
+        return None
+
+    def _covers_endpoints(self) -> bool:
+        assert self._target is not None
+        asked = self._types[EDS].names
+        return asked is None or self._target.resources[EDS].keys() <= asked
+
+    def _is_due(self, url: str, state: TypeState) -> bool:
+        assert self._target is not None
+        return state.wanted and (state.again or state.sent != version_of(self._target, url, state.names))
+
+    def _is_refused(self, url: str, state: TypeState) -> bool:
+        if state.refused is None or self._target is None:
+            return False
+        return state.refused == version_of(self._target, url, state.names)
+
+    def _lacks_support(self, url: str, state: TypeState) -> bool:
+        # Again: for a client that has nothing of the type yet, some configuration is better than none.
+        if state.acked is None:
+            return False
+        relied_on = ((other, self._types.get(other)) for other in _RELIES_ON.get(url, ()))
+        return any(it is not None and self._is_refused(other, it) for other, it in relied_on)
+
+    def _settled(self) -> bool:
+        assert self._target is not None
+        target = self._target
+        return all(
+            not state.in_flight and not state.again and state.acked == version_of(target, url, state.names)
+            for url, state in self._wanted()
+        )
+
+    def _wanted(self) -> Iterator[tuple[str, TypeState]]:
+        return ((url, state) for url, state in self._types.items() if state.wanted)
+
+    def _send(self, url: str, state: TypeState, now: float) -> Response:
+        assert self._target is not None
+        version = version_of(self._target, url, state.names)
+        self._count += 1
+        state.nonce = f"{self._name}.{self._count:x}"
+        if url == CDS and state.sent != version and EDS in self._types:
+            # A changed cluster warms up again and needs its endpoints again, changed or not.
+            self._types[EDS].again = True
+        state.sent, state.sent_at = version, now
+        state.in_flight, state.again, state.refused = True, False, None
+        named = self._target.resources[url]
+        wanted = named.values() if state.names is None else [named[n] for n in sorted(state.names) if n in named]
+        return Response(url, version, state.nonce, tuple(wanted))
+
+    def deadline(self, now: float) -> float | None:
+        """When `next` may have something although nothing happened."""
+        moments = [state.sent_at + GATE_S for state in self._types.values() if state.in_flight]
+        moments.append(self._endpoints_awaited_until)
+        return min((moment for moment in moments if moment > now), default=None)
+
+
+def _wish(request: Request) -> frozenset[str] | None:
+    if request.type_url in WILDCARDS and (not request.names or "*" in request.names):
+        return None
+    return request.names
