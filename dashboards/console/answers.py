@@ -1,0 +1,195 @@
+"""What the control plane's REST interface answers, as types. Pure: JSON values in, checked dataclasses out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class MalformedAnswer(ValueError):
+    """The answer has not the shape that docs/interfaces.md describes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing that is wrong with a document."""
+
+    file: str
+    line: int
+    """From 1; 0 where no line is to blame."""
+    kind: str
+    namespace: str
+    name: str
+    path: str
+    message: str
+    severity: str
+    """"error" or "warning"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happened, or would happen, to one document; `before` and `after` are YAML."""
+
+    action: str
+    """"created", "configured", "unchanged" or "deleted"."""
+    kind: str
+    namespace: str
+    name: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A stored document."""
+
+    kind: str
+    namespace: str
+    name: str
+    yaml: str
+    document: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.kind, self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A configuration that a proxy refused."""
+
+    type: str
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A sidecar or gateway as the control plane sees it."""
+
+    workload: str
+    namespace: str
+    node_id: str
+    kind: str
+    state: str
+    """"synced", "stale", "rejected" or "disconnected"."""
+    version: str | None
+    sent_version: str | None
+    rejections: tuple[Rejection, ...]
+    pushes: int
+    last_push_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MeshStatus:
+    """The answer of `/v1/status`."""
+
+    version: str
+    proxies: tuple[Proxy, ...]
+
+    def count(self, state: str) -> int:
+        """How many proxies are in this state."""
+        return sum(proxy.state == state for proxy in self.proxies)
+
+
+def parse_violations(answer: Any) -> tuple[Violation, ...]:
+    """A list of violations. Raises MalformedAnswer, as all of these do."""
+    return _each(answer, _violation)
+
+
+def parse_changes(answer: Any) -> tuple[Change, ...]:
+    """The changes of an apply or delete."""
+    return _each(_field(answer, "changes"), _change)
+
+
+def parse_resources(answer: Any) -> tuple[Resource, ...]:
+    """A listing of stored documents."""
+    return _each(_field(answer, "resources"), _resource)
+
+
+def parse_status(answer: Any) -> MeshStatus:
+    """The state of all proxies."""
+    return MeshStatus(_text(answer, "version"), _each(_field(answer, "proxies"), _proxy))
+
+
+def _violation(item: Any) -> Violation:
+    line = item.get("line")
+    return Violation(
+        _text(item, "file"),
+        line if isinstance(line, int) else 0,
+        _text(item, "kind"),
+        _text(item, "namespace"),
+        _text(item, "name"),
+        _text(item, "path"),
+        _text(item, "message"),
+        _text(item, "severity") or "error",
+    )
+
+
+def _change(item: Any) -> Change:
+    return Change(
+        _text(item, "action"),
+        _text(item, "kind"),
+        _text(item, "namespace"),
+        _text(item, "name"),
+        _optional_text(item, "before"),
+        _optional_text(item, "after"),
+    )
+
+
+def _resource(item: Any) -> Resource:
+    document = item.get("document")
+    return Resource(
+        _text(item, "kind"),
+        _text(item, "namespace"),
+        _text(item, "name"),
+        _text(item, "yaml"),
+        document if isinstance(document, Mapping) else {},
+    )
+
+
+def _proxy(item: Any) -> Proxy:
+    pushes, last_push_ms = item.get("pushes"), item.get("last_push_ms")
+    return Proxy(
+        workload=_text(item, "workload"),
+        namespace=_text(item, "namespace"),
+        node_id=_text(item, "node_id"),
+        kind=_text(item, "kind"),
+        state=_text(item, "state"),
+        version=_optional_text(item, "version"),
+        sent_version=_optional_text(item, "sent_version"),
+        rejections=_each(item.get("rejections") or (), _rejection),
+        pushes=pushes if isinstance(pushes, int) else 0,
+        last_push_ms=float(last_push_ms) if isinstance(last_push_ms, int | float) else None,
+    )
+
+
+def _rejection(item: Any) -> Rejection:
+    return Rejection(_text(item, "type"), _text(item, "path"), _text(item, "message"))
+
+
+def _each(items: Any, parse: Callable[[Any], T]) -> tuple[T, ...]:
+    if not isinstance(items, list | tuple):
+        raise MalformedAnswer(f"a list was expected, not {type(items).__name__}")
+    if not all(isinstance(item, Mapping) for item in items):
+        raise MalformedAnswer("a list of objects was expected")
+    return tuple(parse(item) for item in items)
+
+
+def _field(answer: Any, name: str) -> Any:
+    if not isinstance(answer, Mapping) or name not in answer:
+        raise MalformedAnswer(f"{name!r} is missing")
+    return answer[name]
+
+
+def _text(item: Any, name: str) -> str:
+    if not isinstance(item, Mapping):
+        raise MalformedAnswer("an object was expected")
+    value = item.get(name)
+    return "" if value is None else str(value)
+
+
+def _optional_text(item: Any, name: str) -> str | None:
+    value = item.get(name)
+    return None if value is None else str(value)

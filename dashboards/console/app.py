@@ -1,0 +1,124 @@
+"""The console's command: flags, and the process from its socket to its end. The pages are in `pages/`.
+
+The web framework takes most of a second to import, so nothing here imports it before the flags are understood.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mesh.logs import escape, setup
+
+DEFAULT_LISTEN = "127.0.0.1:20001"
+
+_DESCRIPTION = """\
+Serve Remora's web console: the mesh's graph, services, traces, logs and rules.
+
+It reads the collector's store and talks to the control plane, both found through the state directory; either may come
+later, or go and come back. A new session token is made at every start. The address with the token is printed on
+standard output, or, with --ready-fd, written there as {"url": "http://HOST:PORT/?token=..."}."""
+
+_EXAMPLE = """\
+example:
+  remora console --state ~/.local/state/remora --listen 127.0.0.1:20001"""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line said."""
+
+    state: Path
+    host: str
+    port: int
+    """0 for any that is free."""
+    ready_fd: int | None = None
+    """Inherited descriptor that gets one line of JSON once the console serves."""
+    lifeline_fd: int | None = None
+    """Inherited read end of a pipe whose closing means that the parent is gone."""
+
+
+class CannotStart(Exception):
+    """A mistake of the user's; the text is the one line that says so."""
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Understand the flags; exits with status 2 on wrong ones."""
+    parser = argparse.ArgumentParser(
+        "remora console",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=_default_state(),
+        metavar="DIR",
+        help="the mesh's state directory (default: $REMORA_STATE, else %(default)s)",
+    )
+    parser.add_argument(
+        "--listen",
+        type=_address,
+        default=DEFAULT_LISTEN,
+        metavar="HOST:PORT",
+        help="where to serve; port 0 for any (default: %(default)s)",
+    )
+    parser.add_argument("--ready-fd", type=_descriptor, metavar="N", help="write one line of JSON there once serving")
+    parser.add_argument("--lifeline-fd", type=_descriptor, metavar="N", help="stop when this pipe closes")
+    given = parser.parse_args(argv)
+    host, port = given.listen
+    return Options(given.state, host, port, given.ready_fd, given.lifeline_fd)
+
+
+def _default_state() -> Path:
+    if state := os.environ.get("REMORA_STATE"):
+        return Path(state)
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "remora"
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, separator, port = text.rpartition(":")
+    if not separator or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _descriptor(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a file descriptor's number")
+    return int(text)
+
+
+def run(options: Options) -> int:
+    """Serve until SIGTERM, SIGINT or the lifeline's end; the exit status."""
+    setup()
+    # One line for every request would hide the few lines that matter.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        if not options.state.is_dir():
+            raise CannotStart(f"state directory {options.state} does not exist")
+        if not os.access(options.state, os.R_OK | os.X_OK):
+            raise CannotStart(f"state directory {options.state} cannot be read")
+        from dashboards.console.server import serve
+
+        asyncio.run(serve(options))
+    except CannotStart as error:
+        print(f"remora console: {escape(str(error))}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main() -> int:
+    """`python -m dashboards.console.app`, for a container without the rest of the command."""
+    return run(parse(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""The console's process: one socket, the gate, the pages, and a clean end."""
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from nicegui import ui
+from starlette.staticfiles import StaticFiles
+
+from dashboards.console.app import CannotStart, Options
+from dashboards.console.console import Console
+from dashboards.console.control import ControlPlane
+from dashboards.console.pages import register
+from dashboards.console.session import Gate, Session, hosts_for
+from dashboards.console.telemetry import Telemetry
+from mesh.clock import SystemClock
+from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
+
+ASSETS = Path(__file__).parent / "assets"
+
+STOP_WITHIN_S = 2
+"""Open pages are cut off after this."""
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""From a browser at once: a rule's text is the largest that it sends."""
+
+RECONNECT_S = 20.0
+"""A page whose connection broke (a laptop that slept) may come back for so long without losing its place."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: they end the process by the signal instead of with status 0."""
+
+    def __init__(self, config: uvicorn.Config, on_serving: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_serving = on_serving
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_serving()
+
+
+async def serve(options: Options) -> None:
+    """Serve until told to stop. Raises CannotStart."""
+    sock = _bind(options.host, options.port)
+    port = sock.getsockname()[1]
+    session = Session(cookie_name=f"remora_console_{port}")
+    console = Console(
+        Telemetry(options.state / "store" / "telemetry.sqlite"), ControlPlane(options.state), SystemClock()
+    )
+    server = _Server(
+        uvicorn.Config(
+            Gate(_application(console), session, hosts_for(options.host, port)),
+            # Requests are not logged: the first one's address has the token in it.
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=STOP_WITHIN_S,
+            ws_max_size=MAX_MESSAGE_BYTES,
+        ),
+        lambda: _report_ready(options, session, port),
+    )
+
+    def stop() -> None:
+        server.should_exit = True
+
+    undo = on_stop_signals(stop)
+    try:
+        async with TaskScope() as scope:
+            if options.lifeline_fd is not None:
+                scope.spawn(_stop_with_parent(options.lifeline_fd, server), name="lifeline")
+            await server.serve(sockets=[sock])
+    finally:
+        undo()
+        sock.close()
+        await console.control.close()
+        await console.telemetry.close()
+
+
+def _application(console: Console) -> FastAPI:
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.mount("/assets", StaticFiles(directory=ASSETS))
+    register(console)
+    ui.run_with(
+        app,
+        title="Remora",
+        favicon=ASSETS / "remora.svg",
+        dark=None,
+        reconnect_timeout=RECONNECT_S,
+        # Styles are our own; the framework's utility compiler would run in every page.
+        tailwind=False,
+        binding_refresh_interval=None,
+        show_welcome_message=False,
+    )
+    return app
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, proto)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+        except OSError:
+            sock.close()
+            raise
+    except OSError as error:
+        raise CannotStart(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    return sock
+
+
+def _report_ready(options: Options, session: Session, port: int) -> None:
+    # Who listens everywhere is reached here.
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(options.host, options.host)  # noqa: S104
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    url = f"http://{host}:{port}/?token={session.token}"
+    if options.ready_fd is None:
+        print(url, flush=True)
+        return
+    try:
+        with os.fdopen(options.ready_fd, "w") as ready:
+            ready.write(json.dumps({"url": url}) + "\n")
+    except OSError as error:
+        raise CannotStart(f"cannot write to descriptor {options.ready_fd}: {error.strerror}") from error
+
+
+async def _stop_with_parent(fd: int, server: uvicorn.Server) -> None:
+    await wait_for_lifeline(fd)
+    server.should_exit = True
