@@ -172,7 +172,9 @@ class Subscription:
             if url == EDS:
                 # Asking for the new clusters' endpoints shows that the clusters have arrived, acknowledged or not: some
                 # clients acknowledge only when everything is warm.
-                blocked = held = not self._covers_endpoints() and (held or now < self._endpoints_awaited_until)
+                if self._covers_endpoints():
+                    held, self._endpoints_awaited_until = False, float("-inf")
+                blocked = held = held or now < self._endpoints_awaited_until
             else:
                 # A client that runs nothing of the type yet cannot lose a request to it, and may need it to begin.
                 blocked = held and url != SDS and state.acked is not None
