@@ -1,0 +1,172 @@
+"""Access-log entries as the forward protocol carries them: `[EventTime, {mesh.records.ACCESS_KEYS}]`, packed as bytes.
+
+An entry is put together from parts that were packed before and a few values of its own: packing 32 keys one by one
+would cost as much as the rest of the request's telemetry.
+https://github.com/fluent/fluentd/wiki/Forward-Protocol-Specification-v1#eventtime-ext-format
+"""
+
+import struct
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import msgpack
+
+from mesh.records import ACCESS_KEYS
+from sidecar.telemetry.record import RequestRecord
+
+MAX_TEXTS_BYTES: Final = 8192
+"""Of an entry's path, authority, user agent, x-forwarded-for and request id together; what is longer is cut."""
+_CUT_BYTES: Final = 1024
+_MAX_OUTCOMES: Final = 4096
+
+_NIL: Final = b"\xc0"
+_LENGTH: Final = [b"\xda" + length.to_bytes(2, "big") for length in range(MAX_TEXTS_BYTES + 1)]
+"""msgpack's str 16 header, by length."""
+
+
+def pack(value: object) -> bytes:
+    return bytes(msgpack.packb(value))
+
+
+def pack_pairs(pairs: Sequence[tuple[str, object]]) -> bytes:
+    """Keys and values of a map, without the map's header."""
+    return b"".join([pack(key) + pack(value) for key, value in pairs])
+
+
+def _key(name: str) -> bytes:
+    if name not in ACCESS_KEYS:
+        raise ValueError(f"{name} is no key of an access record")
+    return pack(name)
+
+
+# [EventTime(seconds, nanoseconds), map of 32: duration, bytes_received, bytes_sent ...
+_HEAD: Final = b"\x92\xd7\x00"
+_DURATION: Final = b"\xde" + len(ACCESS_KEYS).to_bytes(2, "big") + _key("duration") + b"\xcb"
+_RECEIVED: Final = _key("bytes_received") + b"\xcf"
+_SENT: Final = _key("bytes_sent") + b"\xcf"
+_NUMBERS: Final = struct.Struct(f">3sII{len(_DURATION)}sd{len(_RECEIVED)}sQ{len(_SENT)}sQ")
+_SERVICE_TIME: Final = struct.Struct(">cd")
+_VARIABLE: Final = b"".join(
+    [
+        b"%b%b%b%b%b%b%012d",  # numbers, target, upstream, outcome, labels, downstream up to the id's end
+        _key("start_time") + b"\xbb%b%06dZ",
+        _key("upstream_service_time") + b"%b",
+        _key("path") + b"%b%b",
+        _key("authority") + b"%b%b",
+        _key("user_agent") + b"%b%b",
+        _key("x_forwarded_for") + b"%b%b",
+        _key("request_id") + b"%b%b",
+        _key("trace_id") + b"%b%b",
+        _key("span_id") + b"%b%b",
+    ]
+)
+_SEQUENCE_DIGITS: Final = 12
+_TRACE_HEADER: Final = b"\xd9\x20"
+_SPAN_HEADER: Final = b"\xb0"
+NO_UPSTREAM: Final = pack_pairs([("upstream_host", None)])
+
+
+def downstream_part(node: str, epoch: str, pairs: Sequence[tuple[str, object]]) -> bytes:
+    """A connection's pairs and the beginning of the id, whose sequence number follows."""
+    prefix = f"{node}/{epoch}/".encode()
+    length = len(prefix) + _SEQUENCE_DIGITS
+    return pack_pairs(pairs) + _key("id") + b"\xda" + length.to_bytes(2, "big") + prefix
+
+
+class EntryPacker:
+    """Packs entries; remembers what outcomes look like and what second it is."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[tuple[bytes, str, int, str, str, int, str | None], bytes] = {}
+        self._second = -1
+        self._second_text = b""
+
+    def pack(
+        self,
+        record: RequestRecord,
+        target: bytes,
+        upstream: bytes,
+        labels: bytes,
+        began: float,
+        duration_ms: float,
+        number: int,
+    ) -> bytes:
+        """One entry. `target`, `upstream` and `labels` are those bindings' parts; `began` is seconds since the Unix
+        epoch, `number` the record's sequence number."""
+        second = int(began)
+        micros = int((began - second) * 1e6)
+        if second != self._second:
+            self._second = second
+            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.").encode()
+        outcome_key = (
+            record.method, record.protocol, record.status, record.flags, record.details, record.attempts,
+            record.failure,
+        )  # fmt: skip
+        outcome = self._outcomes.get(outcome_key)
+        if outcome is None:
+            outcome = self._add_outcome(outcome_key)
+        url = record.url
+        authority = record.authority
+        agent = record.user_agent
+        forwarded = record.forwarded_for
+        request_id = record.request_id
+        texts = b"".join((url, authority, agent or b"", forwarded or b"", request_id))
+        if len(texts) > MAX_TEXTS_BYTES or not texts.isascii():
+            url, authority, request_id = _clean(url), _clean(authority), _clean(request_id)
+            agent = None if agent is None else _clean(agent)
+            forwarded = None if forwarded is None else _clean(forwarded)
+        waited = record.upstream_s
+        trace = record.trace
+        return _VARIABLE % (
+            _NUMBERS.pack(
+                _HEAD, second, micros * 1000, _DURATION, duration_ms, _RECEIVED, record.bytes_received, _SENT,
+                record.bytes_sent,
+            ),
+            target,
+            upstream,
+            outcome,
+            labels,
+            record.downstream.entry,
+            number,
+            self._second_text,
+            micros,
+            _NIL if waited is None else _SERVICE_TIME.pack(b"\xcb", waited * 1e3),
+            _LENGTH[len(url)],
+            url,
+            _LENGTH[len(authority)],
+            authority,
+            _NIL if agent is None else _LENGTH[len(agent)],
+            agent or b"",
+            _NIL if forwarded is None else _LENGTH[len(forwarded)],
+            forwarded or b"",
+            _LENGTH[len(request_id)],
+            request_id,
+            _NIL if trace is None else _TRACE_HEADER,
+            b"" if trace is None else trace.trace_id,
+            _NIL if trace is None else _SPAN_HEADER,
+            b"" if trace is None else trace.span_id,
+        )  # fmt: skip
+
+    def _add_outcome(self, key: tuple[bytes, str, int, str, str, int, str | None]) -> bytes:
+        method, protocol, status, flags, details, attempts, failure = key
+        outcome = pack_pairs(
+            [
+                ("method", _clean(method).decode()),
+                ("protocol", protocol),
+                ("response_code", status),
+                ("response_flags", flags or "-"),
+                ("response_code_details", details),
+                ("attempts", attempts),
+                ("upstream_transport_failure_reason", failure),
+            ]
+        )
+        if len(self._outcomes) >= _MAX_OUTCOMES:
+            self._outcomes.clear()
+        self._outcomes[key] = outcome
+        return outcome
+
+
+def _clean(text: bytes) -> bytes:
+    """Valid UTF-8 of bounded length: what is none is shown as \\xNN."""
+    return text[:_CUT_BYTES].decode("utf-8", "backslashreplace").encode()
