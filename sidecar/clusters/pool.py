@@ -262,5 +262,3 @@ def _socket_for(address: Address) -> socket.socket:
         sock.close()
         raise
     return sock
-
-

@@ -24,6 +24,22 @@ HOP = frozenset(
 )
 """Fields of a request that end at this hop or that the codec answers for."""
 
+OURS = frozenset(
+    [
+        b"traceparent",
+        b"user-agent",
+        b"x-envoy-peer-metadata",
+        b"x-envoy-peer-metadata-id",
+        b"x-forwarded-client-cert",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-request-id",
+    ]
+)
+"""Fields of a request that the proxy reads, makes, replaces or drops: codecs put them into `RequestHead.ours`."""
+
+REQUEST_SPECIAL = HOP | OURS
+
 RESPONSE_HOP = frozenset(
     [
         b"connection",
@@ -38,6 +54,15 @@ RESPONSE_HOP = frozenset(
     ]
 )
 """The same for a response."""
+
+RESPONSE_SPECIAL = RESPONSE_HOP | {
+    b"date",
+    b"server",
+    b"x-envoy-peer-metadata",
+    b"x-envoy-peer-metadata-id",
+    b"x-envoy-upstream-service-time",
+}
+"""Fields of a response that this hop answers for; those without a meaning to the codec are dropped."""
 
 NEVER_TRAILERS = frozenset(
     [
@@ -116,6 +141,4 @@ _KEPT_NAMES = frozenset([b"x-request-id", b"traceparent", b"authorization", b"co
 
 def safe_trailers(trailers: list[Header]) -> tuple[Header, ...]:
     """Trailers that may be passed on."""
-    return tuple(
-        [header for header in trailers if header[0] not in NEVER_TRAILERS and not header[0].startswith(_KEPT)]
-    )
+    return tuple([header for header in trailers if header[0] not in NEVER_TRAILERS and not header[0].startswith(_KEPT)])

@@ -34,6 +34,7 @@ class RequestReader:
         self._target = b""
         self._headers: list[Header] = []
         self._hop: list[Header] = []
+        self._ours: dict[bytes, bytes] | None = None
         self._head_bytes = 0
         self._head_fed = 0
         self._in_body = False
@@ -109,10 +110,22 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         self._head_bytes += len(name) + len(value) + 4
-        if name in fields.HOP:
-            self._hop.append((name, value.strip()))
+        if name in _SPECIAL:
+            self._special(name, value.strip())
         else:
             self._headers.append((name, value.strip()))
+
+    def _special(self, name: bytes, value: bytes) -> None:
+        if name in fields.HOP:
+            self._hop.append((name, value))
+            return
+        ours = self._ours
+        if ours is None:
+            self._ours = {name: value}
+        elif name in ours:
+            ours[name] += b"," + value
+        else:
+            ours[name] = value
 
     def on_headers_complete(self) -> None:
         headers = self._headers
@@ -127,7 +140,8 @@ class RequestReader:
         self._head_fed = 0
         parser = self._parser
         method = parser.get_method()
-        head = RequestHead(method, target, b"", headers)
+        head = RequestHead(method, target, b"", headers, ours=self._ours)
+        self._ours = None
         if parser.get_http_version() != "1.1":
             _check_version(parser.get_http_version(), head)
         if method in _REFUSED_METHODS:
@@ -161,12 +175,13 @@ class RequestReader:
         self._in_body = False
         if self._last:
             self.finished = True
-        if self._headers or self._hop:
+        if self._head_bytes:
             if len(self._headers) + len(self._hop) > self._max_headers:
                 raise ProtocolError(431, "http1.trailers_too_large", "too many trailers")
             self._events.append(End(fields.safe_trailers(self._headers)))
             self._headers = []
             self._hop = []
+            self._ours = None
             self._head_bytes = 0
         else:
             self._events.append(END)
@@ -175,6 +190,8 @@ class RequestReader:
         """Ignore what follows: the connection closes after the request being read."""
         self.finished = True
 
+
+_SPECIAL = fields.REQUEST_SPECIAL
 
 _REFUSED_METHODS = {
     b"CONNECT": (403, "upgrade_failed", "CONNECT is not offered"),

@@ -17,6 +17,7 @@ MAX_INFORMATIONAL = 16
 
 MAX_FRAMING_BYTES = 8 * 1024
 
+_SPECIAL = fields.RESPONSE_SPECIAL
 _NO_BODY = frozenset([204, 304])
 _DETAILS = "http1.codec_error"
 
@@ -64,9 +65,7 @@ class ResponseReader:
             self.reusable = False
             if self._waiting:
                 cause = error.__context__
-                self._fail(
-                    cause if isinstance(cause, ProtocolError) else ProtocolError(502, _DETAILS, str(error))
-                )
+                self._fail(cause if isinstance(cause, ProtocolError) else ProtocolError(502, _DETAILS, str(error)))
             return events
         if self._waiting:
             self._count(data, in_body, events)
@@ -114,7 +113,7 @@ class ResponseReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         self._head_bytes += len(name) + len(value) + 4
-        if name in fields.RESPONSE_HOP:
+        if name in _SPECIAL:
             self._hop.append((name, value.strip()))
         else:
             self._headers.append((name, value.strip()))
@@ -182,6 +181,9 @@ class ResponseReader:
             named = [token for token in tokens if token not in (b"close", b"keep-alive")]
             if named:
                 head.headers[:] = fields.without_named(head.headers, named)
+        elif name == b"date":
+            head.headers.append((name, value))
+            head.dated = True
         elif name == b"keep-alive":
             head.keep_alive_s = _keep_alive_timeout(value)
 

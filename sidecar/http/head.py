@@ -14,10 +14,10 @@ class RequestHead:
     """One request's line and fields. Codecs have refused what is malformed; `authority` is decided, Host is gone.
 
     Fields of the hop (Connection and what it names, Transfer-Encoding, Content-Length, ...) are not in `headers`:
-    `length` and `close` say what they said.
+    `length` and `close` say what they said. Fields that the proxy has a say in come apart, in `ours`.
     """
 
-    __slots__ = ("authority", "close", "headers", "length", "method", "scheme", "target", "version")
+    __slots__ = ("authority", "close", "headers", "length", "method", "ours", "scheme", "target", "version")
 
     def __init__(
         self,
@@ -29,6 +29,7 @@ class RequestHead:
         version: str = "HTTP/1.1",
         length: int = 0,
         close: bool = False,
+        ours: dict[bytes, bytes] | None = None,
     ) -> None:
         self.method = method
         self.target = target
@@ -42,6 +43,9 @@ class RequestHead:
         """Body bytes, 0 for none, or CHUNKED."""
         self.close = close
         """The client wants the connection to end with this request's answer."""
+        self.ours: dict[bytes, bytes] = {} if ours is None else ours
+        """Fields of `http.fields.OURS` as received, repeated ones joined by commas; not in `headers` before the
+        listener has decided what of them is believed."""
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of `name` (lower case)."""
@@ -61,7 +65,7 @@ class RequestHead:
 class ResponseHead:
     """One response's status and fields, without the hop's own."""
 
-    __slots__ = ("close", "headers", "keep_alive_s", "length", "status", "version")
+    __slots__ = ("close", "dated", "headers", "keep_alive_s", "length", "status", "version")
 
     def __init__(
         self,
@@ -78,6 +82,8 @@ class ResponseHead:
         """Body bytes as declared (a HEAD's answer declares them without sending them), CHUNKED or UNTIL_CLOSE."""
         self.close = close
         """The upstream ends the connection after this."""
+        self.dated = False
+        """`headers` has a Date."""
         self.keep_alive_s: float | None = None
         """`Keep-Alive: timeout`: how long the upstream keeps an idle connection open."""
 

@@ -42,12 +42,20 @@ def server_context(tls: DownstreamTls, certificate: Certificate, anchors: TrustA
         raise UnusableSecret("client certificates are required but no trust anchors are named")
     if tls.alpn:
         context.set_alpn_protocols(list(tls.alpn))
+    context.sni_callback = _remember_server_name
     return context
 
 
-def client_context(
-    tls: UpstreamTls, certificate: Certificate | None, anchors: TrustAnchors | None
-) -> ssl.SSLContext:
+def _remember_server_name(tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+    tls.requested_server_name = name  # type: ignore[attr-defined]
+
+
+def requested_server_name(tls: ssl.SSLObject) -> str | None:
+    """The SNI that the client of a `server_context` sent."""
+    return getattr(tls, "requested_server_name", None)
+
+
+def client_context(tls: UpstreamTls, certificate: Certificate | None, anchors: TrustAnchors | None) -> ssl.SSLContext:
     """What a cluster's connections are secured with. Raises UnusableSecret.
 
     With trust anchors of the mesh the peer's names are checked by `peer.check_server`; with the system's anchors

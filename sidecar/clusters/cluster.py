@@ -1,0 +1,89 @@
+"""One cluster as it is used: endpoints with their pools, a balancer over them, counters. Updated in place."""
+
+import random
+from collections.abc import Sequence
+
+from sidecar.clusters.balancers import Balancer, make_balancer
+from sidecar.clusters.counts import ClusterCounts
+from sidecar.clusters.endpoint import LiveEndpoint
+from sidecar.clusters.pool import Pool, Security, Surroundings
+from sidecar.config.cluster import Cluster, Discovery
+from sidecar.config.endpoint import Address, Endpoint
+
+
+class LiveCluster:
+    """Routes of every snapshot that names it share it, so that its pools outlive a change of rules."""
+
+    def __init__(self, config: Cluster, security: Security | None, around: Surroundings, rng: random.Random) -> None:
+        self.config = config
+        self.name = config.name
+        self.counts = ClusterCounts()
+        self._security = security
+        self._around = around
+        self._rng = rng
+        self._endpoints: dict[tuple[Address, bool], LiveEndpoint] = {}
+        self._resolved: tuple[Endpoint, ...] | None = None
+        self._balancer: Balancer[LiveEndpoint] = make_balancer(config.balancing, (), rng)
+        self._use(() if config.discovery is Discovery.DNS else config.endpoints)
+
+    @property
+    def endpoints(self) -> Sequence[LiveEndpoint]:
+        return tuple(self._endpoints.values())
+
+    def pick(self, tried: Sequence[LiveEndpoint] = ()) -> LiveEndpoint | None:
+        """The balancer's choice, another than those `tried` where there is one; None without endpoints."""
+        return self._balancer.pick(tried)
+
+    def update(self, config: Cluster, security: Security | None) -> None:
+        """Take over a new configuration. What is equal stays as it is; what is gone finishes and closes."""
+        if config == self.config and security == self._security:
+            return
+        if security != self._security:
+            self._security = security
+            for endpoint in self._endpoints.values():
+                endpoint.pool.retire()
+            self._endpoints = {}
+        self.config = config
+        # Former addresses of a DNS cluster serve until its names, which may be other ones now, are resolved again.
+        self._use(self._resolved or () if config.discovery is Discovery.DNS else config.endpoints)
+
+    def resolved(self, endpoints: tuple[Endpoint, ...]) -> None:
+        """A DNS cluster's names stand for these addresses now."""
+        if endpoints != self._resolved and self.config.discovery is Discovery.DNS:
+            self._resolved = endpoints
+            self._use(endpoints)
+
+    def _use(self, endpoints: Sequence[Endpoint]) -> None:
+        former = self._endpoints
+        present: dict[tuple[Address, bool], LiveEndpoint] = {}
+        for config in endpoints:
+            security = self._security_of(config)
+            key = (config.address, security is not None)
+            if key in present:
+                continue
+            live = former.pop(key, None)
+            if live is None:
+                pool = Pool(config.address, security, self.config, self.counts, self._around)
+                live = LiveEndpoint(config, pool)
+            else:
+                live.config = config
+                live.pool.reconfigure(self.config)
+            present[key] = live
+        self._endpoints = present
+        for live in former.values():
+            live.pool.retire()
+        self._balancer = make_balancer(self.config.balancing, tuple(present.values()), self._rng)
+
+    def _security_of(self, endpoint: Endpoint) -> Security | None:
+        tls = self.config.tls
+        if tls is None or (tls.only_where_offered and not endpoint.tls):
+            return None
+        return self._security
+
+    def retire(self) -> None:
+        """The cluster is gone from the configuration: idle connections close, requests finish."""
+        for live in self._endpoints.values():
+            live.pool.retire()
+
+    def __repr__(self) -> str:
+        return f"<LiveCluster {self.name} {len(self._endpoints)} endpoints>"

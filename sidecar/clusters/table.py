@@ -1,0 +1,127 @@
+"""All clusters by name. A snapshot is prepared first, which may fail, and then committed, which may not."""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sidecar.clusters.cluster import LiveCluster
+from sidecar.clusters.pool import Security, Surroundings
+from sidecar.clusters.resolver import Resolver
+from sidecar.clusters.secrets import Secrets
+from sidecar.config.cluster import Cluster, Discovery
+from sidecar.config.messages import Growth, Reading
+from sidecar.net.tls import UnusableSecret
+
+
+class UnusableCluster(Exception):
+    """A cluster that cannot be used: `name`, the field's `path`, and why."""
+
+    def __init__(self, name: str, path: str, reason: str) -> None:
+        super().__init__(reason)
+        self.name = name
+        self.path = path
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCluster:
+    """A cluster of the snapshot to come: the one that serves already, or a new one that nobody uses yet."""
+
+    live: LiveCluster
+    config: Cluster
+    security: Security | None
+
+
+class PreparedClusters:
+    """Clusters of a snapshot, for routes to be bound to before any of it serves."""
+
+    def __init__(self, clusters: dict[str, PreparedCluster]) -> None:
+        self.clusters = clusters
+
+    def get(self, name: str) -> PreparedCluster | None:
+        return self.clusters.get(name)
+
+    def identities(self, names: Iterable[str]) -> tuple[tuple[str, object], ...]:
+        """What routes to these clusters depend on."""
+        return tuple((name, self._identity(name)) for name in sorted(set(names)))
+
+    def unchanged(self, identities: tuple[tuple[str, object], ...]) -> bool:
+        """Routes bound when `identities` were taken may stay."""
+        return all(self._identity(name) == identity for name, identity in identities)
+
+    def _identity(self, name: str) -> object:
+        found = self.clusters.get(name)
+        return None if found is None else (id(found.live), found.config.service)
+
+
+class ClusterTable:
+    """Owns the live clusters."""
+
+    def __init__(self, around: Surroundings, rng: random.Random) -> None:
+        self._around = around
+        self._rng = rng
+        self._live: dict[str, LiveCluster] = {}
+        self._resolver = Resolver(around)
+
+    def get(self, name: str) -> LiveCluster | None:
+        return self._live.get(name)
+
+    @property
+    def clusters(self) -> tuple[LiveCluster, ...]:
+        return tuple(self._live.values())
+
+    def prepare(self, clusters: tuple[Cluster, ...], secrets: Secrets) -> PreparedClusters:
+        """Build what can fail. Raises UnusableCluster; nothing has changed then."""
+        prepared: dict[str, PreparedCluster] = {}
+        for config in clusters:
+            if config.name in prepared:
+                raise UnusableCluster(config.name, "name", "two clusters have this name")
+            security = None
+            if config.tls is not None:
+                try:
+                    security = secrets.upstream(config.tls)
+                except UnusableSecret as error:
+                    raise UnusableCluster(config.name, "transport_socket", str(error)) from error
+            live = self._live.get(config.name) or LiveCluster(config, security, self._around, self._rng)
+            prepared[config.name] = PreparedCluster(live, config, security)
+        return PreparedClusters(prepared)
+
+    def commit(self, prepared: PreparedClusters) -> None:
+        """Make it so."""
+        former = self._live
+        present: dict[str, LiveCluster] = {}
+        for name, each in prepared.clusters.items():
+            each.live.update(each.config, each.security)
+            present[name] = each.live
+        self._live = present
+        for name, live in former.items():
+            if name not in present:
+                live.retire()
+        self._resolver.follow([live for live in present.values() if live.config.discovery is Discovery.DNS])
+
+    def close(self) -> None:
+        """Close idle connections and stop resolving names."""
+        for live in self._live.values():
+            live.retire()
+        self._resolver.follow(())
+
+    async def warm(self, within_s: float) -> None:
+        """Wait until every DNS cluster was resolved once, or `within_s` have passed."""
+        await self._resolver.settled(within_s)
+
+    def growth(self) -> list[Growth]:
+        """Counters that grew since the last call."""
+        grown: list[Growth] = []
+        for live in self._live.values():
+            labels = (("envoy_cluster_name", live.name),)
+            grown += [Growth(f"envoy_cluster_upstream_{name}", labels, by) for name, by in live.counts.growth().items()]
+        return grown
+
+    def readings(self) -> list[Reading]:
+        """Gauges of clusters that have been used."""
+        return [
+            Reading(f"envoy_cluster_upstream_{name}", (("envoy_cluster_name", live.name),), float(value))
+            for live in self._live.values()
+            if live.counts.cx_total or live.counts.rq_total
+            for name, value in (("cx_active", live.counts.cx_active), ("rq_active", live.counts.rq_active))
+        ]

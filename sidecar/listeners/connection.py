@@ -1,0 +1,346 @@
+"""One client's HTTP/1.1 connection: bytes to requests, one at a time, answers in order; who may wait how long."""
+
+import asyncio
+import logging
+import socket
+import struct
+from collections import deque
+from typing import Any, Final, cast
+
+from sidecar.filters.chain import LocalReply
+from sidecar.http.errors import ProtocolError
+from sidecar.http.h1_request import RequestEvent, RequestReader
+from sidecar.http.head import End, RequestHead
+from sidecar.listeners import local_reply
+from sidecar.listeners.admission import Admission, client_certificate_header
+from sidecar.listeners.context import HttpContext
+from sidecar.listeners.exchange import Exchange
+from sidecar.net.peer import PeerRefused, check_client
+from sidecar.net.timers import NEVER
+from sidecar.net.tls import requested_server_name
+from sidecar.telemetry.bindings import Downstream
+
+HIGH_WATER_BYTES: Final = 64 * 1024
+"""More than this unsent pauses the upstream; a quarter of it resumes."""
+
+LINGER_S: Final = 1.0
+"""How long what a client still sends is read and dropped after an early answer, so that the answer reaches it."""
+
+LINGER_BYTES: Final = 1024 * 1024
+
+FLUSH_S: Final = 30.0
+"""How long a closing connection may take to send what is written."""
+
+_BACKLOG: Final = 1
+_UPSTREAM: Final = 2
+
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+log = logging.getLogger(__name__)
+
+
+class DownstreamConnection(asyncio.Protocol):
+    """States: idle, serving (`exchange` set), lingering (input dropped until the close), closing."""
+
+    __slots__ = (
+        "_backlog",
+        "_closing",
+        "_head_deadline",
+        "_holds",
+        "_lingering",
+        "_processing",
+        "_reader",
+        "admission",
+        "binding",
+        "context",
+        "deadline",
+        "exchange",
+        "look_at",
+        "peer",
+        "transport",
+    )
+
+    def __init__(self, context: HttpContext) -> None:
+        self.context = context
+        self.transport = cast("asyncio.Transport", None)
+        self.exchange: Exchange | None = None
+        self.admission = cast("Admission", None)
+        self.binding = cast("Downstream", None)
+        """The connection, as telemetry knows it."""
+        self.peer: str | None = None
+        """The SPIFFE URI that the client proved."""
+        self.deadline = NEVER
+        self.look_at = NEVER
+        config = context.config
+        self._reader = RequestReader(max_header_bytes=config.max_header_bytes, max_headers=config.max_headers)
+        self._backlog: deque[RequestEvent] = deque()
+        self._processing = False
+        self._lingering = 0
+        self._closing = False
+        self._holds = 0
+        self._head_deadline = NEVER
+
+    # the transport's side
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        context = self.context
+        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        context.counts.cx_total += 1
+        context.counts.cx_active += 1
+        context.connections.add(self)
+        context.process.open.opened()
+        remote = transport.get_extra_info("peername") or ("", 0)
+        local = transport.get_extra_info("sockname") or ("", 0)
+        tls = transport.get_extra_info("ssl_object")
+        certificate: bytes | None = None
+        server_name: str | None = None
+        if tls is not None:
+            server_name = requested_server_name(tls)
+            try:
+                identity = check_client(tls, context.trust_domains)
+            except PeerRefused as error:
+                context.counts.cx_refused += 1
+                log.info("client %s refused: %s", remote[0], error)
+                self._closing = True
+                transport.abort()
+                return
+            if identity is not None and identity.spiffe is not None:
+                self.peer = str(identity.spiffe)
+                certificate = client_certificate_header(context.own_identity, identity.sha256, self.peer)
+        config = context.config
+        process = context.process
+        self.admission = Admission(
+            process.ids,
+            trusted=config.trust_forwarded,
+            address=str(remote[0]),
+            secure=tls is not None,
+            client_certificate=certificate,
+        )
+        self.binding = process.telemetry.downstream(
+            context.direction,
+            _place(local),
+            _place(remote),
+            principal=self.peer,
+            server_name=server_name,
+            access_log=config.access_log,
+            trace=config.trace,
+        )
+        self._rest(process.clock.monotonic())
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        if self._lingering:
+            self._lingering -= len(data)
+            if self._lingering <= 0:
+                self.close()
+            return
+        events = self._reader.receive(data)
+        if self._backlog:
+            self._backlog.extend(events)
+        else:
+            self._process(events)
+
+    def eof_received(self) -> None:
+        """A client that closes its half is gone, as for Envoy: what it asked for is given up."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._closing = True
+        self.deadline = NEVER
+        context = self.context
+        context.counts.cx_active -= 1
+        context.connections.discard(self)
+        context.process.open.closed()
+        self._backlog.clear()
+        exchange = self.exchange
+        if exchange is not None:
+            self.exchange = None
+            exchange.client_gone()
+
+    def pause_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.hold_upstream(True)
+
+    def resume_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.hold_upstream(False)
+
+    # requests
+
+    def _process(self, events: list[RequestEvent]) -> None:
+        self._processing = True
+        try:
+            at = 0
+            count = len(events)
+            while at < count and not self._closing and not self._lingering:
+                event = events[at]
+                exchange = self.exchange
+                if exchange is None:
+                    at += 1
+                    if isinstance(event, RequestHead):
+                        whole = at < count and events[at].__class__ is End
+                        if whole:
+                            at += 1
+                        self._begin(event, whole)
+                    elif isinstance(event, ProtocolError):
+                        self._refuse(event)
+                elif exchange.request_whole:
+                    # The next request waits until this one's answer has gone.
+                    self._backlog.extend(events[at:])
+                    self._hold(_BACKLOG, True)
+                    break
+                else:
+                    at += 1
+                    if event.__class__ is bytes:
+                        exchange.request_data(event)
+                    elif isinstance(event, End):
+                        exchange.request_ended(event)
+                    elif isinstance(event, ProtocolError):
+                        exchange.client_broke(local_reply.of_protocol_error(event))
+        finally:
+            self._processing = False
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.flush_request()
+        elif self._reader.mid_head and self._head_deadline == NEVER and not self._closing:
+            now = self.context.process.clock.monotonic()
+            self._head_deadline = now + self.context.config.request_headers_timeout_s
+            self._expect(min(self.deadline, self._head_deadline), now)
+
+    def _begin(self, head: RequestHead, whole: bool) -> None:
+        self._head_deadline = NEVER
+        context = self.context
+        context.in_flight += 1
+        now = context.process.clock.monotonic()
+        exchange = self.exchange = Exchange(self, head, now)
+        exchange.start(whole, now)
+        if self.exchange is exchange:
+            self._expect(exchange.deadline(), now)
+
+    def _refuse(self, error: ProtocolError) -> None:
+        """Answer what is no request; it is recorded like one, as far as it could be read."""
+        self._answer_without_request(local_reply.of_protocol_error(error))
+
+    def _answer_without_request(self, reply: LocalReply) -> None:
+        self._reader.stop()
+        head = RequestHead(b"-", b"-", b"-", [], close=True)
+        self.context.in_flight += 1
+        exchange = self.exchange = Exchange(self, head, self.context.process.clock.monotonic())
+        exchange.request_whole = False  # whatever follows is read and dropped
+        exchange.refuse(reply)
+
+    def exchange_over(self, *, keep: bool) -> None:
+        """The answer has been written, or there is none to come. `keep`: another request may follow."""
+        context = self.context
+        context.in_flight -= 1
+        exchange = self.exchange
+        self.exchange = None
+        if self._closing:
+            return
+        if not keep:
+            self._wind_up(whole=exchange is None or exchange.request_whole)
+            return
+        self._rest(context.process.clock.monotonic())
+        if self._backlog and not self._processing:
+            waiting = list(self._backlog)
+            self._backlog.clear()
+            self._process(waiting)
+            if not self._backlog:
+                self._hold(_BACKLOG, False)
+        elif not self._backlog and self._holds & _BACKLOG:
+            self._hold(_BACKLOG, False)
+
+    def deadline_moved(self, deadline: float, now: float) -> None:
+        """The exchange's deadline became earlier."""
+        self._expect(deadline, now)
+
+    # time
+
+    def _rest(self, now: float) -> None:
+        self._expect(now + self.context.config.idle_timeout_s, now)
+
+    def _expect(self, deadline: float, now: float) -> None:
+        self.deadline = deadline
+        if deadline < self.look_at:
+            self.context.process.timers.watch(self, now)
+
+    def expired(self, now: float) -> None:
+        exchange = self.exchange
+        if self._closing:
+            self.abort()
+        elif exchange is not None:
+            exchange.expired(now)
+            if self.exchange is exchange:
+                self._expect(exchange.deadline(), now)
+        elif self._lingering:
+            self.close()
+        elif self._head_deadline <= now:
+            self._answer_without_request(local_reply.REQUEST_TIMEOUT)
+        else:
+            self.close()
+
+    # ends
+
+    def _wind_up(self, *, whole: bool) -> None:
+        """Close after the answer. If the client is still sending, read on for a moment: a reset would overtake it."""
+        if whole:
+            self.close()
+            return
+        now = self.context.process.clock.monotonic()
+        self._lingering = LINGER_BYTES
+        self._backlog.clear()
+        self._holds = 0
+        self.transport.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._expect(now + LINGER_S, now)
+
+    def close(self) -> None:
+        """Close once what is written has left."""
+        if self._closing:
+            return
+        self._closing = True
+        now = self.context.process.clock.monotonic()
+        self._expect(now + FLUSH_S, now)
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Cut the connection with a reset: what was sent of an answer can not pass for a whole one."""
+        self._closing = True
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            except OSError:  # closed already
+                pass
+        self.transport.abort()
+
+    def drain(self) -> None:
+        """The chain is going away: close now if idle, else after the answer."""
+        if self.exchange is None and not self._reader.mid_head and not self._lingering:
+            self.close()
+
+    # back-pressure
+
+    def hold_client(self, held: bool) -> None:
+        """Stop or resume reading, for the upstream's sake."""
+        self._hold(_UPSTREAM, held)
+
+    def _hold(self, reason: int, held: bool) -> None:
+        before = self._holds
+        self._holds = before | reason if held else before & ~reason
+        if self._closing or bool(before) == bool(self._holds):
+            return
+        if self._holds:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    def __repr__(self) -> str:
+        return f"<DownstreamConnection {self.exchange or ('closing' if self._closing else 'idle')}>"
+
+
+def _place(address: tuple[Any, ...]) -> str:
+    host = str(address[0])
+    return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"

@@ -1,0 +1,140 @@
+"""What the connections of one filter chain share. Replaced when the chain changes; its connections then drain."""
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mesh.clock import Clock
+from mesh.lifecycle import TaskScope
+from sidecar.config.listener import Direction, Http
+from sidecar.config.snapshot import Node
+from sidecar.http.head import Header
+from sidecar.listeners.routes import BoundRoute
+from sidecar.net.timers import TimerWheel
+from sidecar.routing.table import RouteTable
+from sidecar.telemetry.recorder import Telemetry
+from sidecar.telemetry.request_id import IdSource
+from sidecar.telemetry.tracing import Tracer
+
+if TYPE_CHECKING:
+    from sidecar.listeners.connection import DownstreamConnection
+
+
+class OpenConnections:
+    """How many clients' connections the process has, and a way to wait until there is none."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def opened(self) -> None:
+        self.count += 1
+        self._none.clear()
+
+    def closed(self) -> None:
+        self.count -= 1
+        if not self.count:
+            self._none.set()
+
+    async def wait_for_none(self) -> None:
+        """Return when no connection is open."""
+        await self._none.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What every listener of the process shares."""
+
+    loop: asyncio.AbstractEventLoop
+    scope: TaskScope
+    clock: Clock
+    rng: random.Random
+    timers: TimerWheel
+    ids: IdSource
+    telemetry: Telemetry
+    open: OpenConnections
+
+
+class ListenerCounts:
+    """Of one listener, over its filter chains and over changes of its configuration. Names are Envoy's."""
+
+    __slots__ = ("cx_active", "cx_no_chain", "cx_refused", "cx_total", "reported_total")
+
+    def __init__(self) -> None:
+        self.cx_total = 0
+        self.cx_active = 0
+        self.cx_refused = 0
+        """TLS handshakes that failed and certificates that were not accepted."""
+        self.cx_no_chain = 0
+        """Closed because no filter chain takes such a connection, plaintext under STRICT for example."""
+        self.reported_total = 0
+
+
+class HttpContext:
+    """An HTTP connection manager. `table` is swapped when routes change; requests keep the route they matched."""
+
+    __slots__ = (
+        "config",
+        "connections",
+        "counts",
+        "direction",
+        "draining",
+        "in_flight",
+        "metadata",
+        "node",
+        "own_identity",
+        "process",
+        "table",
+        "tracer",
+        "trust_domains",
+    )
+
+    def __init__(
+        self,
+        config: Http,
+        direction: Direction,
+        table: RouteTable[BoundRoute],
+        counts: ListenerCounts,
+        process: Process,
+        *,
+        node: Node,
+        trust_domains: tuple[str, ...] = (),
+    ) -> None:
+        self.config = config
+        self.direction = direction
+        self.table = table
+        self.counts = counts
+        self.process = process
+        self.node = node
+        self.metadata: list[Header] = []
+        """Fields that tell a mesh peer who we are; sent on mTLS hops only."""
+        if node.peer_metadata:
+            self.metadata = [
+                (b"x-envoy-peer-metadata", node.peer_metadata.encode("ascii")),
+                (b"x-envoy-peer-metadata-id", node.id.encode("ascii")),
+            ]
+        self.own_identity = node.workload.principal if node.workload.principal != "unknown" else None
+        self.trust_domains = trust_domains
+        self.connections: set[DownstreamConnection] = set()
+        self.in_flight = 0
+        """Requests whose answers are not whole."""
+        self.draining = False
+        self.tracer = Tracer(
+            process.ids,
+            process.rng,
+            config.sampling_percent,
+            both_sides=direction is Direction.GATEWAY,
+        )
+
+    def drain(self) -> None:
+        """Idle connections close now, the others with their next answer."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.drain()
+
+    def abort(self) -> None:
+        """Cut every connection."""
+        for connection in list(self.connections):
+            connection.abort()

@@ -1,0 +1,437 @@
+"""One request and its answer, between a client's connection and the router: match, filter, forward, record, once."""
+
+import logging
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from sidecar.clusters.endpoint import LiveEndpoint
+from sidecar.config.listener import Direction
+from sidecar.filters import failures
+from sidecar.filters.chain import Delay, LocalReply, Paused
+from sidecar.filters.failures import Failure
+from sidecar.filters.router import Router
+from sidecar.http.h1_render import chunk, last_chunk, request_head, response_framing, response_head
+from sidecar.http.head import CHUNKED, END, UNTIL_CLOSE, End, RequestHead, ResponseHead
+from sidecar.listeners import local_reply
+from sidecar.listeners.date import http_date
+from sidecar.listeners.routes import BoundForward, BoundRoute, Choice
+from sidecar.net.timers import NEVER
+from sidecar.telemetry.record import RequestRecord
+
+if TYPE_CHECKING:
+    from sidecar.listeners.connection import DownstreamConnection
+
+log = logging.getLogger(__name__)
+
+
+class Exchange:
+    """States: filtering (maybe paused), forwarding, answering, over. It is the router's Client."""
+
+    __slots__ = (
+        "_answered",
+        "_asked_at",
+        "_bodyless",
+        "_choice",
+        "_chunked",
+        "_close",
+        "_connection",
+        "_data",
+        "_forward",
+        "_out",
+        "_over",
+        "_paused",
+        "_router",
+        "_timeout_at",
+        "activity",
+        "head",
+        "record",
+        "request_whole",
+        "route",
+    )
+
+    def __init__(self, connection: "DownstreamConnection", head: RequestHead, now: float) -> None:
+        self._connection = connection
+        self.head = head
+        self.request_whole = False
+        self.record = RequestRecord(connection.binding, now, head.method, head.target, head.authority, head.version)
+        self.route: BoundRoute | None = None
+        self.activity = now
+        """When anything of the request or answer moved last; monotonic seconds."""
+        self._router: Router | None = None
+        self._forward: BoundForward | None = None
+        self._choice: Choice | None = None
+        self._out: list[bytes] = []
+        self._data: list[bytes | End] = []
+        self._paused = False
+        self._answered = False
+        self._bodyless = False
+        self._chunked = False
+        self._close = head.close
+        self._over = False
+        self._timeout_at = NEVER
+        self._asked_at = now
+
+    # the request
+
+    def start(self, whole: bool, now: float) -> None:
+        """Admit, match, filter, forward. `whole`: the request has no body, or none that is still to come."""
+        self.request_whole = whole
+        connection = self._connection
+        context = connection.context
+        head = self.head
+        record = self.record
+        ours = head.ours
+        record.request_id = connection.admission.admit(head)
+        record.user_agent = ours.get(b"user-agent")
+        record.forwarded_for = ours.get(b"x-forwarded-for")
+        if connection.peer is not None:
+            record.peer_metadata = ours.get(b"x-envoy-peer-metadata")
+        trace = record.trace = context.tracer.begin(ours.get(b"traceparent"))
+        head.headers.append((b"traceparent", trace.render()))
+        route = self.route = context.table.match(head)
+        if route is None:
+            self.refuse(local_reply.NO_ROUTE)
+            return
+        record.target = route.target
+        chain = route.chain
+        if chain:
+            self._filter(0, now)
+        else:
+            self._go(now)
+
+    def _filter(self, at: int, now: float) -> None:
+        route = self.route
+        assert route is not None
+        verdict = route.chain.request(self, at)
+        if isinstance(verdict, LocalReply):
+            self.refuse(verdict)
+        elif isinstance(verdict, Paused):
+            self._pause(verdict)
+        else:
+            self._go(now)
+
+    def _pause(self, paused: Paused) -> None:
+        """Wait for the filter; what arrives of the body meanwhile waits here, and the client if it is much."""
+        self._paused = True
+        self._connection.hold_client(True)
+        process = self._connection.context.process
+        verdict = paused.verdict
+        if isinstance(verdict, Delay):
+            process.loop.call_later(verdict.seconds, self._resume, paused.at, verdict.then)
+        else:
+            process.scope.spawn(self._await(verdict, paused.at), name="filter")
+
+    async def _await(self, verdict: Awaitable[LocalReply | None], at: int) -> None:
+        reply: LocalReply | None
+        try:
+            reply = await verdict
+        except Exception:
+            log.exception("a filter failed")
+            reply = local_reply.INTERNAL
+        self._resume(at, reply)
+
+    def _resume(self, at: int, reply: LocalReply | None) -> None:
+        if self._over:
+            return
+        self._paused = False
+        connection = self._connection
+        now = connection.context.process.clock.monotonic()
+        connection.hold_client(False)
+        if reply is not None:
+            self.refuse(reply)
+            return
+        self._filter(at, now)
+        router = self._router
+        if router is None:
+            return  # another filter waits, or the answer was ours
+        held, self._data = self._data, []
+        for item in held:
+            if isinstance(item, End):
+                self._end_to_router(item, now)
+            else:
+                router.data(item)
+        self.flush_request()
+        connection.deadline_moved(self.deadline(), now)
+
+    def _go(self, now: float) -> None:
+        route = self.route
+        assert route is not None
+        forward = route.forward
+        if forward is None:
+            reply = route.redirect(self.head) if route.redirect is not None else route.direct
+            assert reply is not None
+            self._reply(reply, edits=True)
+            return
+        head = self.head
+        context = self._connection.context
+        choice = self._choice = forward.choices.pick(context.process.rng.random())
+        self.record.target = choice.target
+        if choice.cluster is None:
+            self.failed(failures.NO_CLUSTER)
+            return
+        self._forward = forward
+        if choice.edits.request is not None:
+            choice.edits.request.apply(head.headers)
+        if forward.rewrite is not None:
+            head.headers.append((b"x-envoy-original-path", head.target))
+            head.target = forward.rewrite(head.target)
+        if forward.host is not None:
+            head.authority = forward.host
+        router = self._router = Router(self, choice.cluster, forward.retries)
+        router.request_whole = self.request_whole
+        if self.request_whole:
+            self._start_timeout(now)
+        router.start(now)
+        self._asked_at = now
+
+    def _start_timeout(self, now: float) -> None:
+        """Envoy's route timeout runs from the request's end to the answer's."""
+        forward = self._forward
+        if forward is not None and forward.timeout_s is not None:
+            self._timeout_at = now + forward.timeout_s
+
+    def request_data(self, data: bytes) -> None:
+        """A piece of the body. `flush_request` sends what has gathered."""
+        self.record.bytes_received += len(data)
+        self.activity = self._connection.context.process.clock.monotonic()
+        if self._paused:
+            self._data.append(data)
+        elif self._router is not None:
+            self._router.data(data)
+
+    def request_ended(self, end: End) -> None:
+        """The request is whole."""
+        self.request_whole = True
+        if self._paused:
+            self._data.append(end)
+        else:
+            self._end_to_router(end, self._connection.context.process.clock.monotonic())
+
+    def _end_to_router(self, end: End, now: float) -> None:
+        if self._router is None:
+            return
+        self._router.end(end)
+        self._asked_at = now
+        self._start_timeout(now)
+        if self._timeout_at != NEVER:
+            self._connection.deadline_moved(self.deadline(), now)
+
+    def flush_request(self) -> None:
+        """Write to the upstream, once for all that came."""
+        if self._router is not None:
+            self._router.flush()
+
+    def hold_upstream(self, held: bool) -> None:
+        if self._router is not None:
+            self._router.hold_upstream(held)
+
+    # the router's Client
+
+    def render_request(self, endpoint: LiveEndpoint, attempt: int) -> bytes:
+        head = self.head
+        context = self._connection.context
+        choice = self._choice
+        assert choice is not None
+        assert choice.cluster is not None
+        record = self.record
+        record.attempts = attempt
+        record.upstream = context.process.telemetry.upstream(
+            choice.cluster.config, endpoint.config, secure=endpoint.secure
+        )
+        headers = head.headers
+        if context.direction is not Direction.INBOUND:
+            headers = [*headers, (b"x-envoy-attempt-count", b"%d" % attempt)]
+            if endpoint.secure:
+                headers += context.metadata
+        return request_head(head.method, head.target, head.authority, headers, head.length)
+
+    def informed(self, head: ResponseHead) -> None:
+        if self.head.version == "HTTP/1.1":
+            self._out.append(response_head(head.status, head.headers, b"\r\n"))
+
+    def answered(self, head: ResponseHead) -> None:
+        now = self._connection.context.process.clock.monotonic()
+        self.activity = now
+        record = self.record
+        record.upstream_s = now - self._asked_at
+        choice = self._choice
+        assert choice is not None
+        if choice.edits.response is not None:
+            choice.edits.response.apply(head.headers)
+        head.headers.append((b"x-envoy-upstream-service-time", b"%d" % (record.upstream_s * 1000.0)))
+        self._send_head(head)
+
+    def _send_head(self, head: ResponseHead) -> None:
+        connection = self._connection
+        context = connection.context
+        route = self.route
+        if route is not None and route.chain:
+            route.chain.response(self, head)
+        self.record.status = status = head.status
+        headers = head.headers
+        headers.append((b"server", context.config.server_name.encode()))
+        if not head.dated:
+            headers.append((b"date", http_date(context.process.clock.now())))
+        length = head.length
+        if self.head.method == b"HEAD" or status == 204 or status == 304:
+            self._bodyless = True
+        elif length < 0:
+            if self.head.version == "HTTP/1.1":
+                self._chunked = True
+                length = CHUNKED
+            else:
+                length = UNTIL_CLOSE
+                self._close = True
+        if context.draining or not self.request_whole:
+            self._close = True
+        self._answered = True
+        self._out.append(response_head(status, headers, response_framing(status, length, close=self._close)))
+
+    def answer_data(self, data: bytes) -> None:
+        if self._bodyless:
+            return
+        self.record.bytes_sent += len(data)
+        self._out.append(chunk(data) if self._chunked else data)
+
+    def answer_ended(self, end: End) -> None:
+        if self._chunked:
+            self._out.append(last_chunk(end))
+        self._finish()
+
+    def flush(self) -> None:
+        out = self._out
+        if out:
+            self.activity = self._connection.context.process.clock.monotonic()
+            self._out = []
+            self._connection.transport.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def failed(self, failure: Failure) -> None:
+        self.record.failure = failure.transport_reason
+        self._router = None
+        if self._answered:
+            self._cut(failure.flag, failure.details)
+        else:
+            self.refuse(failure)
+
+    def hold_client(self, held: bool) -> None:
+        if not self._paused:
+            self._connection.hold_client(held)
+
+    # answers of our own, and ends
+
+    def refuse(self, reply: LocalReply) -> None:
+        """Answer instead of an upstream."""
+        self._reply(reply, edits=False)
+
+    def _reply(self, reply: LocalReply, *, edits: bool) -> None:
+        record = self.record
+        if reply.flag:
+            record.add_flag(reply.flag)
+        record.details = reply.details
+        head, body = local_reply.render(reply)
+        if edits and self.route is not None and self.route.edits.response is not None:
+            self.route.edits.response.apply(head.headers)
+        if not self.request_whole:
+            self._close = True
+        self._send_head(head)
+        if body:
+            self.answer_data(body)
+        self.answer_ended(END)
+
+    def _finish(self) -> None:
+        """The answer is whole: write it, record it, make room for the next."""
+        self._over = True
+        out = self._out
+        connection = self._connection
+        connection.transport.write(out[0] if len(out) == 1 else b"".join(out))
+        self._out = []
+        process = connection.context.process
+        process.telemetry.finish(self.record, process.clock.monotonic())
+        connection.exchange_over(keep=not self._close and self.request_whole)
+
+    def _cut(self, flag: str, details: str) -> None:
+        """End the connection in the middle of the answer, so that it can not pass for a whole one."""
+        if self._over:
+            return
+        self._over = True
+        record = self.record
+        record.add_flag(flag)
+        record.details = details
+        router = self._router
+        if router is not None:
+            self._router = None
+            router.cancel()
+        connection = self._connection
+        process = connection.context.process
+        process.telemetry.finish(record, process.clock.monotonic())
+        if self._out and not connection.transport.is_closing():
+            connection.transport.write(b"".join(self._out))
+        connection.abort()
+        connection.exchange_over(keep=False)
+
+    def client_gone(self) -> None:
+        """The connection is lost."""
+        if self._over:
+            return
+        self._over = True
+        router = self._router
+        if router is not None:
+            router.cancel()
+        record = self.record
+        record.add_flag("DC")
+        record.details = "downstream_remote_disconnect"
+        connection = self._connection
+        connection.context.in_flight -= 1
+        process = connection.context.process
+        process.telemetry.finish(record, process.clock.monotonic())
+
+    def client_broke(self, reply: LocalReply) -> None:
+        """The client sent something that is no body."""
+        router = self._router
+        if router is not None:
+            self._router = None
+            router.cancel()
+        if self._answered:
+            self._cut("DPE", reply.details)
+        else:
+            self.refuse(reply)
+
+    # time
+
+    def deadline(self) -> float:
+        """When to look again, monotonic seconds."""
+        idle_s = self._connection.context.config.stream_idle_timeout_s
+        forward = self._forward
+        if forward is not None and forward.idle_timeout_s is not None:
+            idle_s = forward.idle_timeout_s
+        deadline = self.activity + idle_s if idle_s > 0 else NEVER
+        router = self._router
+        if router is not None and router.try_deadline < deadline:
+            deadline = router.try_deadline
+        return self._timeout_at if self._timeout_at < deadline else deadline
+
+    def expired(self, now: float) -> None:
+        """Something may have taken too long."""
+        router = self._router
+        if self._timeout_at <= now:
+            if router is not None:
+                router.timed_out()
+            self._time_out(failures.TIMEOUT)
+        elif router is not None and router.try_deadline <= now:
+            router.try_timed_out()
+        elif self.deadline() <= now:
+            self._time_out(local_reply.IDLE_AFTER_END if self.request_whole else local_reply.IDLE_BEFORE_END)
+
+    def _time_out(self, reply: LocalReply) -> None:
+        if self._answered:
+            self._cut(reply.flag, reply.details)
+            return
+        router = self._router
+        if router is not None:
+            self._router = None
+            router.cancel()
+        self.refuse(reply)
+
+    def __repr__(self) -> str:
+        state = "over" if self._over else "answering" if self._answered else "paused" if self._paused else "forwarding"
+        return f"<Exchange {self.head!r} {state}>"

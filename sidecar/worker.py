@@ -1,0 +1,256 @@
+"""The process that forwards bytes: `python -m sidecar.worker --channel-fd N`. Composition root; its agent is its world.
+
+It applies snapshots whole or refuses them whole, serves, reports, and ends when its agent does.
+"""
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import secrets as random_source
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import uvloop
+
+from mesh import logs
+from mesh.clock import Clock, SystemClock, system_rng
+from mesh.lifecycle import TaskScope
+from sidecar.clusters.inspect import render_clusters
+from sidecar.clusters.pool import Surroundings
+from sidecar.clusters.secrets import Secrets
+from sidecar.clusters.table import ClusterTable, UnusableCluster
+from sidecar.config.endpoint import Address
+from sidecar.config.messages import (
+    Applied,
+    Apply,
+    Drain,
+    Drained,
+    Growth,
+    Inspected,
+    Listen,
+    Reading,
+    Ready,
+    Refused,
+    ToAgent,
+    ToWorker,
+)
+from sidecar.config.snapshot import Node, Snapshot
+from sidecar.listeners.context import OpenConnections, Process
+from sidecar.listeners.listener import LiveListener, render_listeners
+from sidecar.listeners.table import ListenerTable, UnusableListener
+from sidecar.net.channel import Channel
+from sidecar.net.timers import TimerWheel
+from sidecar.telemetry.recorder import Telemetry
+from sidecar.telemetry.request_id import IdSource
+
+FLUSH_S = 1.0
+"""How often counters and records go to the agent."""
+
+WARM_S = 2.0
+"""How long a snapshot waits for the first answers about DNS clusters' names."""
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Owns everything that one snapshot after another configures. `send` carries messages to the agent."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        scope: TaskScope,
+        clock: Clock,
+        send: Callable[[ToAgent], object],
+        telemetry: Telemetry,
+    ) -> None:
+        self._loop = loop
+        self._scope = scope
+        self._clock = clock
+        self._send = send
+        rng = system_rng()
+        self._timers = TimerWheel(loop, clock)
+        self._telemetry = telemetry
+        around = Surroundings(loop, scope, clock, self._timers)
+        self._open = OpenConnections()
+        process = Process(loop, scope, clock, rng, self._timers, IdSource(), self._telemetry, self._open)
+        self._clusters = ClusterTable(around, rng)
+        self._listeners = ListenerTable(process)
+        self._secrets: Secrets | None = None
+        self._applying = asyncio.Lock()
+        self.draining = False
+
+    def listen(self, addresses: tuple[Address, ...], fds: list[int]) -> None:
+        """Take over listening sockets; they are accepted on once a listener names their address."""
+        for address, fd in zip(addresses, fds, strict=True):
+            self._listeners.add_socket(address, socket.socket(fileno=fd))
+
+    async def apply(self, sequence: int, snapshot: Snapshot) -> None:
+        """Serve `snapshot` and say Applied, or say Refused and go on as before."""
+        async with self._applying:
+            try:
+                secrets = Secrets(snapshot, self._secrets)
+                self._telemetry.use_node(snapshot.node)
+                clusters = self._clusters.prepare(snapshot.clusters, secrets)
+                listeners = self._listeners.prepare(snapshot, secrets, clusters)
+            except UnusableCluster as error:
+                self._send(Refused(sequence, f"clusters/{error.name}", error.path, error.reason))
+                return
+            except UnusableListener as error:
+                self._send(Refused(sequence, error.resource, error.path, error.reason))
+                return
+            # Clusters before routes and listeners: nothing may name what can not be dialled.
+            self._clusters.commit(clusters)
+            await self._clusters.warm(WARM_S)
+            if not self.draining:
+                self._listeners.commit(listeners)
+            secrets.settled()
+            self._secrets = secrets
+            log.info("serving snapshot %s", snapshot.version)
+            self._send(Applied(sequence))
+
+    async def drain(self, deadline_s: float) -> None:
+        """Stop accepting, let requests finish, at most `deadline_s`, then cut what is left."""
+        self.draining = True
+        self._listeners.drain()
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self._open.wait_for_none()
+        except TimeoutError:
+            log.warning("not drained within %g s: %d connections are cut", deadline_s, self._open.count)
+        abandoned = self._listeners.in_flight
+        self._listeners.abort()
+        self.flush()
+        self._send(Drained(abandoned))
+
+    def inspect(self, sequence: int, what: str) -> None:
+        """Answer for the admin interface."""
+        if what == "clusters":
+            text = render_clusters(self._clusters.clusters)
+        elif what == "listeners":
+            text = render_listeners(self._listeners.listeners)
+        else:
+            text = "null"
+        self._send(Inspected(sequence, text))
+
+    def flush(self) -> None:
+        """Hand what was counted and recorded to the agent."""
+        counters: list[Growth] = [*self._clusters.growth(), *self._listeners.growth()]
+        gauges: list[Reading] = [*self._clusters.readings(), *self._listeners.readings()]
+        for message in self._telemetry.flush(counters, gauges):
+            self._send(message)
+
+    async def keep_flushing(self) -> None:
+        """Flush once a second, for ever."""
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            self.flush()
+
+    @property
+    def listeners(self) -> tuple[LiveListener, ...]:
+        return self._listeners.listeners
+
+    def close(self) -> None:
+        """Cut everything."""
+        self._listeners.close()
+        self._clusters.close()
+        self._timers.close()
+
+
+async def serve(channel_fd: int) -> int:
+    """Run until the agent asks to drain or goes away; the exit status."""
+    loop = asyncio.get_running_loop()
+    clock = SystemClock()
+    ended: asyncio.Future[int] = loop.create_future()
+    epoch = random_source.token_hex(6)
+
+    def end(status: int) -> None:
+        if not ended.done():
+            ended.set_result(status)
+
+    def closed(error: Exception | None) -> None:
+        if error is not None:
+            log.error("the channel to the agent broke: %s", error)
+        end(0 if error is None else 1)
+
+    async with TaskScope() as scope:
+
+        def receive(message: ToWorker, fds: list[int]) -> None:
+            if isinstance(message, Listen):
+                worker.listen(message.addresses, fds)
+            elif isinstance(message, Apply):
+                scope.spawn(worker.apply(message.sequence, message.snapshot), name="apply")
+            elif isinstance(message, Drain):
+                scope.spawn(drain(message.deadline_s), name="drain")
+            else:
+                worker.inspect(message.sequence, message.what)
+
+        async def drain(deadline_s: float) -> None:
+            await worker.drain(deadline_s)
+            end(0)
+
+        channel = Channel(socket.socket(fileno=channel_fd), ToWorker, receive, closed)
+
+        def send(message: ToAgent) -> None:
+            channel.send(message, droppable=not isinstance(message, _ANSWERS))
+
+        worker = Worker(loop, scope, clock, send, Telemetry(Node(), epoch, clock))
+        scope.spawn(worker.keep_flushing(), name="flush")
+        send(Ready(os.getpid(), epoch))
+        watch = scope.spawn(_first_failure(scope), name="watch")
+        await asyncio.wait([ended, watch], return_when=asyncio.FIRST_COMPLETED)
+        status = ended.result() if ended.done() else 1
+        if watch.done() and not watch.cancelled() and (failure := watch.result()) is not None:
+            log.error("a task failed", exc_info=failure)
+        worker.close()
+        await _sent(channel)
+        channel.close()
+    return status
+
+
+_ANSWERS = (Ready, Applied, Refused, Inspected, Drained)
+
+
+async def _first_failure(scope: TaskScope) -> BaseException | None:
+    try:
+        await scope.wait_failed()
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return error
+    return None
+
+
+async def _sent(channel: Channel) -> None:
+    """Give the agent a moment to read the last messages."""
+    for _ in range(100):
+        if not channel.queued_bytes:
+            return
+        await asyncio.sleep(0.01)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse flags and serve."""
+    parser = argparse.ArgumentParser(prog="python -m sidecar.worker")
+    parser.add_argument("--channel-fd", type=int, required=True, help="one end of the socket pair with the agent")
+    parser.add_argument("--log-level", default="info")
+    flags = parser.parse_args(arguments)
+    logs.setup(flags.log_level)
+    # What is alive by now stays: the collector need not look at modules and configuration types again.
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
+    return run(serve(flags.channel_fd))
+
+
+def run(main_coroutine: Any) -> int:
+    """Run on libuv's loop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        status: int = runner.run(main_coroutine)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
