@@ -1,11 +1,15 @@
 """`remora analyze`: every problem of a set of rules, with or without a running mesh."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from remora.commands.options import OutputOption, StateOption
 from remora.output import Format
+
+if TYPE_CHECKING:
+    from remora.documents import Document
+    from remora.state import State
 
 EPILOG = "Examples: remora analyze -f rules/\n\nremora analyze          (the stored rules of the running mesh)"
 
@@ -20,7 +24,7 @@ def analyze(
 ) -> None:
     """Find every problem in rules: `file:line: kind/name: field: what is wrong and what would be right`.
 
-    With a running mesh, references to what is stored there count; without one, the files stand for themselves.
+    References count to what is stored in the mesh, running or not; where there is none, the files stand for themselves.
     Exit status 1 if there is an error; warnings alone are 0.
     """
     from remora import documents
@@ -42,7 +46,7 @@ def analyze(
         raise typer.Exit(1)
 
 
-def _violations(state: Any, read: Any) -> list[dict[str, Any]]:
+def _violations(state: "State", read: "list[Document]") -> list[dict[str, Any]]:
     from remora.client import Control
     from remora.failure import NoMesh
 
@@ -52,8 +56,27 @@ def _violations(state: Any, read: Any) -> list[dict[str, Any]]:
     except NoMesh:
         if not read:
             raise
-    return _locally(read)
+    return locally(state, read)
 
 
-def _locally(read: Any) -> list[dict[str, Any]]:
-    raise NotImplementedError
+def locally(state: "State", read: "list[Document]") -> list[dict[str, Any]]:
+    """The same answer without a control plane: beside what an earlier mesh stored in `state`, if one did."""
+    from control.analyze import analyze as find
+    from control.api.parse import parse
+    from control.api.source import SourceFile
+    from control.api.world import World
+    from control.stores.errors import StoreError
+    from control.stores.files import FileStore
+    from remora.failure import Failure
+
+    world = World()
+    if (state.directory / "rules").is_dir():
+        store = FileStore(state.directory)
+        try:
+            world = store.open()
+        except StoreError as error:
+            raise Failure(str(error)) from error
+        finally:
+            store.close()
+    parsed = parse([SourceFile(each.name, each.text) for each in read])
+    return [each.to_json() for each in (*parsed.violations, *find(world, parsed))]
