@@ -69,6 +69,8 @@ class Batch:
     logs: list[LogRecord] = field(default_factory=list)
     spans: list[SpanRecord] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    size_bytes: int = 0
+    """About what it takes in memory; what back-pressure counts."""
 
     def __len__(self) -> int:
         return len(self.logs) + len(self.spans) + len(self.samples)

@@ -141,7 +141,7 @@ def fill(path: Path, batch: Batch, *, now: float = NOW) -> None:
 
 
 def bookinfo(path: Path, *, now: float = NOW, seed: int = 1) -> None:
-    """A minute of Bookinfo traffic: productpage asks details and reviews (80 % v1, 20 % v3), reviews-v3 asks ratings."""
+    """A minute of Bookinfo: productpage asks details and reviews (80 % v1, 20 % v3), reviews-v3 asks ratings."""
     rng = random.Random(seed)
     batch = Batch()
     edges = [

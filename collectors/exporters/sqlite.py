@@ -1,0 +1,26 @@
+"""The exporter into the embedded store."""
+
+import asyncio
+
+from collectors.pipeline import Refused
+from collectors.records import Batch
+from collectors.store import RejectedBatch, Store, StoreClosed
+
+
+class StoreExporter:
+    """The pipeline's last stage: returns when the store has committed."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def consume(self, batch: Batch) -> None:
+        """See pipeline.Consumer."""
+        if not len(batch):
+            return
+        try:
+            # Shielded: a receiver that gives up waiting must not take the batch out of the store's hands half-way.
+            await asyncio.shield(asyncio.wrap_future(self._store.submit(batch)))
+        except RejectedBatch as error:
+            raise Refused(str(error), retry=False) from error
+        except StoreClosed as error:
+            raise Refused(str(error), retry=True) from error

@@ -1,0 +1,115 @@
+"""The flags of `remora collect`."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+Address = tuple[str, int]
+
+_EXAMPLE = """\
+example, beside a control plane that keeps its state in the same directory:
+
+  remora collect --state ~/.local/state/remora --control 127.0.0.1:15011 --control-ads 127.0.0.1:15012 \\
+      --root ~/.local/state/remora/ca/root.pem --token-file /run/remora/collector.token
+
+Senders speak the Fluentd forward protocol or OTLP over mutual TLS with certificates of the mesh. What they send is
+answered once it is on disk in STATE/store/telemetry.sqlite. Stop it with SIGTERM; it exits 0.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line said."""
+
+    state: Path
+    forward: Address
+    otlp_grpc: Address
+    otlp_http: Address
+    health: Address
+    plaintext_forward: Address | None
+    control: str
+    control_ads: str | None
+    root: Path
+    token_file: Path
+    retention_hours: float
+    max_store_mib: int
+    scrape_interval_s: float
+    ready_fd: int | None
+    lifeline_fd: int | None
+    log_level: str
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Raises SystemExit(2) with a message on standard error for wrong flags."""
+    parser = argparse.ArgumentParser(
+        prog="remora collect",
+        description="Receive access logs, traces and metrics of the mesh and keep them in an embedded store.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--state", type=Path, required=True, metavar="DIR", help="state directory of the mesh")
+    listen = parser.add_argument_group("listening (port 0 means any)")
+    listen.add_argument("--forward", type=_address, default="127.0.0.1:24224", metavar="HOST:PORT",
+                        help="Fluentd forward protocol, mutual TLS (default: %(default)s)")  # fmt: skip
+    listen.add_argument("--otlp-grpc", type=_address, default="127.0.0.1:4317", metavar="HOST:PORT",
+                        help="OTLP/gRPC, mutual TLS (default: %(default)s)")  # fmt: skip
+    listen.add_argument("--otlp-http", type=_address, default="127.0.0.1:4318", metavar="HOST:PORT",
+                        help="OTLP/HTTP, mutual TLS (default: %(default)s)")  # fmt: skip
+    listen.add_argument("--health", type=_address, default="127.0.0.1:0", metavar="HOST:PORT",
+                        help="GET /healthz and /metrics, plain HTTP (default: %(default)s)")  # fmt: skip
+    listen.add_argument("--plaintext-forward", type=_loopback, default=None, metavar="HOST:PORT",
+                        help="forward protocol without TLS, on a loopback address only; off by default")  # fmt: skip
+    identity = parser.add_argument_group("identity")
+    identity.add_argument("--control", type=_host_port, required=True, metavar="HOST:PORT",
+                          help="the control plane's CSR port, for the first certificate")  # fmt: skip
+    identity.add_argument("--control-ads", type=_host_port, default=None, metavar="HOST:PORT",
+                          help="its ADS port, for renewal with the certificate as proof")  # fmt: skip
+    identity.add_argument("--root", type=Path, required=True, metavar="FILE", help="the mesh's root certificates, PEM")
+    identity.add_argument("--token-file", type=Path, required=True, metavar="FILE",
+                          help="bearer token for the first certificate; mode 0600")  # fmt: skip
+    kept = parser.add_argument_group("what is kept")
+    kept.add_argument("--retention-hours", type=_positive, default=24.0, metavar="H",
+                      help="older records are deleted (default: %(default)g)")  # fmt: skip
+    kept.add_argument("--max-store-mib", type=int, default=1024, metavar="M",
+                      help="beyond it the oldest records are deleted (default: %(default)d)")  # fmt: skip
+    kept.add_argument("--scrape-interval", type=_positive, default=2.0, metavar="S", dest="scrape_interval_s",
+                      help="seconds between scrapes of STATE/targets.json (default: %(default)g)")  # fmt: skip
+    process = parser.add_argument_group("process")
+    process.add_argument("--ready-fd", type=int, default=None, metavar="N",
+                         help="write one JSON object with the addresses to this descriptor once serving")  # fmt: skip
+    process.add_argument("--lifeline-fd", type=int, default=None, metavar="N",
+                         help="stop when the other end of this pipe closes")  # fmt: skip
+    process.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info",
+                         help="of this process's own log on standard error (default: %(default)s)")  # fmt: skip
+    parsed = parser.parse_args(argv)
+    if parsed.max_store_mib < 8:
+        parser.error("argument --max-store-mib: at least 8")
+    return Options(**vars(parsed))
+
+
+def _address(text: str) -> Address:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _host_port(text: str) -> str:
+    _address(text)
+    return text
+
+
+def _loopback(text: str) -> Address:
+    host, port = _address(text)
+    if host not in ("localhost", "::1") and not host.startswith("127."):
+        raise argparse.ArgumentTypeError(f"{host} is not a loopback address; without TLS anything else is refused")
+    return host, port
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return value

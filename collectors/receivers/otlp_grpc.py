@@ -1,0 +1,121 @@
+"""OTLP/gRPC: the trace and log services. Metrics are not registered: a sender gets UNIMPLEMENTED, which is true; Remora
+scrapes metrics."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from collectors.pipeline import Consumer, Refused
+from collectors.receivers import otlp
+from collectors.receivers.otlp import Decoded, MalformedRequest
+from collectors.telemetry import Telemetry
+from collectors.tls import PeerRefused, authenticate_pem
+from mesh.clock import Clock
+
+_log = logging.getLogger("remora.otlp")
+
+MAX_REQUEST_BYTES = 8 * 1024 * 1024
+"""Larger ones are answered RESOURCE_EXHAUSTED."""
+
+_TRACE = "opentelemetry.proto.collector.trace.v1.TraceService"
+_LOGS = "opentelemetry.proto.collector.logs.v1.LogsService"
+_MAX_WAIT_S = 10.0
+"""For room in the pipeline; then the sender is asked to come again."""
+
+_Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+class OtlpGrpcReceiver:
+    """One gRPC server."""
+
+    def __init__(self, consumer: Consumer, telemetry: Telemetry, clock: Clock, trust_domain: str) -> None:
+        self._consumer = consumer
+        self._telemetry = telemetry
+        self._clock = clock
+        self._trust_domain = trust_domain
+        self._server: grpc.aio.Server | None = None
+
+    async def listen(self, address: str, credentials: grpc.ServerCredentials) -> int:
+        """Serve mutual TLS on `address` (host:port, port 0 means any); returns the port. Raises OSError if taken."""
+        server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+                ("grpc.max_concurrent_streams", 64),
+                ("grpc.max_metadata_size", 16 * 1024),
+                ("grpc.so_reuseport", 0),
+            ],
+            maximum_concurrent_rpcs=256,
+        )
+        # Bytes in, bytes out: what cannot be read is ours to answer.
+        server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(
+                    _TRACE, {"Export": grpc.unary_unary_rpc_method_handler(self._traces)}
+                ),
+                grpc.method_handlers_generic_handler(
+                    _LOGS, {"Export": grpc.unary_unary_rpc_method_handler(self._logs)}
+                ),
+            )
+        )
+        try:
+            port = server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: {error}") from error
+        if not port:
+            raise OSError(f"cannot listen on {address}")
+        await server.start()
+        self._server = server
+        return port
+
+    async def close(self, timeout_s: float) -> None:
+        """Accept no more calls, let those that run come to their end."""
+        if self._server is not None:
+            await self._server.stop(timeout_s)
+
+    async def _traces(self, body: bytes, context: _Context) -> bytes:
+        return await self._export("traces", body, context, otlp.decode_traces, otlp.trace_response)
+
+    async def _logs(self, body: bytes, context: _Context) -> bytes:
+        return await self._export("logs", body, context, self._decode_logs, otlp.logs_response)
+
+    def _decode_logs(self, body: bytes) -> Decoded:
+        return otlp.decode_logs(body, self._clock.now())
+
+    async def _export(
+        self,
+        signal: str,
+        body: bytes,
+        context: _Context,
+        decode: Callable[[bytes], Decoded],
+        respond: Callable[[Decoded], Any],
+    ) -> bytes:
+        try:
+            authenticate_pem(context.auth_context(), self._trust_domain)
+        except PeerRefused as error:
+            _log.warning("refused %s: %s", context.peer(), error)
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "unauthenticated")
+        try:
+            decoded = decode(body)
+        except MalformedRequest as error:
+            self._telemetry.refused.labels("otlp_grpc", signal).inc()
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        received, refused = (
+            counter.labels("otlp_grpc", signal) for counter in (self._telemetry.received, self._telemetry.refused)
+        )
+        count = len(decoded.batch)
+        try:
+            async with asyncio.timeout(_MAX_WAIT_S):
+                await self._consumer.consume(decoded.batch)
+        except TimeoutError:
+            # UNAVAILABLE is what OTLP's senders retry.
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "busy, try again")
+        except Refused as error:
+            refused.inc(count)
+            code = grpc.StatusCode.UNAVAILABLE if error.retry else grpc.StatusCode.INVALID_ARGUMENT
+            await context.abort(code, str(error))
+        received.inc(count)
+        refused.inc(decoded.rejected)
+        return bytes(respond(decoded).SerializeToString())

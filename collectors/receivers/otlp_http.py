@@ -1,0 +1,133 @@
+"""OTLP/HTTP: POST /v1/traces and /v1/logs, protobuf or JSON, gzip or not. /v1/metrics is 404: metrics are scraped."""
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+from google.protobuf import json_format
+
+from collectors.pipeline import Consumer, Refused
+from collectors.receivers import otlp
+from collectors.receivers.compression import BrokenCompression, InflatesTooFar, inflate
+from collectors.receivers.otlp import Decoded, MalformedRequest
+from collectors.telemetry import Telemetry
+from collectors.web import BodyTooLarge, Receive, Scope, Send, read_body, respond
+from mesh.clock import Clock
+
+_log = logging.getLogger("remora.otlp")
+
+MAX_REQUEST_BYTES = 8 * 1024 * 1024
+"""As sent; larger ones are answered 413."""
+MAX_INFLATED_BYTES = 16 * 1024 * 1024
+"""After decompression."""
+_BODY_TIMEOUT_S = 30.0
+_MAX_WAIT_S = 10.0
+_PROTOBUF, _JSON = "application/x-protobuf", "application/json"
+_SIGNALS = {"/v1/traces": "traces", "/v1/logs": "logs"}
+
+
+class _Answer(Exception):
+    """An error's answer; the body is a google.rpc.Status, as the specification wants it."""
+
+    def __init__(self, status: int, message: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+
+
+class OtlpHttpReceiver:
+    """The ASGI application."""
+
+    def __init__(self, consumer: Consumer, telemetry: Telemetry, clock: Clock) -> None:
+        self._consumer = consumer
+        self._telemetry = telemetry
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        content_type = _PROTOBUF
+        try:
+            signal = _SIGNALS.get(scope["path"])
+            if signal is None:
+                raise _Answer(404, "there are /v1/traces and /v1/logs; metrics are scraped, not sent")
+            if scope["method"] != "POST":
+                raise _Answer(405, "POST it", ((b"allow", b"POST"),))
+            headers = dict(scope["headers"])
+            content_type = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+            if content_type not in (_PROTOBUF, _JSON):
+                raise _Answer(415, f"content-type must be {_PROTOBUF} or {_JSON}")
+            body = await self._body(scope, receive, headers.get(b"content-encoding", b"identity"))
+            response = await self._export(signal, body, content_type == _JSON)
+        except _Answer as answer:
+            await respond(
+                send, answer.status, _render_status(str(answer), content_type), _shown(content_type), answer.headers
+            )
+        except ConnectionError:
+            return
+        else:
+            await respond(send, 200, _render(response, content_type), _shown(content_type))
+
+    async def _body(self, scope: Scope, receive: Receive, encoding: bytes) -> bytes:
+        try:
+            async with asyncio.timeout(_BODY_TIMEOUT_S):
+                body = await read_body(scope, receive, MAX_REQUEST_BYTES)
+        except BodyTooLarge as error:
+            raise _Answer(413, str(error), ((b"connection", b"close"),)) from error
+        except TimeoutError as error:
+            raise _Answer(408, "the body did not come", ((b"connection", b"close"),)) from error
+        match encoding.strip().lower():
+            case b"identity" | b"":
+                return body
+            case b"gzip":
+                try:
+                    return inflate(body, MAX_INFLATED_BYTES)
+                except BrokenCompression as error:
+                    raise _Answer(413 if isinstance(error, InflatesTooFar) else 400, str(error)) from error
+            case _:
+                raise _Answer(415, "content-encoding must be gzip or identity")
+
+    async def _export(self, signal: str, body: bytes, as_json: bool) -> Any:
+        received, refused = (
+            counter.labels("otlp_http", signal) for counter in (self._telemetry.received, self._telemetry.refused)
+        )
+        try:
+            decoded = self._decode(signal, body, as_json)
+            async with asyncio.timeout(_MAX_WAIT_S):
+                await self._consumer.consume(decoded.batch)
+        except MalformedRequest as error:
+            refused.inc()
+            raise _Answer(400, str(error)) from error
+        except TimeoutError as error:
+            raise _Answer(503, "busy, try again", ((b"retry-after", b"2"),)) from error
+        except Refused as error:
+            refused.inc(len(decoded.batch))
+            if error.retry:
+                raise _Answer(503, str(error), ((b"retry-after", b"2"),)) from error
+            raise _Answer(400, str(error)) from error
+        received.inc(len(decoded.batch))
+        refused.inc(decoded.rejected)
+        return otlp.trace_response(decoded) if signal == "traces" else otlp.logs_response(decoded)
+
+    def _decode(self, signal: str, body: bytes, as_json: bool) -> Decoded:
+        if signal == "traces":
+            return otlp.decode_traces(body, as_json=as_json)
+        return otlp.decode_logs(body, self._clock.now(), as_json=as_json)
+
+
+def _shown(content_type: str) -> str:
+    return _JSON if content_type == _JSON else _PROTOBUF
+
+
+def _render_status(message: str, content_type: str) -> bytes:
+    """A google.rpc.Status whose field 2 is the message: one field is not worth a dependency on Google's types."""
+    if content_type == _JSON:
+        return json.dumps({"message": message}).encode("utf-8")
+    text = message.encode("utf-8")[:127]
+    return bytes((0x12, len(text))) + text
+
+
+def _render(message: Any, content_type: str) -> bytes:
+    if content_type == _JSON:
+        return json_format.MessageToJson(message, indent=None).encode("utf-8")
+    return bytes(message.SerializeToString())
