@@ -40,30 +40,29 @@ def _key(name: str) -> bytes:
     return pack(name)
 
 
-# [EventTime(seconds, nanoseconds), map of 32: duration, bytes_received, bytes_sent ...
+# [EventTime(seconds, nanoseconds), a map's header, duration, bytes_received, bytes_sent, ...
 _HEAD: Final = b"\x92\xd7\x00"
 _DURATION: Final = b"\xde" + len(ACCESS_KEYS).to_bytes(2, "big") + _key("duration") + b"\xcb"
 _RECEIVED: Final = _key("bytes_received") + b"\xcf"
 _SENT: Final = _key("bytes_sent") + b"\xcf"
 _NUMBERS: Final = struct.Struct(f">3sII{len(_DURATION)}sd{len(_RECEIVED)}sQ{len(_SENT)}sQ")
-_SERVICE_TIME: Final = struct.Struct(">cd")
-_VARIABLE: Final = b"".join(
-    [
-        b"%b%b%b%b%b%b%012d",  # numbers, target, upstream, outcome, labels, downstream up to the id's end
-        _key("start_time") + b"\xbb%b%06dZ",
-        _key("upstream_service_time") + b"%b",
-        _key("path") + b"%b%b",
-        _key("authority") + b"%b%b",
-        _key("user_agent") + b"%b%b",
-        _key("x_forwarded_for") + b"%b%b",
-        _key("request_id") + b"%b%b",
-        _key("trace_id") + b"%b%b",
-        _key("span_id") + b"%b%b",
-    ]
-)
+_DOUBLE: Final = struct.Struct(">d")
+
+_START: Final = _key("start_time") + b"\xbb"
+_THOUSAND: Final = [b"%03d" % number for number in range(1000)]
+_SERVICE_TIME: Final = b"Z" + _key("upstream_service_time") + b"\xcb"
+_NO_SERVICE_TIME: Final = b"Z" + _key("upstream_service_time") + _NIL
+_PATH: Final = _key("path")
+_AUTHORITY: Final = _key("authority")
+_AGENT: Final = _key("user_agent")
+_NO_AGENT: Final = _AGENT + _NIL
+_FORWARDED: Final = _key("x_forwarded_for")
+_NO_FORWARDED: Final = _FORWARDED + _NIL
+_REQUEST_ID: Final = _key("request_id")
+_TRACE: Final = _key("trace_id") + b"\xd9\x20"
+_SPAN: Final = _key("span_id") + b"\xb0"
+_NO_TRACE: Final = _key("trace_id") + _NIL + _key("span_id") + _NIL
 _SEQUENCE_DIGITS: Final = 12
-_TRACE_HEADER: Final = b"\xd9\x20"
-_SPAN_HEADER: Final = b"\xb0"
 NO_UPSTREAM: Final = pack_pairs([("upstream_host", None)])
 
 
@@ -118,7 +117,7 @@ class EntryPacker:
             forwarded = None if forwarded is None else _clean(forwarded)
         waited = record.upstream_s
         trace = record.trace
-        return _VARIABLE % (
+        parts = (
             _NUMBERS.pack(
                 _HEAD, second, micros * 1000, _DURATION, duration_ms, _RECEIVED, record.bytes_received, _SENT,
                 record.bytes_sent,
@@ -127,26 +126,28 @@ class EntryPacker:
             upstream,
             outcome,
             labels,
-            record.downstream.entry,
-            number,
+            record.downstream.entry,  # ends with the id's beginning
+            b"%012d" % number,
+            _START,
             self._second_text,
-            micros,
-            _NIL if waited is None else _SERVICE_TIME.pack(b"\xcb", waited * 1e3),
+            _THOUSAND[micros // 1000],
+            _THOUSAND[micros % 1000],
+            _NO_SERVICE_TIME if waited is None else _SERVICE_TIME + _DOUBLE.pack(waited * 1e3),
+            _PATH,
             _LENGTH[len(url)],
             url,
+            _AUTHORITY,
             _LENGTH[len(authority)],
             authority,
-            _NIL if agent is None else _LENGTH[len(agent)],
-            agent or b"",
-            _NIL if forwarded is None else _LENGTH[len(forwarded)],
-            forwarded or b"",
+            _NO_AGENT if agent is None else _AGENT + _LENGTH[len(agent)] + agent,
+            _NO_FORWARDED if forwarded is None else _FORWARDED + _LENGTH[len(forwarded)] + forwarded,
+            _REQUEST_ID,
             _LENGTH[len(request_id)],
             request_id,
-            _NIL if trace is None else _TRACE_HEADER,
-            b"" if trace is None else trace.trace_id,
-            _NIL if trace is None else _SPAN_HEADER,
-            b"" if trace is None else trace.span_id,
         )  # fmt: skip
+        if trace is None:
+            return b"".join((*parts, _NO_TRACE))
+        return b"".join((*parts, _TRACE, trace.trace_id, _SPAN, trace.span_id))
 
     def _add_outcome(self, key: tuple[bytes, str, int, str, str, int, str | None]) -> bytes:
         method, protocol, status, flags, details, attempts, failure = key

@@ -37,6 +37,8 @@ class Limits:
     max_spans: int = 5_000
     max_sources: int = 1_024
     """Callers remembered with their metadata."""
+    max_upstreams: int = 4_096
+    """Endpoints remembered, those of former snapshots included until there are too many."""
     message_bytes: int = 1024 * 1024
     """Access-log entries in one message, about."""
 
@@ -48,6 +50,7 @@ class Telemetry:
         self._epoch = epoch
         self._clock = clock
         self._limits = limits
+        self._max_entry_bytes = limits.max_entry_bytes
         self._series = SeriesTable(max_series=limits.max_series, idle_s=limits.idle_s)
         self._packer = EntryPacker()
         self._entries: list[bytes] = []
@@ -66,6 +69,7 @@ class Telemetry:
     def use_node(self, node: Node) -> None:
         """Whose sidecar this is; bindings made before keep the former labels."""
         self._node = node
+        self._upstreams: dict[tuple[int, int, bool], tuple[Upstream, Cluster, Endpoint]] = {}
         self._no_target = self.target("", None)
 
     # Bindings
@@ -109,10 +113,20 @@ class Telemetry:
         return Target(route, None if cluster is None else cluster.name, service, entry, labels)
 
     def upstream(self, cluster: Cluster, endpoint: Endpoint, *, secure: bool) -> Upstream:
-        """An endpoint; `secure`: reached by mutual TLS. Keep it as long as both stay as they are."""
+        """An endpoint; `secure`: reached by mutual TLS. The same answer for the same objects, at a look-up's cost."""
+        # By identity: hashing two deep dataclasses would cost more than all else here. An entry keeps both alive, so
+        # that their ids can not come to mean others.
+        key = (id(cluster), id(endpoint), secure)
+        known = self._upstreams.get(key)
+        if known is not None:
+            return known[0]
         address = str(endpoint.address)
         labels = self._outbound_labels(endpoint.workload, _service(cluster), secure=secure)
-        return Upstream(address, endpoint.workload, pack_pairs([("upstream_host", address)]), labels)
+        upstream = Upstream(address, endpoint.workload, pack_pairs([("upstream_host", address)]), labels)
+        if len(self._upstreams) >= self._limits.max_upstreams:
+            self._upstreams.clear()
+        self._upstreams[key] = (upstream, cluster, endpoint)
+        return upstream
 
     def _outbound_labels(self, destination: Workload, service: Service, *, secure: bool) -> Labels:
         """Source reporter: who is called is known from the endpoint; identities only if TLS proved them."""
@@ -184,7 +198,7 @@ class Telemetry:
         slot.add(duration_ms, record.bytes_received, record.bytes_sent)
         if downstream.access_log:
             self._sequence += 1
-            if self._entry_bytes < self._limits.max_entry_bytes:
+            if self._entry_bytes < self._max_entry_bytes:
                 entry = self._packer.pack(
                     record,
                     target.entry,
