@@ -50,8 +50,8 @@ class Planner:
         self._used = settings
         return f"{world.generation}.{self._settings_changes}" if self._settings_changes else str(world.generation)
 
-    async def plan(self, world: World) -> Plan:
-        """Never raises for a World of parsed resources."""
+    async def plan(self, world: World, *, trial: bool = False) -> Plan:
+        """Never raises for a World of parsed resources. A trial is forgotten."""
         loop = asyncio.get_running_loop()
         version = self.version_of(world)
         settings = self._settings()
@@ -78,5 +78,6 @@ class Planner:
             if loop.time() >= turn_ends:
                 await asyncio.sleep(0)
                 turn_ends = loop.time() + self._slice_s
-        self._known = snapshots
+        if not trial:
+            self._known = snapshots
         return Plan(version, world, proxies, snapshots, translated.violations, tuple(problems))

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from control.api.world import World
 from control.translate.proxies import identity_of
@@ -33,6 +33,8 @@ class Publisher:
         self._world = World()
         self._plan = Plan()
         self._streams: dict[str, list[Stream]] = {}
+        self.on_change: list[Callable[[World], None]] = []
+        """Called with every World, at once."""
 
     @property
     def plan(self) -> Plan:
@@ -74,11 +76,17 @@ class Publisher:
         self._queue.note(reason, self._clock.monotonic())
         self._metrics.triggers.labels(reason).inc()
         self._changed.set()
+        self._tell(world)
+
+    def _tell(self, world: World) -> None:
+        for changed in self.on_change:
+            changed(world)
 
     async def start(self, world: World) -> None:
         """The first World, planned before anyone can connect."""
         self._world = world
         self._publish(await self._planner.plan(world), self._clock.monotonic())
+        self._tell(world)
 
     async def run(self) -> None:
         """Publish, for ever."""

@@ -1,0 +1,155 @@
+"""The parts of the control plane, opened and wired. `app` decides when they run and stop."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import grpc
+from prometheus_client import CollectorRegistry, generate_latest
+
+from control.ca.authority import Authority
+from control.ca.peer import Peer, peer_of
+from control.ca.service import MAX_MESSAGE_BYTES, CertificateService, by_certificate, by_token
+from control.ca.serving import ServingCertificate
+from control.ca.template import DEFAULT_LIFETIMES
+from control.ca.tokens import Tokens
+from control.debug.metrics import AuthorityMetrics, add_common
+from control.debug.targets import TargetsFile
+from control.ir.settings import MeshSettings
+from control.options import Options
+from control.rest.guard import Guard, open_token
+from control.rest.routes import Parts, make_routes
+from control.rest.rules import Rules
+from control.rest.workloads import Addresses, Registration
+from control.stores import FileStore
+from control.xds.metrics import DiscoveryMetrics
+from control.xds.planner import Planner
+from control.xds.publisher import Publisher
+from control.xds.server import OPTIONS, DiscoveryService
+from mesh.clock import Clock
+from mesh.spiffe import SpiffeId
+
+MAX_STREAMS = 20_000
+"""ADS streams and renewals at the same time."""
+MAX_SIGNING = 256
+"""First certificates under way at the same time; more are told to try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is on disk, opened."""
+
+    store: FileStore
+    authority: Authority
+    tokens: Tokens
+    admin_token: str
+
+
+def open_stored(options: Options, clock: Clock) -> Stored:
+    """Raises StoreError, BrokenAuthority, UnusableToken, OSError: each is a line for the operator."""
+    options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store = FileStore(options.state, clock=clock)
+    store.open()  # first: it holds the lock that keeps a second control plane away from the rest
+    try:
+        lifetimes = replace(DEFAULT_LIFETIMES, leaf_s=options.certificate_lifetime_s)
+        authority = Authority(options.state / "ca", options.trust_domain, clock, lifetimes)
+        authority.open()
+        tokens = Tokens(options.state / "tokens")
+        tokens.load(clock.now())
+        return Stored(store, authority, tokens, open_token(options.state / "admin.token"))
+    except BaseException:
+        store.close()
+        raise
+
+
+class Plane:
+    """Everything but sockets. Made within the event loop."""
+
+    def __init__(self, options: Options, stored: Stored, clock: Clock) -> None:
+        self._options = options
+        self._clock = clock
+        self._registry = CollectorRegistry()
+        self.stored = stored
+        self.metrics = DiscoveryMetrics(self._registry)
+        self.serving = ServingCertificate(stored.authority, clock)
+        self.planner = Planner(self._settings())
+        self.publisher = Publisher(self.planner, clock, self.metrics)
+        self.targets = TargetsFile(options.state / "targets.json")
+        self.publisher.on_change.append(self.targets.update)
+        self._authority_metrics = AuthorityMetrics(self._registry, self.root_expires_at)
+        add_common(self._registry, self.publisher)
+        # New roots are a change of every proxy's trust, of no rule's.
+        stored.authority.on_roots_changed.append(lambda: self.publisher.submit(self.publisher.world, "roots"))
+
+    def _settings(self) -> Callable[[], MeshSettings]:
+        fixed = MeshSettings(
+            trust_domain=self._options.trust_domain,
+            sampling_percent=self._options.trace_sampling_percent,
+            access_log=self._options.access_log,
+            cluster_id="laptop" if self._options.laptop else "Kubernetes",
+        )
+        return lambda: replace(fixed, root_pem=self.stored.authority.roots.pem)
+
+    def root_expires_at(self) -> float:
+        """Seconds since the epoch."""
+        return self.stored.authority.roots.signer.certificate.not_valid_after_utc.timestamp()
+
+    def ads_server(self) -> Any:
+        """xDS and renewal, for clients that prove themselves by their certificates."""
+        server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAX_STREAMS)
+        renewal = by_certificate(self.stored.authority, self._clock, self._may_renew)
+        server.add_generic_rpc_handlers(
+            (
+                DiscoveryService(self.publisher, self._clock, self._identify, self.metrics).handler(),
+                self._certificates(renewal).handler(),
+            )
+        )
+        return server
+
+    def csr_server(self) -> Any:
+        """First certificates, for clients that prove themselves by a token."""
+        limits = (("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_concurrent_streams", 16))
+        options = (*(each for each in OPTIONS if each[0] not in dict(limits)), *limits)
+        server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_SIGNING)
+        first = by_token(self.stored.tokens, self._clock)
+        server.add_generic_rpc_handlers((self._certificates(first).handler(),))
+        return server
+
+    def rest_app(self, addresses: Addresses) -> Guard:
+        """The REST interface behind its guard."""
+        registration = Registration(
+            self.stored.store,
+            self.stored.tokens,
+            self.publisher,
+            self._clock,
+            addresses,
+            self.stored.authority.root_file,
+        )
+        parts = Parts(
+            rules=Rules(self.stored.store, self.planner, self.publisher),
+            registration=registration,
+            publisher=self.publisher,
+            trust_domain=self._options.trust_domain,
+            root_expires_at=self.root_expires_at,
+            metrics=partial(generate_latest, self._registry),
+        )
+        return Guard(make_routes(parts), self.stored.admin_token, frozenset({self._options.host}))
+
+    def _certificates(self, prove: Any) -> CertificateService:
+        return CertificateService(self.stored.authority, self._clock, prove, self._authority_metrics.count)
+
+    def _identify(self, context: Any) -> Peer:
+        return peer_of(
+            context.auth_context(),
+            context.peer(),
+            trust_domain=self._options.trust_domain,
+            anchors=self.stored.authority.roots.trusted,
+            now=self._clock.now(),
+        )
+
+    def _may_renew(self, identity: SpiffeId) -> bool:
+        if self.stored.tokens.is_component(identity):
+            return True
+        account = (identity.namespace, identity.service_account)
+        return any((w.namespace, w.service_account) == account for w in self.publisher.world.workloads.values())

@@ -1,0 +1,1 @@
+"""What people's tools ask of the control plane: rules, status, configuration, registration. HTTPS and JSON."""

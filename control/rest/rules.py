@@ -1,0 +1,122 @@
+"""Changing rules: parse, analyze, try on every proxy, store, publish. All of a call or nothing, one after another."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from control.analyze import analyze, analyze_stored
+from control.api.parse import parse
+from control.api.resource import Key, Parsed, Resource
+from control.api.source import SourceFile
+from control.api.violation import Violation
+from control.api.world import World
+from control.rest.refusals import Invalid, Unavailable
+from control.stores import FileStore, NothingApplied
+from control.xds.planner import Planner
+from control.xds.publisher import Publisher
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a call does to one rule. `before` and `after` are YAML; None where there is none."""
+
+    action: str
+    key: Key
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a call did, or would do. `version` is the mesh's afterwards."""
+
+    changes: tuple[Change, ...]
+    warnings: tuple[Violation, ...]
+    version: str
+
+
+class Rules:
+    """The way into the store for whoever is not the file system."""
+
+    def __init__(self, store: FileStore, planner: Planner, publisher: Publisher) -> None:
+        self._store = store
+        self._planner = planner
+        self._publisher = publisher
+        self._turn = asyncio.Lock()
+
+    async def apply(self, files: Sequence[SourceFile], *, dry_run: bool) -> Outcome:
+        """Raises Invalid, Unavailable; then nothing has changed."""
+        # Not in turn: reading ten thousand rules takes seconds and looks at nothing that others change.
+        parsed = await asyncio.to_thread(parse, files)
+        async with self._turn:
+            world = self._store.world
+            findings = await asyncio.to_thread(analyze, world, parsed)
+            warnings = _accept((*parsed.violations, *findings))
+            changes = tuple(_change(world, resource) for resource in parsed.resources)
+            changed = any(change.action != "unchanged" for change in changes)
+            if changed:
+                where = SourceFile(files[0].name, "")
+                await self._try(world.with_resources(parsed.resources), where)
+            if not dry_run and changed:
+                await self._store_change(parsed.resources, ())
+            return Outcome(changes, warnings, self._publisher.version)
+
+    async def delete(self, keys: Collection[Key], *, dry_run: bool) -> Outcome:
+        """Raises Invalid (404 where one does not exist), Unavailable; then nothing has changed."""
+        async with self._turn:
+            world = self._store.world
+            missing = [key for key in keys if key not in world.resources]
+            if missing:
+                raise Invalid([Violation("", 0, *key, message="is not stored") for key in missing], status=404)
+            findings = await asyncio.to_thread(analyze, world, Parsed(), keys)
+            warnings = _accept(findings)
+            changes = tuple(Change("deleted", key, world.resources[key].text, None) for key in keys)
+            await self._try(world.with_resources((), keys), SourceFile("", ""))
+            if not dry_run:
+                await self._store_change((), keys)
+            return Outcome(changes, warnings, self._publisher.version)
+
+    async def delete_files(self, files: Sequence[SourceFile], *, dry_run: bool) -> Outcome:
+        """The rules that documents name. Raises as `delete`."""
+        parsed = await asyncio.to_thread(parse, files)
+        _accept(parsed.violations)
+        return await self.delete(tuple(dict.fromkeys(r.key for r in parsed.resources)), dry_run=dry_run)
+
+    async def analyze(self, files: Sequence[SourceFile]) -> list[Violation]:
+        """Everything to be said about files beside what is stored; with no files, about what is stored."""
+        if not files:
+            return await asyncio.to_thread(analyze_stored, self._store.world)
+        parsed = await asyncio.to_thread(parse, files)
+        return [*parsed.violations, *await asyncio.to_thread(analyze, self._store.world, parsed)]
+
+    async def _try(self, world: World, where: SourceFile) -> None:
+        """Raises Invalid if the change would spoil a proxy's configuration, however good its rules look."""
+        plan = await self._planner.plan(world, trial=True)
+        known = set(self._publisher.plan.problems)
+        new = [problem for problem in plan.problems if problem not in known]
+        if new:
+            message = "would break a proxy's configuration; please report this"
+            raise Invalid([Violation(where.name, 1, message=f"{message}: {problem}") for problem in new])
+
+    async def _store_change(self, resources: Sequence[Resource], deleted: Collection[Key]) -> None:
+        try:
+            world = await asyncio.to_thread(self._store.change, resources, deleted)
+        except NothingApplied as error:
+            raise Unavailable(str(error)) from error
+        self._publisher.submit(world, "rules")
+
+
+def _accept(violations: Sequence[Violation]) -> tuple[Violation, ...]:
+    """The warnings. Raises Invalid, with everything that was found, if there are errors."""
+    if any(violation.severity == "error" for violation in violations):
+        raise Invalid(violations)
+    return tuple(violations)
+
+
+def _change(world: World, resource: Resource) -> Change:
+    before = world.resources.get(resource.key)
+    if before is None:
+        return Change("created", resource.key, None, resource.text)
+    # Equal in meaning and in words: a changed comment is a change that people want to keep.
+    same = before == resource and before.text == resource.text
+    return Change("unchanged" if same else "configured", resource.key, before.text, resource.text)

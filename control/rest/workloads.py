@@ -1,0 +1,90 @@
+"""Registering and forgetting workloads and the mesh's own components, and the tokens that they begin with."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from control.api.workload import Workload
+from control.ca.template import CONTROL_ACCOUNT, SYSTEM_NAMESPACE
+from control.ca.tokens import Tokens, TooManyTokens
+from control.rest.refusals import BadCall, Unavailable
+from control.stores import FileStore, NothingApplied
+from control.translate.proxies import identity_of
+from control.xds.publisher import Publisher
+from mesh.clock import Clock
+from mesh.spiffe import InvalidSpiffeId, SpiffeId
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where this control plane is reached."""
+
+    ads: str
+    csr: str
+    rest: str
+    """A URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What a sidecar or a component is started with."""
+
+    token: str
+    node_id: str | None
+    identity: str
+    ads: str
+    csr: str
+    root_pem: str
+
+
+class Registration:
+    """Who belongs to the mesh."""
+
+    def __init__(
+        self, store: FileStore, tokens: Tokens, publisher: Publisher, clock: Clock, addresses: Addresses, root: Path
+    ) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._publisher = publisher
+        self._clock = clock
+        self._addresses = addresses
+        self._root = root
+
+    async def register(self, workload: Workload, trust_domain: str) -> Registered:
+        """Add or replace; the workload's earlier tokens are worth nothing any more. Raises BadCall, Unavailable."""
+        identity = identity_of(workload, trust_domain)
+        if identity.namespace == SYSTEM_NAMESPACE and identity.service_account.startswith("remora-"):
+            raise BadCall(f"{identity} is a component's identity, not a workload's")
+        try:
+            world = await asyncio.to_thread(self._store.register, workload)
+        except NothingApplied as error:
+            raise Unavailable(str(error)) from error
+        self._publisher.submit(world, "workload")
+        return self._token(identity, f"{workload.namespace}/{workload.name}", workload.node_id)
+
+    def component(self, namespace: str, service_account: str, trust_domain: str) -> Registered:
+        """A token for a part of the mesh itself. Raises BadCall, Unavailable."""
+        try:
+            identity = SpiffeId(trust_domain, namespace, service_account)
+        except InvalidSpiffeId as error:
+            raise BadCall(str(error)) from error
+        if namespace != SYSTEM_NAMESPACE or service_account == CONTROL_ACCOUNT:
+            raise BadCall(f"components are accounts of {SYSTEM_NAMESPACE} other than {CONTROL_ACCOUNT}")
+        return self._token(identity, None, None)
+
+    async def forget(self, namespace: str, name: str) -> None:
+        """Remove; it is no error if it is gone already. Raises Unavailable."""
+        try:
+            self._tokens.revoke(f"{namespace}/{name}")
+            world = await asyncio.to_thread(self._store.unregister, (namespace, name))
+        except (NothingApplied, OSError) as error:
+            raise Unavailable(str(error)) from error
+        self._publisher.submit(world, "workload")
+
+    def _token(self, identity: SpiffeId, workload: str | None, node_id: str | None) -> Registered:
+        try:
+            token = self._tokens.issue(identity, workload, self._clock.now())
+            root_pem = self._root.read_text()
+        except (OSError, TooManyTokens) as error:
+            raise Unavailable(f"no token can be issued: {error}") from error
+        return Registered(token, node_id, str(identity), self._addresses.ads, self._addresses.csr, root_pem)
