@@ -205,7 +205,16 @@ class Mesh:
         argv = [*PYTHON, "remora", "collect", "--state", str(self._state.directory)]
         argv += ["--forward", f"{LOOPBACK}:{self._forward}"]
         argv += ["--otlp-grpc", f"{LOOPBACK}:{self._otlp_grpc}", "--otlp-http", f"{LOOPBACK}:{self._otlp_http}"]
-        argv += ["--control", registered["csr"], "--root", str(self._state.root), "--token-file", token_file]
+        argv += [
+            "--control",
+            registered["csr"],
+            "--control-ads",
+            registered["ads"],
+            "--root",
+            str(self._state.root),
+            "--token-file",
+            token_file,
+        ]
         return Command(argv, environment(), (self._lock_fd,))
 
     async def _load_command(self) -> Command:
