@@ -21,6 +21,9 @@ _HOST = re.compile(rf"(?=.{{1,253}}\Z){_HOST_LABEL}(\.{_HOST_LABEL})*\.?\Z")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 _LABEL_KEY = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 
+_UNSUPPORTED = re.compile(r"(?<!\\)(?:\\\\)*(\\[bBZpPXCK]|\(\?[a-zA-Z-]*[aLmux][a-zA-Z-]*[:)])")
+_COUNT = re.compile(r"(?<=[{,])(\d{1,9})(?=[,}])")
+
 MAX_REGEX_CHARS = 1024
 """Istio's limit; Envoy's RE2 bounds the compiled program as well."""
 
@@ -95,6 +98,11 @@ def check_regex(value: str) -> str:
         raise wrong("is no RE2 regex: look-around, back-references, possessive quantifiers do not exist there")
     if not value:
         raise wrong("is empty; write a regex, such as .*")
+    unsupported = _UNSUPPORTED.search(value)
+    if unsupported:
+        raise wrong(f"has {shorten(unsupported[1])}, which Remora's regexes do not have; they are RE2's without it")
+    if any(int(count) > 1000 for count in _COUNT.findall(value)):
+        raise wrong("repeats something more than 1000 times, which RE2 refuses")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")

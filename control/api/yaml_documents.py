@@ -102,6 +102,7 @@ def _explain(error: Exception, text: str) -> NotYaml:
         line = mark.line + 1 if mark else 1
         problem = str(error.problem or error.context or "it cannot be read")
         source = text.splitlines()
+        line = max(1, min(line, len(source)))  # at the text's end the mark is on the line after
         if (
             0 < line <= len(source)
             and "\t" in source[line - 1][: len(source[line - 1]) - len(source[line - 1].lstrip())]
@@ -121,9 +122,9 @@ class _Builder:
     def build(self, node: Node, path: Path, depth: int) -> Any:
         self._left -= 1
         if self._left < 0:
-            raise _Refused(node, path, f"has more than {MAX_NODES} values, aliases counted each time; split it")
+            raise _Refused(node, path[:1], f"has more than {MAX_NODES} values, aliases counted each time; split it")
         if depth > MAX_DEPTH:
-            raise _Refused(node, path, f"is nested too deeply; at most {MAX_DEPTH} levels are read")
+            raise _Refused(node, path[:4], f"is nested too deeply; at most {MAX_DEPTH} levels are read")
         if isinstance(node, MappingNode):
             return self._mapping(node, path, depth)
         if isinstance(node, SequenceNode):

@@ -28,6 +28,7 @@ from control.stores.rules_directory import RulesDirectory, as_stored, path_of
 from mesh.clock import Clock, SystemClock
 from mesh.files import write_atomic
 
+_RESCAN_MS = 10_000
 _MARKER = b'{"format": 1}\n'
 
 
@@ -187,9 +188,15 @@ class FileStore:
             return WatchEvent(self._world, (*reading.violations, *findings))
 
     async def watch(self, stop: asyncio.Event | None = None) -> AsyncIterator[WatchEvent]:
-        """Edits made by hand, as they come. The same unresolved problems are reported once. Ends when `stop` is set."""
+        """Edits made by hand, as they come. The same unresolved problems are reported once. Ends when `stop` is set.
+
+        What the kernel's notices miss (an edit before the watch was in place, a directory replaced) is found by looking
+        again every `_RESCAN_MS`.
+        """
         reported: tuple[Violation, ...] = ()
-        changes = watchfiles.awatch(self._rules, stop_event=stop, debounce=200, step=20, raise_interrupt=False)
+        changes = watchfiles.awatch(
+            self._rules, stop_event=stop, debounce=200, step=20, rust_timeout=_RESCAN_MS, yield_on_timeout=True
+        )
         async with contextlib.aclosing(changes):
             async for _ in changes:
                 event = await asyncio.to_thread(self.reload)

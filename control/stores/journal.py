@@ -68,7 +68,11 @@ class Journal:
         self._write(self._staged / _MANIFEST, json.dumps(manifest).encode())
         sync_directory(self._staged)
         os.rename(self._staged, self._committed)
-        sync_directory(self._home)
+        try:
+            sync_directory(self._home)
+        except OSError:  # it may or may not survive a crash, so it must not count
+            os.rename(self._committed, self._staged)
+            raise
 
     @staticmethod
     def _write(path: Path, data: bytes) -> None:
