@@ -41,21 +41,21 @@ def _proxy(argv: Sequence[str]) -> int:
 
 
 def _control(argv: Sequence[str]) -> int:
-    from control import app
+    from control.app import parse, run
 
-    return app.run(app.parse(argv))
+    return run(parse(argv))
 
 
 def _collect(argv: Sequence[str]) -> int:
-    from collectors import app
+    from collectors.app import parse, run
 
-    return app.run(app.parse(argv))
+    return run(parse(argv))
 
 
 def _console(argv: Sequence[str]) -> int:
-    from dashboards.console import app
+    from dashboards.console.app import parse, run
 
-    return app.run(app.parse(argv))
+    return run(parse(argv))
 
 
 _COMPONENTS: dict[str, Callable[[Sequence[str]], int]] = {
