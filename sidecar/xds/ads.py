@@ -77,8 +77,6 @@ class _Subscription:
     renamed: bool = False
     """Names have been sent since the latest response; should the next one cross them, they had a stale nonce and the
     server passed over them."""
-    answered: bool = False
-    """There has been a response, on this stream or an earlier one."""
     accepted: dict[str, Resource] = field(default_factory=dict)
     flying: _Update | None = None
     waiting: _Update | None = None
@@ -110,6 +108,11 @@ class Ads:
     def serving(self) -> Configuration | None:
         """What was applied last."""
         return self._serving
+
+    @property
+    def has_listeners(self) -> bool:
+        """Whether the control plane has told the listeners, be they none, and they serve."""
+        return self._subscriptions[Kind.LDS].version != ""
 
     @property
     def waiting_for(self) -> tuple[Missing, ...]:
@@ -148,7 +151,6 @@ class Ads:
         if rejections:
             subscription.renamed = False  # a NACK carries all names
             return [self._nack(kind, nonce, _describe(rejections))]
-        subscription.answered = True
         if not kind.wildcard:
             wanted = self._wanted(kind)
             decoded = {name: resource for name, resource in decoded.items() if name in wanted}
@@ -159,9 +161,7 @@ class Ads:
 
     def step(self, now: float) -> Step:
         """What the responses so far amount to. `now` is a monotonic clock's reading."""
-        if self._proposed is not None or not self._subscriptions[Kind.LDS].answered:
-            return Step()
-        if not self._subscriptions[Kind.CDS].answered:
+        if self._proposed is not None:
             return Step()
         candidates = {kind: subscription.candidate() for kind, subscription in self._subscriptions.items()}
         missing = find_missing(candidates)

@@ -90,7 +90,10 @@ def _decode_regex_rewrite(fields: Fields) -> tuple[str, str] | None:
         return None
     pattern = decode_regex(rewrite.must("pattern"))
     substitution = rewrite.text("substitution")
-    groups = re.compile(pattern).groups
+    try:
+        groups = re.compile(pattern).groups
+    except (re.error, OverflowError) as error:
+        raise rewrite.reject("pattern.regex", f"cannot be used to rewrite: {error}") from error
     for reference in re.findall(r"\\(\d)", substitution):
         if int(reference) > groups:
             raise rewrite.reject("substitution", f"\\{reference} names a group that the pattern does not have")

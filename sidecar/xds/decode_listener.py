@@ -1,5 +1,7 @@
 """LDS `Listener`: address, direction, filter chains that end in an HTTP connection manager."""
 
+from dataclasses import replace
+
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -30,12 +32,13 @@ def decode_listener(fields: Fields, decoding: Decoding) -> Listener:
     if not fields.wrapped("bind_to_port", True):
         raise fields.reject("bind_to_port", "listeners without a socket are not supported")
     inspect_tls, original = _decode_listener_filters(fields)
-    chains = [_decode_chain(each, decoding) for each in fields.children("filter_chains")]
+    direction = _decode_direction(fields, decoding)
+    chains = [_decode_chain(each, decoding, direction) for each in fields.children("filter_chains")]
     default = fields.child("default_filter_chain")
     if default is not None:
         if default.has("filter_chain_match"):
             raise default.reject("filter_chain_match", "the default chain takes every connection")
-        chains.append(_decode_chain(default, decoding))
+        chains.append(_decode_chain(default, decoding, direction))
     if not chains:
         raise fields.reject("filter_chains", "is required")
     if not inspect_tls and any(chain.transport is TransportMatch.TLS for chain in chains):
@@ -43,7 +46,7 @@ def decode_listener(fields: Fields, decoding: Decoding) -> Listener:
     return Listener(
         name=name,
         address=address,
-        direction=_decode_direction(fields, decoding),
+        direction=direction,
         filter_chains=tuple(chains),
         detect_tls=inspect_tls,
         original_destination=original or bool(fields.wrapped("use_original_dst", False)),
@@ -76,7 +79,7 @@ def _decode_listener_filters(fields: Fields) -> tuple[bool, bool]:
     return inspect_tls, original
 
 
-def _decode_chain(fields: Fields, decoding: Decoding) -> FilterChain:
+def _decode_chain(fields: Fields, decoding: Decoding, direction: Direction) -> FilterChain:
     fields.informational("name", "metadata")
     match = fields.child("filter_chain_match")
     transport = TransportMatch.ANY
@@ -96,4 +99,8 @@ def _decode_chain(fields: Fields, decoding: Decoding) -> FilterChain:
     tls = decode_downstream_tls(socket, decoding) if socket is not None else None
     if tls is not None and transport is TransportMatch.RAW:
         raise fields.reject("transport_socket", "a chain that matches raw_buffer cannot terminate TLS")
-    return FilterChain(transport, decode_http(unpacked[1], decoding), tls)
+    http = decode_http(unpacked[1], decoding)
+    if direction is Direction.INBOUND and transport is TransportMatch.RAW:
+        # Beside a chain for mutual TLS, plaintext comes from outside the mesh: nothing it claims is believed.
+        http = replace(http, trust_forwarded=False)
+    return FilterChain(transport, http, tls)

@@ -1,8 +1,8 @@
 """`RouteMatch` and what it is made of: path, header and query conditions."""
 
-import re
-
 from sidecar.config.route import HeaderMatch, MatchKind, QueryMatch, RouteMatch, StringMatch
+from sidecar.routing.regex_syntax import InvalidRegex
+from sidecar.routing.regex_syntax import parse as parse_regex
 from sidecar.xds.fields import Fields
 
 MAX_REGEX_CHARACTERS = 1024
@@ -50,15 +50,15 @@ def decode_route_match(fields: Fields) -> RouteMatch:
 
 
 def decode_regex(fields: Fields) -> str:
-    """An RE2 pattern that Python's `re` understands as well; it is compared with the whole text."""
+    """An RE2 pattern; it is compared with the whole text."""
     if fields.has("google_re2"):
         fields.informational("google_re2")  # says only that the pattern is RE2, which every pattern is
     pattern = fields.required("regex")
     if len(pattern) > MAX_REGEX_CHARACTERS:
         raise fields.reject("regex", f"is longer than {MAX_REGEX_CHARACTERS} characters")
     try:
-        re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
+        parse_regex(pattern)
+    except InvalidRegex as error:
         raise fields.reject("regex", f"is not a regular expression: {error}") from error
     return pattern
 

@@ -1,0 +1,306 @@
+"""The agent: puts its parts together, starts them, and brings them down in the order in which nothing is lost."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import random
+from collections.abc import Iterable
+from functools import partial
+
+from mesh.clock import Clock
+from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
+from sidecar.agent import config_dump
+from sidecar.agent.access_export import AccessExporter
+from sidecar.agent.admin import Views, admin_pages, metrics_pages, readiness_pages
+from sidecar.agent.backoff import Backoff
+from sidecar.agent.certificates import Issued
+from sidecar.agent.channels import Credentials
+from sidecar.agent.collector_tls import secure
+from sidecar.agent.discovery import Discovery
+from sidecar.agent.endpoints import Endpoints
+from sidecar.agent.exposition import Labels
+from sidecar.agent.health import vitals
+from sidecar.agent.http_server import HttpServer
+from sidecar.agent.identity import Authority, Identity
+from sidecar.agent.metric_store import MetricStore
+from sidecar.agent.metrics_page import MetricsPage
+from sidecar.agent.node import snapshot_node, span_resource, xds_node
+from sidecar.agent.span_export import SpanExporter
+from sidecar.agent.supervisor import Supervisor, Telemetry
+from sidecar.agent.worker_process import COMMAND, start_worker
+from sidecar.bootstrap import Bootstrap
+from sidecar.config.messages import AccessLog, Metrics, Refused, Spans
+from sidecar.config.secret import Certificate, TrustAnchors
+from sidecar.config.snapshot import Snapshot
+from sidecar.xds.ads import Ads
+from sidecar.xds.configuration import Configuration
+from sidecar.xds.decode_tls import LOCAL_ANCHORS, LOCAL_CERTIFICATE
+
+FLUSH_S = 2.0
+"""How long the collector may take for the last records and spans."""
+
+EXPIRE_EVERY_S = 60.0
+
+_log = logging.getLogger("remora.agent")
+
+
+class Agent(Views, Telemetry):
+    """One sidecar or gateway. `run` once."""
+
+    def __init__(
+        self,
+        bootstrap: Bootstrap,
+        roots_pem: str,
+        endpoints: Endpoints,
+        clock: Clock,
+        rng: random.Random,
+        worker_command: tuple[str, ...] = tuple(COMMAND),
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._endpoints = endpoints
+        self._clock = clock
+        self._node = snapshot_node(bootstrap)
+        self._stop = asyncio.Event()
+        self._certified = asyncio.Event()
+        self._applying = asyncio.Lock()
+        self._configuration: Configuration | None = None
+        self._draining = False
+        self._announced = False
+        self._exporting: asyncio.Task[None] | None = None
+        self._scope = TaskScope()
+        self.store = MetricStore(clock)
+        authority = Authority(
+            bootstrap.identity, bootstrap.csr, bootstrap.ads, bootstrap.token_file, bootstrap.cluster_id
+        )
+        self.identity = Identity(authority, roots_pem, self._on_issued, clock, rng)
+        self.supervisor = Supervisor(
+            bootstrap.concurrency,
+            endpoints.traffic,
+            self,
+            partial(start_worker, worker_command),
+            clock,
+            lambda: Backoff(rng, base_s=0.2, max_s=10.0),
+        )
+        self.discovery = Discovery(
+            bootstrap.ads,
+            xds_node(bootstrap),
+            Ads(gateway=bootstrap.kind == "gateway"),
+            self.identity.credentials,
+            self._apply,
+            self._on_served,
+            clock,
+            Backoff(rng, base_s=0.2, max_s=10.0),
+        )
+        self.page = MetricsPage(self.store, partial(vitals, self), lambda: self.supervisor.pids, bootstrap.app_metrics)
+        self.access = self._access_exporter(rng)
+        self.span_exporter = self._span_exporter(rng)
+
+    def _access_exporter(self, rng: random.Random) -> AccessExporter | None:
+        address = self._bootstrap.collector_forward
+        if address is None:
+            return None
+        trust_domain = self._bootstrap.identity.trust_domain
+        return AccessExporter(address, secure(self._credentials, trust_domain), self._clock, rng)
+
+    def _span_exporter(self, rng: random.Random) -> SpanExporter | None:
+        address = self._bootstrap.collector_otlp
+        if address is None:
+            return None
+        backoff = Backoff(rng, base_s=0.2, max_s=5.0)
+        return SpanExporter(address, span_resource(self._bootstrap), self._credentials, backoff)
+
+    def _credentials(self) -> Credentials:
+        return self.identity.credentials()
+
+    async def run(self) -> int:
+        """Until told to stop; returns the exit status."""
+        undo = on_stop_signals(partial(self.stop, "signal"))
+        try:
+            async with self._scope as scope:
+                await self._start(scope)
+                stopping = scope.spawn(self._stop.wait(), name="stop")
+                failing = scope.spawn(scope.wait_failed(), name="failure")
+                await asyncio.wait({stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
+                if failing.done():
+                    failing.result()
+                await self._drain()
+                await self._servers_close()
+        finally:
+            undo()
+            self._endpoints.close()
+        return 0
+
+    async def _start(self, scope: TaskScope) -> None:
+        # Workers first: their start-up overlaps with getting the certificate and the configuration.
+        scope.spawn(self.supervisor.run(), name="workers")
+        scope.spawn(self.identity.run(), name="identity")
+        scope.spawn(self._discover(), name="discovery")
+        scope.spawn(self._expire_metrics(), name="metrics")
+        if self._bootstrap.lifeline_fd is not None:
+            scope.spawn(self._watch_lifeline(self._bootstrap.lifeline_fd), name="lifeline")
+        self._servers = [
+            (HttpServer(admin_pages(self), scope), self._endpoints.admin),
+            (HttpServer(metrics_pages(self), scope), self._endpoints.metrics),
+        ]
+        if self._endpoints.readiness is not None:
+            self._servers.append((HttpServer(readiness_pages(self), scope), self._endpoints.readiness))
+        for server, sock in self._servers:
+            await server.start(sock)
+
+    async def _discover(self) -> None:
+        await self._certified.wait()
+        if self.access is not None:
+            self.access.start()
+        if self.span_exporter is not None:
+            self._exporting = self._scope.spawn(self.span_exporter.run(), name="spans")
+        await self.discovery.run()
+
+    async def _watch_lifeline(self, fd: int) -> None:
+        await wait_for_lifeline(fd)
+        self.stop("the parent process is gone")
+
+    async def _expire_metrics(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_EVERY_S)
+            self.store.expire()
+
+    async def _servers_close(self) -> None:
+        for server, _ in self._servers:
+            await server.close()
+
+    async def _drain(self) -> None:
+        self._draining = True
+        deadline_s = self._bootstrap.drain_deadline_s
+        _log.info("draining, at most %.1f s", deadline_s)
+        abandoned = await self.supervisor.drain(deadline_s)
+        if abandoned:
+            _log.warning("%d requests were cut off at the deadline", abandoned)
+        await asyncio.gather(self._flush_access(), self._flush_spans())
+        _log.info("drained")
+
+    async def _flush_access(self) -> None:
+        if self.access is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.access.stop, FLUSH_S)
+
+    async def _flush_spans(self) -> None:
+        if self.span_exporter is not None and self._exporting is not None:
+            self._exporting.cancel()
+            await asyncio.wait([self._exporting])
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_S):
+                    await self.span_exporter.flush()
+
+    # Certificates and configuration.
+
+    def _on_issued(self, issued: Issued) -> None:
+        if not self._certified.is_set():
+            self._certified.set()
+            return
+        self.discovery.reconnect()
+        if self.access is not None:
+            self.access.reconnect()
+        if self.span_exporter is not None:
+            self.span_exporter.reconnect()
+        self._scope.spawn(self._apply_certificate(), name="apply certificate")
+
+    async def _apply(self, configuration: Configuration) -> Refused | None:
+        async with self._applying:
+            refused = await self.supervisor.apply(self._snapshot(configuration))
+            if refused is None:
+                self._configuration = configuration
+                self._trust(configuration)
+            return refused
+
+    async def _apply_certificate(self) -> None:
+        async with self._applying:
+            if self._configuration is None:
+                return
+            refused = await self.supervisor.apply(self._snapshot(self._configuration))
+            if refused is not None:
+                _log.error("the workers refuse the new certificate: %s", refused.reason)
+
+    def _trust(self, configuration: Configuration) -> None:
+        for anchors in configuration.trust_anchors:
+            if anchors.name == LOCAL_ANCHORS and anchors.pem != self.identity.roots_pem:
+                _log.info("the control plane has changed the trust anchors")
+                self.identity.trust(anchors.pem)
+
+    def _snapshot(self, configuration: Configuration) -> Snapshot:
+        """The configuration with what the agent itself has to add: the workload's own secrets."""
+        certificates = configuration.certificates
+        issued = self.identity.issued
+        if issued is not None:
+            certificates = (*certificates, Certificate(LOCAL_CERTIFICATE, issued.chain_pem, issued.key_pem))
+        anchors = configuration.trust_anchors
+        if all(each.name != LOCAL_ANCHORS for each in anchors):
+            anchors = (*anchors, TrustAnchors(LOCAL_ANCHORS, self.identity.roots_pem))
+        return Snapshot(
+            configuration.version,
+            self._node,
+            configuration.listeners,
+            configuration.routes,
+            configuration.clusters,
+            certificates,
+            anchors,
+        )
+
+    def _on_served(self) -> None:
+        if self._announced or not self.discovery.ads.has_listeners:
+            return
+        self._announced = True
+        _log.info("ready: admin %s, metrics %s", self._endpoints.admin_url, self._endpoints.metrics_url)
+        fd = self._bootstrap.ready_fd
+        if fd is not None:
+            ready = {
+                "node_id": self._bootstrap.node_id,
+                "admin": self._endpoints.admin_url,
+                "metrics": self._endpoints.metrics_url,
+            }
+            with contextlib.suppress(OSError), os.fdopen(fd, "w") as file:  # the parent may have lost interest
+                file.write(json.dumps(ready) + "\n")
+
+    # Telemetry: what the workers say.
+
+    def measured(self, worker: int, metrics: Metrics) -> None:
+        self.store.add(worker, metrics)
+
+    def access_log(self, records: AccessLog) -> None:
+        if self.access is not None:
+            self.access.offer(records)
+
+    def spans(self, spans: Spans) -> None:
+        if self.span_exporter is not None:
+            self.span_exporter.offer(spans.spans)
+
+    def worker_gone(self, worker: int) -> None:
+        self.store.forget(worker)
+
+    # Views: what the endpoints show.
+
+    def stop(self, why: str) -> None:
+        if not self._stop.is_set():
+            _log.info("stopping: %s", why)
+            self._stop.set()
+
+    def state(self) -> str:
+        if self._draining or self._stop.is_set():
+            return "DRAINING"
+        if not self.discovery.ads.has_listeners:
+            return "PRE_INITIALIZING"
+        return "LIVE" if self.supervisor.running else "INITIALIZING"
+
+    def config_dump(self) -> str:
+        return config_dump.render(self.discovery.ads, self.identity.issued)
+
+    async def inspect(self, what: str) -> list[str]:
+        return await self.supervisor.inspect(what)
+
+    async def metrics(self) -> bytes:
+        return await self.page.render()
+
+    def totals(self) -> Iterable[tuple[str, Labels, float]]:
+        yield from self.store.totals()
+        for vital in vitals(self):
+            yield vital.name, (), vital.value

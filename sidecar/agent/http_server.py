@@ -1,0 +1,216 @@
+"""A small HTTP/1.1 server for operators and scrapers: GET and POST, short answers, everything bounded.
+
+Only for the agent's own endpoints, never for traffic.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+import httptools
+
+from mesh.lifecycle import TaskScope
+
+MAX_CONNECTIONS = 128
+MAX_HEAD_BYTES = 16 * 1024
+MAX_BODY_BYTES = 64 * 1024
+IDLE_TIMEOUT_S = 75.0
+"""Above Prometheus's usual scrape interval, so that it keeps its connection."""
+
+ANSWER_TIMEOUT_S = 10.0
+
+_log = logging.getLogger("remora.admin")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, whole."""
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...]
+    headers: dict[str, str]
+    """Names in lower case; of repeated ones the last."""
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer, whole."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = field(default=())
+
+
+def text(body: str, status: int = 200) -> Response:
+    """A plain answer."""
+    return Response(status, body.encode())
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class HttpServer:
+    """Serves one socket with one handler until its scope closes."""
+
+    def __init__(self, handler: Handler, scope: TaskScope) -> None:
+        self._handler = handler
+        self._scope = scope
+        self._server: asyncio.Server | None = None
+        self.connections: set[_Connection] = set()
+
+    async def start(self, sock: socket.socket) -> None:
+        """Accept on a listening socket, which is then ours."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Connection(self), sock=sock)
+
+    async def close(self) -> None:
+        """Stop accepting and close every connection."""
+        if self._server is not None:
+            self._server.close()
+            for connection in list(self.connections):
+                connection.abort()
+            await self._server.wait_closed()
+
+    def answer(self, connection: "_Connection", request: Request) -> None:
+        """Work out an answer in the background."""
+        self._scope.spawn(self._answer(connection, request), name=f"admin {request.path[:40]}")
+
+    async def _answer(self, connection: "_Connection", request: Request) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                response = await self._handler(request)
+        except TimeoutError:
+            response = text("timed out\n", 504)
+        except Exception:
+            # One broken page must not end the agent, whose traffic goes on.
+            _log.exception("%s %s", request.method, request.path)
+            response = text("internal error\n", 500)
+        connection.send(response)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection; one request at a time."""
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._timer: asyncio.TimerHandle | None = None
+        self._begin()
+        self._busy = False
+        self._keep_alive = True
+
+    def _begin(self) -> None:
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._head_bytes = 0
+        self._body = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if len(self._server.connections) >= MAX_CONNECTIONS:
+            transport.abort()
+            return
+        self._server.connections.add(self)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._transport = None
+        self._stop_timer()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        if self._busy:
+            # The next request came before our answer: not read until then.
+            self._refuse(text("pipelining is not supported\n", 400))
+            return
+        if self._head_bytes > MAX_HEAD_BYTES + MAX_BODY_BYTES:
+            self._refuse(text("too large\n", 413))
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(text("no upgrades here\n", 400))
+        except httptools.HttpParserError:
+            self._refuse(text("malformed request\n", 400))
+
+    def eof_received(self) -> bool:
+        return self._busy
+
+    # What httptools calls.
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        method = self._parser.get_method().decode("latin-1")
+        self._keep_alive = self._parser.should_keep_alive()
+        try:
+            url: SplitResult = urlsplit(self._url.decode("ascii"))
+            query = tuple(parse_qsl(url.query, keep_blank_values=True, max_num_fields=32))
+        except ValueError:
+            self._refuse(text("malformed request target\n", 400))
+            return
+        self._busy = True
+        self._stop_timer()
+        self._server.answer(self, Request(method, url.path, query, self._headers, bytes(self._body)))
+
+    def send(self, response: Response) -> None:
+        """The answer to the request that is being worked on."""
+        self._busy = False
+        if self._transport is None:
+            return
+        self._write(response)
+        if self._keep_alive:
+            self._begin()
+            self._wait()
+        else:
+            self._transport.close()
+
+    def _refuse(self, response: Response) -> None:
+        self._keep_alive = False
+        if self._transport is not None:
+            self._write(response)
+            self._transport.close()
+
+    def _write(self, response: Response) -> None:
+        assert self._transport is not None
+        lines = [
+            f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}",
+            f"content-type: {response.content_type}",
+            f"content-length: {len(response.body)}",
+            "x-content-type-options: nosniff",
+            "cache-control: no-store",
+            *(f"{name}: {value}" for name, value in response.headers),
+        ]
+        if not self._keep_alive:
+            lines.append("connection: close")
+        self._transport.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + response.body)
+
+    def _wait(self) -> None:
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(IDLE_TIMEOUT_S, self.abort)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,36 @@
+"""Help texts of the metrics that workers send, and what a family without one is called."""
+
+HELP: dict[str, str] = {
+    "istio_requests_total": "Requests handled, by Istio's standard labels.",
+    "istio_request_duration_milliseconds": "Time from the first byte of a request to the last byte of its answer.",
+    "istio_request_bytes": "Sizes of request bodies.",
+    "istio_response_bytes": "Sizes of response bodies.",
+    "envoy_cluster_upstream_cx_total": "Connections opened to the cluster.",
+    "envoy_cluster_upstream_cx_active": "Connections open to the cluster.",
+    "envoy_cluster_upstream_cx_connect_fail": "Connections to the cluster that failed to open.",
+    "envoy_cluster_upstream_cx_connect_timeout": "Connections to the cluster that took too long to open.",
+    "envoy_cluster_upstream_cx_overflow": "Times that the cluster's connection limit was met.",
+    "envoy_cluster_upstream_rq_total": "Requests sent to the cluster, retries included.",
+    "envoy_cluster_upstream_rq_active": "Requests in flight to the cluster.",
+    "envoy_cluster_upstream_rq_pending_active": "Requests that wait for a connection to the cluster.",
+    "envoy_cluster_upstream_rq_pending_overflow": "Requests refused since too many waited already.",
+    "envoy_cluster_upstream_rq_retry": "Requests to the cluster that were tried again.",
+    "envoy_cluster_upstream_rq_timeout": "Requests that the cluster did not answer in time.",
+    "envoy_cluster_membership_total": "Endpoints of the cluster.",
+    "envoy_cluster_membership_healthy": "Endpoints of the cluster that are thought healthy.",
+    "envoy_listener_downstream_cx_total": "Connections accepted by the listener.",
+    "envoy_listener_downstream_cx_active": "Connections of the listener that are open.",
+    "remora_metrics_overflowed_requests_total": "Requests counted under `overflow` since there are too many series.",
+    "remora_access_log_dropped_total": "Access records that a worker dropped since the agent was too slow.",
+    "remora_spans_dropped_total": "Spans that a worker dropped since the agent was too slow.",
+}
+
+
+def help_of(name: str) -> str:
+    """One sentence; for a statistic not listed above, where to read about it."""
+    text = HELP.get(name)
+    if text is not None:
+        return text
+    if name.startswith("envoy_"):
+        return f"Envoy's statistic {name.removeprefix('envoy_')}."
+    return f"Count of {name.removeprefix('remora_').removesuffix('_total').replace('_', ' ')}."

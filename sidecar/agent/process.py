@@ -1,0 +1,48 @@
+"""The agent's process: from flags to exit status."""
+
+import logging
+import random
+import sys
+
+import uvloop
+
+from mesh import logs
+from mesh.clock import SystemClock, system_rng
+from sidecar.agent.agent import Agent
+from sidecar.agent.certificates import UnusableCertificate, check_roots
+from sidecar.agent.endpoints import Endpoints
+from sidecar.agent.sockets import CannotListen
+from sidecar.bootstrap import Bootstrap
+
+MAX_ROOTS_BYTES = 4 * 1024 * 1024
+
+
+def main(bootstrap: Bootstrap) -> int:
+    """Run until stopped. 0: stopped as asked; 1: could not start or went wrong, said in one line on standard error."""
+    logs.setup(bootstrap.log_level, as_json=bootstrap.log_json)
+    try:
+        roots_pem = _read_roots(bootstrap)
+        endpoints = Endpoints(bootstrap)
+    except (OSError, UnusableCertificate, CannotListen) as error:
+        print(f"remora proxy: {error}", file=sys.stderr)
+        return 1
+    try:
+        return uvloop.run(_run(bootstrap, roots_pem, endpoints, system_rng()))
+    except Exception as error:
+        # The workers end with their channels; whoever started us starts us again.
+        logging.getLogger("remora.agent").exception("the agent failed")
+        print(f"remora proxy: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+
+
+async def _run(bootstrap: Bootstrap, roots_pem: str, endpoints: Endpoints, rng: random.Random) -> int:
+    return await Agent(bootstrap, roots_pem, endpoints, SystemClock(), rng).run()
+
+
+def _read_roots(bootstrap: Bootstrap) -> str:
+    with open(bootstrap.root, "rb") as file:
+        pem = file.read(MAX_ROOTS_BYTES)
+    try:
+        return check_roots(pem.decode("ascii"))
+    except (UnicodeDecodeError, UnusableCertificate) as error:
+        raise UnusableCertificate(f"{bootstrap.root}: {error}") from error

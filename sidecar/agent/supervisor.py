@@ -1,0 +1,314 @@
+"""Keeps the workers running and of one mind: all serve the last good snapshot, a dead one is replaced at once."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar, assert_never
+
+from mesh.clock import Clock
+from mesh.lifecycle import TaskScope
+from sidecar.agent.backoff import Backoff
+from sidecar.agent.sockets import CannotListen, Sockets
+from sidecar.agent.worker_process import WorkerEvents, WorkerProcess
+from sidecar.config.messages import (
+    AccessLog,
+    Applied,
+    Apply,
+    Drain,
+    Drained,
+    Inspect,
+    Inspected,
+    Metrics,
+    Ready,
+    Refused,
+    Spans,
+    ToAgent,
+)
+from sidecar.config.snapshot import Snapshot
+
+APPLY_TIMEOUT_S = 20.0
+"""A worker that has not answered by then hangs: it is killed and replaced."""
+
+MAX_DEATHS_PER_SNAPSHOT = 3
+"""So many workers that end while applying one snapshot mean that the snapshot is the cause: it is refused."""
+
+STABLE_S = 30.0
+"""A worker that ran this long was not broken from the start: its replacement starts without delay."""
+
+INSPECT_TIMEOUT_S = 3.0
+END_PATIENCE_S = 1.0
+
+_log = logging.getLogger("remora.workers")
+
+
+class Telemetry(Protocol):
+    """Where the workers' records go. Never blocks. `worker` tells the workers apart."""
+
+    def measured(self, worker: int, metrics: Metrics) -> None: ...
+    def access_log(self, records: AccessLog) -> None: ...
+    def spans(self, spans: Spans) -> None: ...
+    def worker_gone(self, worker: int) -> None: ...
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A place for one worker after the other."""
+
+    index: int
+    backoff: Backoff
+    worker: WorkerProcess | None = None
+    applied: int = 0
+    """Sequence number of the snapshot that it serves; 0 for none."""
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    ends: int = 0
+    """Unexpected ends since the last stable run."""
+
+
+@dataclass(slots=True)
+class _Target:
+    """What the workers are to serve."""
+
+    sequence: int
+    snapshot: Snapshot
+    outcome: "asyncio.Future[Refused | None]"
+    deaths: int = 0
+
+
+class Supervisor(WorkerEvents):
+    """`concurrency` workers. `apply` one snapshot at a time."""
+
+    def __init__(
+        self,
+        concurrency: int,
+        sockets: Sockets,
+        telemetry: Telemetry,
+        start: Callable[[WorkerEvents], Awaitable[WorkerProcess]],
+        clock: Clock,
+        backoff: Callable[[], Backoff],
+    ) -> None:
+        self._sockets = sockets
+        self._telemetry = telemetry
+        self._start = start
+        self._clock = clock
+        self._slots = [_Slot(index, backoff()) for index in range(concurrency)]
+        self._target: _Target | None = None
+        self._good: Snapshot | None = None
+        self._sequence = 0
+        self._inspections: dict[tuple[int, int], asyncio.Future[str]] = {}
+        self._draining = False
+        self._abandoned = 0
+        self.restarts = 0
+        self._tasks = TaskScope()
+
+    @property
+    def serving(self) -> Snapshot | None:
+        """The last snapshot that all workers took."""
+        return self._good
+
+    @property
+    def running(self) -> int:
+        """Workers that serve a snapshot."""
+        return sum(1 for slot in self._slots if slot.worker is not None and slot.applied)
+
+    @property
+    def pids(self) -> list[int]:
+        return [slot.worker.pid for slot in self._slots if slot.worker is not None]
+
+    async def run(self) -> None:
+        """Until cancelled, or until all workers have drained."""
+        async with self._tasks as tasks:
+            slots = [tasks.spawn(self._keep(slot), name=f"worker {slot.index}") for slot in self._slots]
+            await asyncio.wait(slots)
+            for slot in slots:
+                slot.result()
+
+    async def apply(self, snapshot: Snapshot) -> Refused | None:
+        """Have all workers serve it. None when they do; else why not, and they serve what they served before."""
+        try:
+            opened = self._sockets.ensure(listener.address for listener in snapshot.listeners)
+        except CannotListen as error:
+            return _refused_listener(snapshot, error)
+        for slot in self._slots:
+            if slot.worker is not None and opened:
+                slot.worker.send_sockets(opened)
+        self._aim(snapshot)
+        target = self._target
+        assert target is not None
+        refused = await self._outcome(target)
+        if refused is None:
+            self._good = snapshot
+        else:
+            self._return_to_good()
+        if self._good is not None:
+            self._sockets.keep(listener.address for listener in self._good.listeners)
+        return refused
+
+    async def inspect(self, what: str) -> list[str]:
+        """JSON texts, one per worker that answers in time."""
+        waiting: list[asyncio.Future[str]] = []
+        for slot in self._slots:
+            if slot.worker is not None:
+                self._sequence += 1
+                future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+                self._inspections[slot.index, self._sequence] = future
+                waiting.append(future)
+                slot.worker.send(Inspect(self._sequence, what))
+        if waiting:
+            await asyncio.wait(waiting, timeout=INSPECT_TIMEOUT_S)
+        self._inspections = {key: each for key, each in self._inspections.items() if each not in waiting}
+        return [future.result() for future in waiting if future.done() and not future.cancelled()]
+
+    async def drain(self, deadline_s: float) -> int:
+        """No new connections; what is in flight may finish within `deadline_s`. Returns the requests cut off."""
+        self._draining = True
+        workers = [slot.worker for slot in self._slots if slot.worker is not None]
+        for worker in workers:
+            worker.send(Drain(deadline_s))
+        # Closed after the workers were told, so that they take what is already queued.
+        self._sockets.close()
+        await asyncio.gather(*(worker.wait_or_kill(deadline_s + END_PATIENCE_S) for worker in workers))
+        # What a worker sent last is read from its channel after its end.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_PATIENCE_S):
+                for slot in self._slots:
+                    await slot.gone.wait()
+        return self._abandoned
+
+    def on_message(self, worker: WorkerProcess, message: ToAgent) -> None:
+        slot = self._slot_of(worker)
+        if slot is None:
+            return
+        match message:
+            case Metrics():
+                self._telemetry.measured(slot.index, message)
+            case AccessLog():
+                self._telemetry.access_log(message)
+            case Spans():
+                self._telemetry.spans(message)
+            case Ready():
+                _log.info("worker %d (epoch %s) runs", message.pid, message.epoch)
+            case Applied():
+                slot.applied = message.sequence
+                self._settle()
+            case Refused():
+                if self._target is not None and message.sequence == self._target.sequence:
+                    _resolve(self._target.outcome, message)
+            case Inspected():
+                future = self._inspections.pop((slot.index, message.sequence), None)
+                if future is not None:
+                    _resolve(future, message.json)
+            case Drained():
+                self._abandoned += message.abandoned
+            case _:
+                assert_never(message)
+
+    def on_gone(self, worker: WorkerProcess, why: str) -> None:
+        slot = self._slot_of(worker)
+        if slot is None:
+            return
+        if not self._draining:
+            _log.error("worker %d is gone: %s", worker.pid, why)
+        slot.gone.set()
+
+    async def _keep(self, slot: _Slot) -> None:
+        while not self._draining:
+            started = self._clock.monotonic()
+            slot.gone.clear()
+            try:
+                worker = await self._start(self)
+            except OSError as error:
+                _log.error("cannot start a worker: %s", error)
+            else:
+                await self._attend(slot, worker)
+            if self._is_draining():
+                return
+            self.restarts += 1
+            await self._pause(slot, self._clock.monotonic() - started)
+
+    async def _pause(self, slot: _Slot, ran_s: float) -> None:
+        """The first replacement starts at once; one that ends soon as well was not the cure."""
+        if ran_s >= STABLE_S:
+            slot.ends = 0
+            slot.backoff.reset()
+        slot.ends += 1
+        if slot.ends > 1:
+            delay_s = slot.backoff.next_s()
+            _log.warning("worker %d ended %d times in a row; next start in %.1f s", slot.index, slot.ends, delay_s)
+            await asyncio.sleep(delay_s)
+
+    async def _attend(self, slot: _Slot, worker: WorkerProcess) -> None:
+        """From start to end of one worker."""
+        slot.worker, slot.applied = worker, 0
+        try:
+            if self._draining:
+                return
+            worker.send_sockets(self._sockets.descriptors())
+            if self._target is not None:
+                worker.send(Apply(self._target.sequence, self._target.snapshot))
+            await slot.gone.wait()
+        finally:
+            slot.worker = None
+            slot.gone.set()
+            self._telemetry.worker_gone(slot.index)
+            status = await worker.end(END_PATIENCE_S)
+            if not self._draining:
+                _log.error("worker %d ended with status %d", worker.pid, status)
+        if self._target is not None and slot.applied != self._target.sequence and not self._target.outcome.done():
+            self._target.deaths += 1
+            if self._target.deaths >= MAX_DEATHS_PER_SNAPSHOT:
+                why = f"{self._target.deaths} workers ended while applying it, the last with status {status}"
+                _resolve(self._target.outcome, Refused(self._target.sequence, "", "", why))
+        self._settle()
+
+    def _aim(self, snapshot: Snapshot) -> None:
+        self._sequence += 1
+        outcome: asyncio.Future[Refused | None] = asyncio.get_running_loop().create_future()
+        self._target = _Target(self._sequence, snapshot, outcome)
+        for slot in self._slots:
+            if slot.worker is not None:
+                slot.worker.send(Apply(self._sequence, snapshot))
+
+    def _settle(self) -> None:
+        """The target is reached when every running worker serves it. One that is being replaced gets it first thing."""
+        target = self._target
+        running = [slot for slot in self._slots if slot.worker is not None]
+        if target is not None and running and all(slot.applied == target.sequence for slot in running):
+            _resolve(target.outcome, None)
+
+    async def _outcome(self, target: _Target) -> Refused | None:
+        while True:
+            done, _ = await asyncio.wait([target.outcome], timeout=APPLY_TIMEOUT_S)
+            if done:
+                return target.outcome.result()
+            for slot in self._slots:
+                if slot.worker is not None and slot.applied != target.sequence:
+                    _log.error("worker %d does not answer: killed", slot.worker.pid)
+                    slot.worker.kill()
+
+    def _return_to_good(self) -> None:
+        """After a refusal: workers that had taken the new snapshot get the old one back."""
+        if self._good is None:
+            self._target = None
+        else:
+            self._aim(self._good)
+
+    def _is_draining(self) -> bool:
+        return self._draining
+
+    def _slot_of(self, worker: WorkerProcess) -> _Slot | None:
+        return next((slot for slot in self._slots if slot.worker is worker), None)
+
+
+_T = TypeVar("_T")
+
+
+def _resolve(future: "asyncio.Future[_T]", value: _T) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _refused_listener(snapshot: Snapshot, error: CannotListen) -> Refused:
+    name = next((listener.name for listener in snapshot.listeners if listener.address == error.place), "")
+    return Refused(0, name, "address", str(error))
