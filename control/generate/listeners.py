@@ -91,7 +91,7 @@ def gateway_listener(port: int, at: Address, settings: MeshSettings) -> Listener
     manager.rds.route_config_name = name
     manager.rds.config_source.CopyFrom(ads())
     chain = FilterChain(filters=[_filter(manager)])
-    return _listener(f"{at.host}_{port}", at, TrafficDirection.OUTBOUND, [chain])
+    return _listener(f"{at.host}_{at.port}", at, TrafficDirection.OUTBOUND, [chain])
 
 
 def _inbound_chain(

