@@ -102,6 +102,7 @@ async def _listening(options: Options, plane: Plane) -> AsyncIterator[tuple[Addr
         for server in (ads, csr):
             await server.start()
             stack.push_async_callback(server.stop, GRACE_S)
+        sock.listen()  # who is told that we are ready may connect at once
         rest_at = _address(options.host, sock.getsockname()[1])
         addresses = Addresses(_address(options.host, ads_port), _address(options.host, csr_port), f"https://{rest_at}")
         yield addresses, RestServer(plane.rest_app(addresses), sock, plane.serving.ssl_context())
