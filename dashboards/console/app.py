@@ -9,10 +9,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from dashboards.console.options import CannotStart, Options
 from mesh.logs import escape, setup
+
+__all__ = ["Options", "parse", "run"]
 
 DEFAULT_LISTEN = "127.0.0.1:20001"
 
@@ -26,24 +28,6 @@ standard output, or, with --ready-fd, written there as {"url": "http://HOST:PORT
 _EXAMPLE = """\
 example:
   remora console --state ~/.local/state/remora --listen 127.0.0.1:20001"""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line said."""
-
-    state: Path
-    host: str
-    port: int
-    """0 for any that is free."""
-    ready_fd: int | None = None
-    """Inherited descriptor that gets one line of JSON once the console serves."""
-    lifeline_fd: int | None = None
-    """Inherited read end of a pipe whose closing means that the parent is gone."""
-
-
-class CannotStart(Exception):
-    """A mistake of the user's; the text is the one line that says so."""
 
 
 def parse(argv: Sequence[str]) -> Options:
@@ -100,6 +84,7 @@ def run(options: Options) -> int:
     """Serve until SIGTERM, SIGINT or the lifeline's end; the exit status."""
     setup()
     # One line for every request would hide the few lines that matter.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         if not options.state.is_dir():

@@ -10,14 +10,17 @@ SAMPLES = 14
 """Points per bend; more is not visible."""
 
 
-def smooth_path(points: Sequence[Point]) -> Path:
-    """A curve through `points` that leaves and meets every one of them horizontally."""
+def smooth_path(points: Sequence[Point], *, bend: float = 0.5) -> Path:
+    """A curve through `points` that leaves and meets every one of them horizontally.
+
+    `bend` from 0 to 1 says where on the way from one point to the next it turns.
+    """
     path: list[Point] = [points[0]]
     for (x0, y0), (x1, y1) in pairwise(points):
         if y0 == y1:
             path.append((x1, y1))
             continue
-        middle = (x0 + x1) / 2
+        middle = x0 + (x1 - x0) * bend
         path += _cubic((x0, y0), (middle, y0), (middle, y1), (x1, y1))
     return tuple((round(x, 1), round(y, 1)) for x, y in path)
 

@@ -4,6 +4,7 @@ from nicegui import ui
 
 from dashboards.console.control import Applied
 from dashboards.console.diff import diff
+from dashboards.console.parts import button
 
 MAX_DIFF_LINES = 2_000
 
@@ -46,8 +47,8 @@ async def ask_to_apply(planned: Applied) -> bool:
 
 def _answers(dialog: ui.dialog, yes: str, kind: str) -> None:
     with ui.element("div").classes("row-line").style("justify-content: flex-end"):
-        ui.button("Cancel", on_click=lambda: dialog.submit(False)).props("unelevated no-caps").classes("plain")
-        ui.button(yes, on_click=lambda: dialog.submit(True)).props("unelevated no-caps").classes(kind)
+        button("Cancel", "plain", lambda: dialog.submit(False))
+        button(yes, kind, lambda: dialog.submit(True))
 
 
 def _show_diff(before: str | None, after: str | None) -> None:

@@ -67,6 +67,16 @@ def duration(milliseconds: float | None) -> str:
     return span_of_time(seconds)
 
 
+def tick(milliseconds: float) -> str:
+    """A round offset on an axis, without zeros that say nothing: `0`, `2.5 ms`, `10 ms`."""
+    number, _, unit = duration(milliseconds).partition(" ")
+    if milliseconds <= 0:
+        return "0"
+    if "." in number:
+        number = number.rstrip("0").rstrip(".")
+    return f"{number} {unit}"
+
+
 def span_of_time(seconds: float) -> str:
     """The two largest units: `45 s`, `2 min 5 s`, `3 h 10 min`, `2 d 4 h`."""
     whole = max(0, round(seconds))

@@ -1,8 +1,8 @@
 """The mesh's graph as an ECharts option. Pure: an answer of the store and a layout in, plain JSON values out.
 
 The drawing's coordinates are pixels: the axes have the canvas's size. Two rules keep hostile names harmless: names are
-only ever *values* (the framework evaluates keys that begin with a colon), and tooltips and labels are drawn on the
-canvas (`richText`), never as HTML.
+only ever *values* (the framework evaluates keys that begin with a colon), labels are drawn on the canvas, and tooltips
+are elements whose content is set as text.
 """
 
 import math
@@ -76,8 +76,7 @@ def _joined_node(name: str, members: list[GraphNode]) -> GraphNode:
     rate = sum(node.requests_per_s for node in members)
     versions = ", ".join(sorted({node.version for node in members if node.version not in ("", "unknown")}))
     first = members[0]
-    workload = first.workload if len(members) == 1 else _app(first)
-    return GraphNode(name, workload, first.namespace, _app(first), versions, rate, _error_rate(members, rate))
+    return GraphNode(name, _app(first), first.namespace, _app(first), versions, rate, _error_rate(members, rate))
 
 
 def _joined_edge(pair: tuple[str, str], members: list[GraphEdge]) -> GraphEdge:
@@ -136,12 +135,12 @@ def draw(graph: Graph, palette: Palette, width: float, height: float, selected: 
         "xAxis": {"type": "value", "show": False, "min": 0, "max": canvas_width},
         "yAxis": {"type": "value", "show": False, "min": 0, "max": canvas_height, "inverse": True},
         "tooltip": {
-            "renderMode": "richText",
             "confine": True,
-            ":formatter": "p => (p.data && p.data.tip) || ''",
+            # An element whose content is set as text; ECharts would take a string for HTML.
+            ":formatter": "p => remora.tip(p.data)",
             "backgroundColor": palette.surface,
             "borderColor": palette.border,
-            "textStyle": {"color": palette.text, "fontSize": 12, "lineHeight": 18},
+            "textStyle": {"color": palette.text, "fontSize": 12},
         },
         "series": [stroke.boxes(), stroke.edges(), stroke.nodes()],
     }
@@ -271,7 +270,7 @@ class _Stroke:
             "coordinateSystem": "cartesian2d",
             "zlevel": 1,
             "cursor": "pointer",
-            "emphasis": {"scale": False},
+            "emphasis": {"disabled": True},
             "data": data,
             "links": [],
         }
@@ -373,7 +372,7 @@ class _Stroke:
             version = f" · version {node.version}" if node.version not in ("", "unknown") else ""
             lines.append(f"namespace {node.namespace}{version}")
         lines.append(f"arriving {formatting.rate(node.requests_per_s)}, {formatting.percent(node.error_rate)} errors")
-        return literal("\n".join(lines))
+        return "\n".join(lines)
 
     def edge_tip(self, edge: GraphEdge) -> str:
         source, target = self.titles.get(edge.source, edge.source), self.titles.get(edge.destination, edge.destination)
@@ -383,7 +382,7 @@ class _Stroke:
             f"p50 {formatting.duration(edge.p50_ms)}, p99 {formatting.duration(edge.p99_ms)}",
             f"{edge.protocol}, {'mutual TLS' if edge.mtls else 'not all of it over mutual TLS'}",
         ]
-        return literal("\n".join(lines))
+        return "\n".join(lines)
 
 
 def _inside(text: str) -> str:

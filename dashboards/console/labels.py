@@ -1,6 +1,5 @@
 """Where the labels of the graph's edges sit: on their edge where there is room, never upon one another. Pure."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from dashboards.console.curves import Path, Point, point_at_x
@@ -12,7 +11,7 @@ LABEL_HEIGHT = 32.0
 GAP = 4.0
 """Between labels above one another."""
 
-_REACH = 62.0
+_REACH = 60.0
 """From an edge's end to its label's middle."""
 
 
@@ -21,11 +20,7 @@ def place_labels(layout: Layout) -> dict[tuple[str, str], Point]:
 
     A label sits near the end of its edge that has fewer neighbours, where edges lie further apart.
     """
-    leaving = Counter(source for source, _ in layout.paths)
-    arriving = Counter(target for _, target in layout.paths)
-    wishes = {
-        edge: _wish(path, near_target=leaving[edge[0]] >= arriving[edge[1]]) for edge, path in layout.paths.items()
-    }
+    wishes = {edge: _wish(path, near_target=edge in layout.near_target) for edge, path in layout.paths.items()}
     placed: dict[tuple[str, str], Point] = {}
     for column in _columns(wishes):
         column.sort(key=lambda edge: (wishes[edge][1], edge))

@@ -5,6 +5,7 @@ through a gap kept for them. Pure and deterministic: the same workloads and edge
 that a refresh moves nothing. All lengths are pixels, y downwards.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +13,10 @@ from itertools import pairwise
 from dashboards.console.curves import Path, Point, loop_path, smooth_path
 from dashboards.console.ordering import acyclic, longest_path_layers, order_layers, spread
 
-RELAXATIONS = 8
+_EARLY = 0.2
+"""Where on its way an edge turns: the rest of it lies level, and has room for its label."""
+
+RELAXATIONS = 24
 """Passes that pull services level with whom they talk to."""
 
 
@@ -56,6 +60,8 @@ class Layout:
     positions: dict[str, Point]
     boxes: tuple[Box, ...]
     paths: dict[tuple[str, str], Path]
+    near_target: frozenset[tuple[str, str]]
+    """Edges that turn soon after their source and lie apart near their target; the others the other way round."""
     width: float
     height: float
 
@@ -83,6 +89,8 @@ class _Drawing:
         self.groups: dict[str, list[str]] = {}
         for node in sorted(members):
             self.groups.setdefault(members[node], []).append(node)
+        leaving, arriving = Counter(a for a, _ in self.edges), Counter(b for _, b in self.edges)
+        self.near_target = frozenset(edge for edge in self.edges if leaving[edge[0]] >= arriving[edge[1]])
         self.group_edges = sorted(
             {(members[a], members[b]) for a, b in self.edges if members[a] != members[b]},
         )
@@ -118,7 +126,8 @@ class _Drawing:
         right = max((box.x + box.width for box in boxes), default=0.0)
         bottom = max((box.y + box.height for box in boxes), default=0.0)
         lowest = max((y for path in paths.values() for _, y in path), default=0.0)
-        return Layout(positions, boxes, paths, right + self.m.margin, max(bottom, lowest) + self.m.margin)
+        bottom = max(bottom, lowest)
+        return Layout(positions, boxes, paths, self.near_target, right + self.m.margin, bottom + self.m.margin)
 
     def _order(self) -> list[list[str]]:
         """Layers from left to right, each from top to bottom, lanes among the groups."""
@@ -222,4 +231,4 @@ class _Drawing:
             ends = (depth_left, depth_left + inner) if direction > 0 else (depth_left + inner, depth_left)
             points += [(x, self.centre[lane] + (shift if direction < 0 else -shift)) for x in ends]
         points.append((bx - direction * half, by))
-        return smooth_path(points)
+        return smooth_path(points, bend=_EARLY if edge in self.near_target else 1 - _EARLY)

@@ -1,6 +1,7 @@
 """Pieces that several pages are made of. Whatever text they are given is shown as text."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from nicegui import ui
@@ -17,13 +18,41 @@ def empty_state(icon: str, what: str, hint: str) -> ui.element:
     return box
 
 
-def choice(options: dict[str, str], value: str, on_change: Callable[[str], Any]) -> ui.toggle:
+def button(text: str, kind: str, on_click: Callable[[], Any], *, icon: str = "") -> ui.button:
+    """A button of one of our kinds: "primary", "plain" or "danger"."""
+    made = ui.button(text, icon=icon or None, on_click=lambda: on_click(), color=None)
+    return made.props("unelevated no-caps").classes(f"action {kind}")
+
+
+def icon_button(icon: str, label: str, on_click: Callable[[], Any]) -> ui.button:
+    """A button that is only a picture; `label` says it to those who do not see it."""
+    made = ui.button(icon=icon, on_click=lambda: on_click(), color=None).props("flat round dense").classes("icon-only")
+    made.props["aria-label"] = label
+    return made
+
+
+class Choice:
     """A few alternatives side by side."""
-    return (
-        ui.toggle(options, value=value, on_change=lambda event: on_change(event.value))
-        .props("unelevated no-caps dense")
-        .classes("choice")
-    )
+
+    def __init__(self, label: str, options: dict[str, str], value: str, on_change: Callable[[str], Any]) -> None:
+        self._buttons: dict[str, ui.element] = {}
+        self._on_change = on_change
+        with ui.element("div").classes("choice").props("role=group") as group:
+            group.props["aria-label"] = label
+            for key, text in options.items():
+                with ui.element("button").props("type=button") as one:
+                    ui.label(text)
+                one.on("click", lambda _, key=key: self._choose(key))
+                self._buttons[key] = one
+        self._mark(value)
+
+    def _choose(self, key: str) -> Any:
+        self._mark(key)
+        return self._on_change(key)
+
+    def _mark(self, value: str) -> None:
+        for key, one in self._buttons.items():
+            one.props["aria-pressed"] = "true" if key == value else "false"
 
 
 class Stats:
@@ -45,31 +74,53 @@ class Stats:
             label.classes(replace=f"value {kind}")
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One of `Lines`."""
+
+    name: str
+    target: str
+    """Where its name leads."""
+    figures: tuple[str | tuple[str, str], ...]
+    """A text each, or a text and its class."""
+    icon: str = ""
+    """A Material icon before the name, and the class that colours it."""
+
+
 class Lines:
-    """A short list, a name and two figures a line. Lines are reused, so that a refresh does not flicker."""
+    """A short list, a name and some figures a line. Lines are reused, so that a refresh does not flicker."""
 
     def __init__(self) -> None:
         self._box = ui.element("div").classes("lines")
-        self._rows: list[tuple[str, tuple[ui.link, ui.label, ui.label]]] = []
+        self._shape: list[tuple[str, str, str, int]] = []
+        self._figures: list[list[ui.label]] = []
 
-    def set(self, lines: Sequence[tuple[str, str, str, str, str]]) -> None:
-        """Lines of (name, target of its link, figure, second figure, the second's class)."""
+    def set(self, lines: Sequence[Line]) -> None:
+        """Show these."""
         self._box.set_visibility(bool(lines))
-        if [(name, target) for name, target, *_ in lines] != [(row[1][0].text, row[0]) for row in self._rows]:
+        shape = [(line.name, line.target, line.icon, len(line.figures)) for line in lines]
+        if shape != self._shape:
+            self._shape = shape
             self._rebuild(lines)
-        for (_, (_, first, second)), (_, _, one, two, kind) in zip(self._rows, lines, strict=True):
-            first.set_text(one)
-            second.set_text(two)
-            second.classes(replace=f"num {kind}")
+        for labels, line in zip(self._figures, lines, strict=True):
+            for label, figure in zip(labels, line.figures, strict=True):
+                text, kind = figure if isinstance(figure, tuple) else (figure, "muted")
+                label.set_text(text)
+                label.classes(replace=f"num {kind}")
 
-    def _rebuild(self, lines: Sequence[tuple[str, str, str, str, str]]) -> None:
+    def _rebuild(self, lines: Sequence[Line]) -> None:
         self._box.clear()
-        self._rows = []
+        figures = max((len(line.figures) for line in lines), default=1)
+        self._box.style(f"grid-template-columns: 1fr repeat({figures}, auto)")
+        self._figures = []
         with self._box:
-            for name, target, *_ in lines:
+            for line in lines:
                 with ui.element("div").classes("line"):
-                    link = ui.link(name, target).classes("name")
-                    self._rows.append((target, (link, ui.label().classes("num muted"), ui.label().classes("num"))))
+                    with ui.element("div").classes("name"):
+                        if line.icon:
+                            ui.icon(line.icon).classes(line.icon)
+                        ui.link(line.name, line.target)
+                    self._figures.append([ui.label() for _ in line.figures])
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> None:

@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from nicegui import ui
 from starlette.staticfiles import StaticFiles
 
-from dashboards.console.app import CannotStart, Options
 from dashboards.console.console import Console
 from dashboards.console.control import ControlPlane
+from dashboards.console.options import CannotStart, Options
 from dashboards.console.pages import register
 from dashboards.console.session import Gate, Session, hosts_for
 from dashboards.console.telemetry import Telemetry

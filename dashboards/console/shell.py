@@ -10,6 +10,7 @@ from dashboards.console.console import Console
 from dashboards.console.control import ControlUnavailable
 from dashboards.console.formatting import count
 from dashboards.console.palette import DARK, LIGHT, Palette
+from dashboards.console.parts import icon_button
 from dashboards.console.telemetry import TelemetryUnavailable
 
 REFRESH_S = 2.0
@@ -129,11 +130,7 @@ class Frame:
                         ui.icon(icon)
                         ui.label(title)
             self._state = ui.link("connecting", "/rules#proxies").classes("mesh-state")
-            self._toggle = (
-                ui.button(icon="contrast", on_click=self._switch_theme)
-                .props('flat round dense aria-label="Switch between dark and light"')
-                .classes("icon-only")
-            )
+            icon_button("contrast", "Switch between dark and light", self._switch_theme)
 
     async def show_mesh_state(self) -> None:
         """Ask the control plane how the proxies are; the header says it in a few words."""

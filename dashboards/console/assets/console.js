@@ -46,7 +46,16 @@
     },
   };
 
-  window.remora = { moment, cell };
+  /** The tooltip of a chart's item: an element, whose first line is its heading. */
+  function tip(data) {
+    if (!data?.tip) return "";
+    const [first, ...rest] = String(data.tip).split("\n");
+    const box = span("", "chart-tip");
+    box.append(span(first, "first"), ...rest.map((line) => span(line, "")));
+    return box;
+  }
+
+  window.remora = { moment, cell, tip };
 
   function report() {
     if (!window.socket?.connected) return;

@@ -5,7 +5,7 @@ export default {
       <div class="wf-axis" aria-hidden="true">
         <div class="wf-names">{{ started }}</div>
         <div class="wf-lane">
-          <span v-for="tick in ticks" class="wf-tick" :style="{ left: tick.left + '%' }">{{ tick.label }}</span>
+          <span v-for="tick in ticks" class="wf-tick" :class="{ first: tick.left < 4, last: tick.left > 92 }" :style="{ left: tick.left + '%' }">{{ tick.label }}</span>
         </div>
       </div>
       <div v-for="(row, index) in rows" :key="index" class="wf-row" role="treeitem" tabindex="0"
@@ -48,7 +48,7 @@ export default {
       const end = row.left + row.width;
       if (end < 88) return { left: `calc(${end}% + 6px)` };
       if (row.left > 12) return { right: `calc(${100 - row.left}% + 6px)` };
-      return { right: "8px", color: "#fff", textShadow: "0 0 3px #000a" };
+      return { right: `calc(${100 - end}% + 6px)`, color: "#fff", textShadow: "0 0 3px #000c" };
     },
   },
 };

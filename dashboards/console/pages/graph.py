@@ -1,11 +1,13 @@
 """The graph page: who talks to whom right now."""
 
+from collections.abc import Callable
+
 from nicegui import events, ui
 
 from collectors.store.answers import Graph, GraphEdge, GraphNode
 from dashboards.console import formatting, graph_chart, links
 from dashboards.console.console import Console
-from dashboards.console.parts import Lines, Stats, choice, empty_state
+from dashboards.console.parts import Choice, Line, Lines, Stats, empty_state, icon_button
 from dashboards.console.shell import Frame, frame
 
 VIEWS = {"versions": "Versions", "services": "Services"}
@@ -14,7 +16,7 @@ DEFAULT_WINDOW = "1m"
 _CHROME_HEIGHT = 52 + 36 + 14 + 2 * 16 + 4
 """Header, toolbar and margins above and below the canvas."""
 _CHROME_WIDTH = 2 * 20 + 4
-_PANEL_WIDTH = 344 + 14
+_PANEL_HEIGHT = 204 + 14
 
 
 def register(console: Console) -> None:
@@ -42,11 +44,11 @@ class GraphPage:
         self._sent: object = None
         with ui.element("div").classes("toolbar"):
             ui.html("<h1>Graph</h1>", sanitize=False)
-            choice({name: links.WINDOW_NAMES[name] for name in links.WINDOWS_S}, window, self._set_window)
-            choice(VIEWS, view, self._set_view)
+            Choice("Window", {name: links.WINDOW_NAMES[name] for name in links.WINDOWS_S}, window, self._set_window)
+            Choice("Nodes", VIEWS, view, self._set_view)
             ui.element("div").classes("grow")
             _legend()
-        with ui.element("div").classes("split"):
+        with ui.element("div").classes("split").style("flex-direction: column"):
             self._canvas = ui.element("div").classes("card canvas")
             with self._canvas:
                 self._empty = empty_state(
@@ -55,7 +57,7 @@ class GraphPage:
                     "Send a request through the mesh, or choose a longer window. Workloads appear as soon as someone "
                     "talks to them.",
                 )
-            self._panel = ui.element("aside").classes("card panel")
+            self._panel = ui.element("aside").classes("card panel below")
             with self._panel:
                 self._details = Details(self._close)
         self._panel.set_visibility(False)
@@ -88,10 +90,9 @@ class GraphPage:
                 self._chart.delete()
                 self._chart, self._shape = None, None
             return
-        width = self._frame.width - _CHROME_WIDTH - (_PANEL_WIDTH if self._panel.visible else 0)
-        drawing = graph_chart.draw(
-            graph, self._frame.palette, width, self._frame.height - _CHROME_HEIGHT, self._selected
-        )
+        width = self._frame.width - _CHROME_WIDTH
+        height = self._frame.height - _CHROME_HEIGHT - (_PANEL_HEIGHT if self._panel.visible else 0)
+        drawing = graph_chart.draw(graph, self._frame.palette, width, height, self._selected)
         if self._chart is None or drawing.shape != self._shape:
             # Another shape: a new chart, since merging would keep what is gone.
             if self._chart is not None:
@@ -140,28 +141,25 @@ class GraphPage:
 class Details:
     """The panel about one node."""
 
-    def __init__(self, on_close: events.Handler[events.ClickEventArguments]) -> None:
-        with ui.element("div").classes("row-line").style("flex-wrap: nowrap; align-items: flex-start"):
-            with ui.element("div").classes("grow"):
-                ui.html("<h3>Workload</h3>", sanitize=False)
-                self._title = (
-                    ui.label().props('role="heading" aria-level="2"').style("font-weight: 600; font-size: 16px")
-                )
-                self._about = ui.label().classes("muted")
-            ui.button(icon="close", on_click=on_close).props('flat round dense aria-label="Close"').classes("icon-only")
-        self._stats = Stats(("Arriving", "Errors", "State"))
-        with ui.element("div").classes("section") as self._callers:
-            ui.html('<h3 class="small">Called by</h3>', sanitize=False)
+    def __init__(self, on_close: Callable[[], None]) -> None:
+        with ui.element("div").classes("section"):
+            with ui.element("div").classes("row-line").style("flex-wrap: nowrap; align-items: flex-start"):
+                with ui.element("div").classes("grow"):
+                    self._title = ui.label().classes("title").props('role="heading" aria-level="2"')
+                    self._about = ui.label().classes("muted")
+                icon_button("close", "Close", on_close)
+            self._stats = Stats(("Arriving", "Errors", "State"))
+            with ui.element("div").classes("row-line") as self._links:
+                self._traces = ui.link("Traces", "/traces")
+                self._logs = ui.link("Logs", "/logs")
+        with ui.element("div").classes("section"):
+            ui.html('<h3 class="small">Called by · rate, errors, p50, p99</h3>', sanitize=False)
             self._incoming = Lines()
-        with ui.element("div").classes("section") as self._called:
-            ui.html('<h3 class="small">Calls</h3>', sanitize=False)
+            self._nobody = ui.label("Nobody in this window.").classes("muted")
+        with ui.element("div").classes("section"):
+            ui.html('<h3 class="small">Calls · rate, errors, p50, p99</h3>', sanitize=False)
             self._outgoing = Lines()
-        with ui.element("div").classes("section") as self._latencies:
-            ui.html('<h3 class="small">Latency of calls that arrive (p50 / p99)</h3>', sanitize=False)
-            self._latency = Lines()
-        with ui.element("div").classes("row-line") as self._links:
-            self._traces = ui.link("Traces", "/traces")
-            self._logs = ui.link("Logs", "/logs")
+            self._nothing = ui.label("Nothing in this window.").classes("muted")
 
     def show(self, node: GraphNode, graph: Graph) -> None:
         """Fill in, in place."""
@@ -178,38 +176,29 @@ class Details:
         titles = {other.id: graph_chart.title(other) for other in graph.nodes}
         incoming = [edge for edge in graph.edges if edge.destination == node.id]
         outgoing = [edge for edge in graph.edges if edge.source == node.id]
-        self._callers.set_visibility(bool(incoming))
-        self._called.set_visibility(bool(outgoing))
-        self._latencies.set_visibility(bool(incoming))
+        self._nobody.set_visibility(not incoming)
+        self._nothing.set_visibility(not outgoing)
         self._incoming.set([_line(edge, titles.get(edge.source, edge.source), edge.source) for edge in incoming])
         self._outgoing.set(
             [_line(edge, titles.get(edge.destination, edge.destination), edge.destination) for edge in outgoing]
-        )
-        self._latency.set(
-            [
-                (
-                    f"from {titles.get(edge.source, edge.source)}",
-                    links.graph(node=edge.source),
-                    formatting.duration(edge.p50_ms),
-                    formatting.duration(edge.p99_ms),
-                    "",
-                )
-                for edge in incoming
-            ]
         )
         self._links.set_visibility(not outside)
         self._traces.props["href"] = links.traces(service=node.app)
         self._logs.props["href"] = links.logs(workload=node.workload)
 
 
-def _line(edge: GraphEdge, title: str, node: str) -> tuple[str, str, str, str, str]:
+def _line(edge: GraphEdge, title: str, node: str) -> Line:
     health = formatting.health(edge.requests_per_s, edge.error_rate)
-    return (
-        ("🔒 " if edge.mtls else "") + title,
+    return Line(
+        title,
         links.graph(node=node),
-        formatting.rate(edge.requests_per_s),
-        formatting.percent(edge.error_rate),
-        f"health-{health}",
+        (
+            formatting.rate(edge.requests_per_s),
+            (formatting.percent(edge.error_rate), f"health-{health}"),
+            formatting.duration(edge.p50_ms),
+            formatting.duration(edge.p99_ms),
+        ),
+        icon="lock" if edge.mtls else "lock_open",
     )
 
 
@@ -223,5 +212,5 @@ def _legend() -> None:
             ui.icon("lock").classes("lock")
             ui.label("mutual TLS")
         with ui.element("span"):
-            ui.icon("lock_open").classes("open")
+            ui.icon("lock_open").classes("lock_open")
             ui.label("not all")

@@ -11,7 +11,7 @@ from collectors.store import Reader
 from collectors.store.answers import LogEntry
 from dashboards.console import formatting, links
 from dashboards.console.console import Console
-from dashboards.console.parts import Grid
+from dashboards.console.parts import Grid, icon_button
 from dashboards.console.shell import Frame, frame
 
 LIMIT = 1_000
@@ -101,11 +101,16 @@ def rows(entries: list[LogEntry]) -> list[dict[str, Any]]:
             "time": entry.time,
             "severity": entry.severity,
             "workload": entry.workload,
-            "message": formatting.shorten(entry.message, MAX_MESSAGE_CHARS),
+            "message": formatting.shorten(without_time(entry), MAX_MESSAGE_CHARS),
             "trace": entry.trace_id if entry.trace_id and links.is_trace_id(entry.trace_id) else "",
         }
         for entry in entries
     ]
+
+
+def without_time(entry: LogEntry) -> str:
+    """The message without its own time stamp, which the first column shows already."""
+    return entry.message.removeprefix(f"[{entry.body.get('start_time')}] ")
 
 
 class LogsPage:
@@ -225,7 +230,7 @@ def detail(entry: LogEntry, on_close: Any) -> None:
             ui.html("<h3>Record</h3>", sanitize=False)
             ui.label(entry.workload).style("font-weight: 600; font-size: 15px; overflow-wrap: anywhere")
             ui.label(f"{entry.severity} · {entry.tag}").classes("muted")
-        ui.button(icon="close", on_click=on_close).props('flat round dense aria-label="Close"').classes("icon-only")
+        icon_button("close", "Close", on_close)
     with ui.element("div"):
         ui.html('<h3 class="small">Message</h3>', sanitize=False)
         _pre(entry.message)

@@ -6,6 +6,7 @@ from dashboards.console.answers import Resource
 from dashboards.console.console import Console
 from dashboards.console.control import Applied, ControlRefused, ControlUnavailable
 from dashboards.console.dialogs import ask, ask_to_apply
+from dashboards.console.parts import button
 from dashboards.console.proxies_view import ProxiesView
 from dashboards.console.shell import Frame, frame
 from dashboards.console.templates import TEMPLATES
@@ -43,7 +44,7 @@ class RulesPage:
         """The editor's text as it is stored; what differs from it is not saved."""
         with ui.element("div").classes("toolbar"):
             ui.html("<h1>Rules</h1>", sanitize=False)
-            with ui.button("New", icon="add").props("unelevated no-caps").classes("primary"), ui.menu():
+            with button("New", "primary", lambda: None, icon="add"), ui.menu():
                 for template in TEMPLATES:
                     entry = ui.menu_item(on_click=lambda text=template.yaml: self._new(text))
                     with entry, ui.element("div").classes("row-line"):
@@ -58,21 +59,9 @@ class RulesPage:
                         ui.label("New rule").classes("grow").style("font-weight: 600; overflow-wrap: anywhere")
                     )
                     self._unsaved = ui.label("not applied").classes("tag warn")
-                    self._delete = (
-                        ui.button("Delete", icon="delete", on_click=self._delete_chosen)
-                        .props("unelevated no-caps dense padding='4px 10px'")
-                        .classes("danger")
-                    )
-                    self._validate = (
-                        ui.button("Validate", icon="fact_check", on_click=self._check)
-                        .props("unelevated no-caps dense padding='4px 10px'")
-                        .classes("plain")
-                    )
-                    self._apply = (
-                        ui.button("Apply…", icon="publish", on_click=self._apply_text)
-                        .props("unelevated no-caps dense padding='4px 12px'")
-                        .classes("primary")
-                    )
+                    self._delete = button("Delete", "danger", self._delete_chosen, icon="delete")
+                    self._validate = button("Validate", "plain", self._check, icon="fact_check")
+                    self._apply = button("Apply…", "primary", self._apply_text, icon="publish")
                 self._editor = ui.codemirror(
                     language="YAML", indent="  ", line_wrapping=False, on_change=self._edited
                 ).props('aria-label="Rule as YAML"')
@@ -108,7 +97,7 @@ class RulesPage:
         with self._list:
             if not keys:
                 ui.label("No rules yet").style("font-weight: 600; padding: 8px 10px 0")
-                ui.label("Start from a template with New, or `remora apply -f FILE`.").classes("muted").style(
+                ui.label("Start from a template with New, or with: remora apply -f FILE").classes("muted").style(
                     "padding: 4px 10px"
                 )
             kind = ""

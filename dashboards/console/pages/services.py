@@ -9,7 +9,7 @@ from dashboards.console import formatting, links
 from dashboards.console.answers import Resource
 from dashboards.console.console import Console
 from dashboards.console.control import ControlUnavailable
-from dashboards.console.parts import Grid, Lines, Stats, choice
+from dashboards.console.parts import Choice, Grid, Line, Lines, Stats, icon_button
 from dashboards.console.shell import Frame, frame
 
 DEFAULT_WINDOW = "1m"
@@ -75,7 +75,7 @@ class ServicesPage:
         self._selected = selected
         with ui.element("div").classes("toolbar"):
             ui.html("<h1>Services</h1>", sanitize=False)
-            choice({name: links.WINDOW_NAMES[name] for name in links.WINDOWS_S}, window, self._set_window)
+            Choice("Window", {name: links.WINDOW_NAMES[name] for name in links.WINDOWS_S}, window, self._set_window)
             ui.element("div").classes("grow")
             self._count = ui.label().classes("muted")
         with ui.element("div").classes("split"):
@@ -135,11 +135,9 @@ class _Details:
         with ui.element("div").classes("row-line").style("flex-wrap: nowrap; align-items: flex-start"):
             with ui.element("div").classes("grow"):
                 ui.html("<h3>Service</h3>", sanitize=False)
-                self._title = (
-                    ui.label().props('role="heading" aria-level="2"').style("font-weight: 600; font-size: 16px")
-                )
+                self._title = ui.label().classes("title").props('role="heading" aria-level="2"')
                 self._about = ui.label().classes("muted")
-            ui.button(icon="close", on_click=on_close).props('flat round dense aria-label="Close"').classes("icon-only")
+            icon_button("close", "Close", on_close)
         self._stats = Stats(("Requests", "Errors", "p50", "p99"))
         with ui.element("div").classes("section") as self._traffic:
             ui.html('<h3 class="small">Workloads</h3>', sanitize=False)
@@ -165,18 +163,14 @@ class _Details:
         )
         nodes = [node for node in graph.nodes if (node.namespace, node.app) == (service.namespace, service.name)]
         lines = {
-            node.workload: (
-                node.workload,
-                links.logs(workload=node.workload),
-                formatting.rate(node.requests_per_s),
-                formatting.percent(node.error_rate),
-                f"health-{formatting.health(node.requests_per_s, node.error_rate)}",
+            node.workload: Line(
+                node.workload, links.logs(workload=node.workload), _figures(node.requests_per_s, node.error_rate)
             )
             for node in nodes
         }
         for workload in registered or ():
             if belongs(workload, service):
-                idle = (workload.name, links.logs(workload=workload.name), "registered", "idle", "health-idle")
+                idle = Line(workload.name, links.logs(workload=workload.name), (("idle", "health-idle"),))
                 lines.setdefault(workload.name, idle)
         self._workloads.set([lines[name] for name in sorted(lines)])
         self._none.set_visibility(not lines)
@@ -185,15 +179,19 @@ class _Details:
         self._callers.set_visibility(bool(sources))
         self._sources.set(
             [
-                (
+                Line(
                     f"{edge.source.rpartition('/')[2]} → {ids[edge.destination].version}",
                     links.graph(node=edge.source),
-                    formatting.rate(edge.requests_per_s),
-                    formatting.percent(edge.error_rate),
-                    f"health-{formatting.health(edge.requests_per_s, edge.error_rate)}",
+                    _figures(edge.requests_per_s, edge.error_rate),
+                    icon="lock" if edge.mtls else "lock_open",
                 )
                 for edge in sources
             ]
         )
         self._graph.props["href"] = links.graph(node=f"{service.namespace}/{service.name}", view="services")
         self._traces.props["href"] = links.traces(service=service.name)
+
+
+def _figures(requests_per_s: float, error_rate: float) -> tuple[str, tuple[str, str]]:
+    health = formatting.health(requests_per_s, error_rate)
+    return formatting.rate(requests_per_s), (formatting.percent(error_rate), f"health-{health}")

@@ -10,7 +10,7 @@ from dashboards.console.console import Console
 from dashboards.console.pages.logs import COLUMNS as LOG_COLUMNS
 from dashboards.console.pages.logs import rows as log_rows
 from dashboards.console.palette import service_colours
-from dashboards.console.parts import Grid, Stats, empty_state, facts
+from dashboards.console.parts import Grid, Stats, empty_state, facts, icon_button
 from dashboards.console.shell import Frame, frame
 from dashboards.console.waterfall import Bar, Waterfall, lay_out
 from dashboards.console.waterfall_view import WaterfallView
@@ -60,10 +60,7 @@ def _row(bar: Bar, colour: str) -> dict[str, Any]:
 def waterfall_ticks(waterfall: Waterfall) -> list[dict[str, Any]]:
     """Round offsets along the axis."""
     total = waterfall.duration_ms or 1.0
-    return [
-        {"left": round(100 * offset / total, 3), "label": formatting.duration(offset) if offset else "0"}
-        for offset in waterfall.ticks
-    ]
+    return [{"left": round(100 * offset / total, 3), "label": formatting.tick(offset)} for offset in waterfall.ticks]
 
 
 class TracePage:
@@ -156,9 +153,7 @@ class TracePage:
                     ui.html("<h3>Span</h3>", sanitize=False)
                     ui.label(span.name).style("font-weight: 600; font-size: 15px; overflow-wrap: anywhere")
                     ui.label(f"{span.service} · {span.workload} · {span.kind}").classes("muted")
-                ui.button(icon="close", on_click=lambda: self._panel.set_visibility(False)).props(
-                    'flat round dense aria-label="Close"'
-                ).classes("icon-only")
+                icon_button("close", "Close", lambda: self._panel.set_visibility(False))
             Stats(("Duration", "Offset", "Outcome")).set(
                 formatting.duration(span.duration_ms),
                 f"+{formatting.duration(bar.offset_ms)}",

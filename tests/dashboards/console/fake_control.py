@@ -46,9 +46,7 @@ def certificate(folder: Path) -> Path:
     (folder / "ca" / "root.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
     both = folder / "server.pem"
     both.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         + made.public_bytes(serialization.Encoding.PEM)
     )
     return both
@@ -123,7 +121,9 @@ def application(folder: Path) -> FastAPI:
         for key in keys:
             del rules.stored[key]
         rules.version += 1
-        return JSONResponse({"changes": [{"action": "deleted", "kind": k, "namespace": ns, "name": n} for k, ns, n in keys]})
+        return JSONResponse(
+            {"changes": [{"action": "deleted", "kind": k, "namespace": ns, "name": n} for k, ns, n in keys]}
+        )
 
     @app.get("/v1/resources/{kind}")
     async def resources(kind: str) -> JSONResponse:

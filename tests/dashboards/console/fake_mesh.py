@@ -95,10 +95,28 @@ def page_load(number: int, at: float, rng: random.Random) -> tuple[list[SpanReco
             "peer.workload": source,
         }
         if source:
-            spans.append(SpanRecord(trace, client, parent, split(source)[0], source, f"GET {path}", "client", start, ms, bad, attributes))  # noqa: E501
+            spans.append(
+                SpanRecord(
+                    trace, client, parent, split(source)[0], source, f"GET {path}", "client", start, ms, bad, attributes
+                )
+            )
         parent_of_server = client if source else parent
         inner = start + (0.0004 if source else 0)
-        spans.append(SpanRecord(trace, server, parent_of_server, service, target, f"GET {path}", "server", inner, ms - 0.8, bad, attributes))  # noqa: E501
+        spans.append(
+            SpanRecord(
+                trace,
+                server,
+                parent_of_server,
+                service,
+                target,
+                f"GET {path}",
+                "server",
+                inner,
+                ms - 0.8,
+                bad,
+                attributes,
+            )
+        )
         logs.append(record(f"{target}/e1/{number}", target, at + (start - at), path, trace, 503 if bad else 200, ms))
         return server
 
