@@ -1,6 +1,5 @@
 """`remora proxy|control|collect|console`: run one component. Each parses its own flags; typer only lists them."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -35,9 +34,10 @@ def run(name: str, argv: Sequence[str]) -> int:
 
 
 def _proxy(argv: Sequence[str]) -> int:
-    from sidecar import agent, bootstrap
+    from sidecar.agent import main
+    from sidecar.bootstrap import parse
 
-    return agent.main(bootstrap.parse(argv, os.environ))
+    return main(parse(list(argv)))
 
 
 def _control(argv: Sequence[str]) -> int:

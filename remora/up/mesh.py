@@ -69,6 +69,7 @@ class Mesh:
         self._children: dict[str, Child] = {}
         self._tasks = TaskScope()
         self._closing = contextlib.ExitStack()
+        self._client: Control | None = None
         self._console_url = ""
         self._is_ready = False
         lifeline_read, lifeline_write = os.pipe()
@@ -148,7 +149,7 @@ class Mesh:
         console = self._child("console", self._console_command)
         applications = [self._child(each.sample.name, each.prepare) for each in self._applications]
         await control.first_ready
-        client = self._own(await asyncio.to_thread(Control, self._state))
+        self._client = client = await asyncio.to_thread(Control, self._state)
         collect = self._child("collect", lambda: self._collect_command(client))
         sidecars = [
             self._child(f"{each.workload.name}.sidecar", partial(each.prepare, self._state, client, self.telemetry))
@@ -253,16 +254,21 @@ class Mesh:
         self._is_ready = False
         began = self._clock.monotonic()
         self._state.mesh.unlink(missing_ok=True)
-        last = {name: child for name, child in self._children.items() if name in ("control", "collect", "console")}
-        first = [child for name, child in self._children.items() if name not in last]
-        for children, deadline in ((first, began + STOP_TRAFFIC_S), (list(last.values()), began + STOP_S)):
-            for child in children:
-                child.begin_stop()
-            await asyncio.gather(*(child.wait_stopped(deadline) for child in children))
+        last = [child for name, child in self._children.items() if name in ("control", "collect")]
+        first = [child for child in self._children.values() if child not in last]
+        await self._stop(first, began + STOP_TRAFFIC_S)
+        if self._client is not None:
+            self._client.close()  # or the control plane would wait for its end of the connection
+        await self._stop(last, began + STOP_S)
         await self._tasks.close()
         for token in self._state.tokens.glob("*.token"):
             token.unlink()
         self._closing.close()
+
+    async def _stop(self, children: list[Child], deadline: float) -> None:
+        for child in children:
+            child.begin_stop()
+        await asyncio.gather(*(child.wait_stopped(deadline) for child in children))
 
 
 def _wanted_port(what: str, wanted: int | None, usual: int, rng: random.Random) -> int:

@@ -17,7 +17,7 @@ from remora.up.sockets import address, listening
 PYTHON = (sys.executable, "-P", "-m")
 """-P: a directory named `mesh` or `control` where the user stands must not take our packages' place."""
 
-DRAIN_S = 2.0
+DRAIN_S = 1.5
 """Requests in flight when the mesh ends may take this much longer; the whole mesh has 5 s to be gone."""
 
 
