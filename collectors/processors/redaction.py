@@ -18,15 +18,18 @@ _NAMES = re.compile(
 """Keys, by their last words: `http.request.header.authorization`, `X-Api-Key`, `db_password`."""
 
 _TOKENS = re.compile(
-    # Authorization's value; secrets in a query or form; a password in a URL; a JWT anywhere.
-    r"(?P<scheme>\b(?:bearer|basic|negotiate)\s+)[A-Za-z0-9._~+/=\-]{6,}"
-    r"|(?P<name>[?&;\s\"'](?:[a-z_\-]*(?:token|secret|password|passwd|api_?key|signature|authorization|jwt)|sig|pwd)=)"
-    r"[^&;\s\"']+"
+    # Authorization's value, where it is called so or looks like a token and not like a word;
+    r"(?P<header>\bauthorization[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic|negotiate)\s+)?)[^\s\"',;]+"
+    r"|(?P<scheme>\b(?:bearer|basic|negotiate)\s+)"
+    r"(?:(?=[A-Za-z0-9._~+/\-]*[0-9=_])[A-Za-z0-9._~+/=\-]{6,}|[A-Za-z0-9._~+/=\-]{16,})"
+    # secrets in a query, a form or JSON; a password in a URL; a JWT anywhere.
+    r"|(?P<name>(?:^|[?&;,{\s\"'])(?:[a-z_\-]*(?:token|secret|password|passwd|api_?key|signature|jwt)|sig|pwd)"
+    r"(?:=|[\"']\s*:\s*[\"']?))[^&;\s\"']+"
     r"|(?P<user>://[^/\s:@]*:)[^/\s@]+(?=@)"
     r"|\beyJ[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]*",
     re.IGNORECASE,
 )
-_HINTS = re.compile(r"[=@]|earer|asic|egotiate|eyJ|EARER|ASIC|EGOTIATE")
+_HINTS = re.compile(r"[=@]|[\"']\s*:|earer|asic|egotiate|uthorization|eyJ|EARER|ASIC|EGOTIATE|UTHORIZATION")
 """Text without one of these has no token; looking for them first is much cheaper."""
 
 _ACCESS_KEYS = frozenset(ACCESS_KEYS)
@@ -86,4 +89,4 @@ def redact_text(text: str) -> str:
 
 
 def _replacement(match: re.Match[str]) -> str:
-    return (match["scheme"] or match["name"] or match["user"] or "") + REDACTED
+    return (match["header"] or match["scheme"] or match["name"] or match["user"] or "") + REDACTED

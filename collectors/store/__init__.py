@@ -2,10 +2,9 @@
 
 from collectors.store.errors import QueryTooSlow, RejectedBatch, StoreClosed, StoreError, StoreMissing
 from collectors.store.reader import Reader
-from collectors.store.writer import Committed, Limits, Store
+from collectors.store.writer import Limits, Store
 
 __all__ = [
-    "Committed",
     "Limits",
     "QueryTooSlow",
     "Reader",

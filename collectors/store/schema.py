@@ -30,6 +30,8 @@ CREATE INDEX logs_by_workload ON logs (workload, time, severity);
 CREATE VIRTUAL TABLE logs_text USING fts5 (
   message, trace_id, workload, severity, content = 'logs', content_rowid = 'rowid'
 );
+-- Merging eight segments at once instead of four costs a seventh less per record, and searches nothing to notice.
+INSERT INTO logs_text (logs_text, rank) VALUES ('automerge', 8);
 
 CREATE TABLE spans (
   rowid INTEGER PRIMARY KEY AUTOINCREMENT,

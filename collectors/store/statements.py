@@ -127,10 +127,10 @@ def insert_samples(connection: sqlite3.Connection, rows: Sequence[SampleRow], se
     return _insert(connection, _SAMPLE, "ON CONFLICT (series_id, time_ms) DO NOTHING", plain)
 
 
-def insert(connection: sqlite3.Connection, rows: Rows, series: SeriesNumbers) -> tuple[int, int, int]:
+def insert(connection: sqlite3.Connection, group: Sequence[Rows], series: SeriesNumbers) -> tuple[int, int, int]:
     """Insert all of it within the caller's transaction. Returns how many logs, spans and samples were new."""
     return (
-        insert_logs(connection, rows.logs),
-        insert_spans(connection, rows.spans),
-        insert_samples(connection, rows.samples, series),
+        insert_logs(connection, [row for rows in group for row in rows.logs]),
+        insert_spans(connection, [row for rows in group for row in rows.spans]),
+        insert_samples(connection, [row for rows in group for row in rows.samples], series),
     )

@@ -56,14 +56,6 @@ class Limits:
     """Between attempts while the disk takes nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """What a batch added; the rest of it was there already."""
-
-    records: int
-    new: int
-
-
 @dataclass(slots=True)
 class WriterStats:
     """Written by the writer thread, read by anyone."""
@@ -86,7 +78,7 @@ class WriterStats:
 @dataclass(slots=True)
 class _Pending:
     batch: Batch
-    future: "Future[Committed]"
+    future: "Future[None]"
 
 
 class Store:
@@ -129,10 +121,10 @@ class Store:
             lock.release()
             raise
 
-    def submit(self, batch: Batch) -> "Future[Committed]":
-        """Queue a batch. The future's result means that it is on disk; its errors are RejectedBatch (never send it
+    def submit(self, batch: Batch) -> "Future[None]":
+        """Queue a batch. The future is done when it is on disk; its errors are RejectedBatch (never send it
         again) and StoreClosed (not stored). The caller bounds what is queued."""
-        future: Future[Committed] = Future()
+        future: Future[None] = Future()
         with self._changed:
             if self._closing:
                 future.set_exception(StoreClosed("the store is closed"))
@@ -160,7 +152,7 @@ class Store:
             self._quarantine(error)
             return self._connect(self._path)
 
-    def _quarantine(self, error: sqlite3.Error) -> None:
+    def _quarantine(self, error: Exception) -> None:
         aside = move_aside(self._path, self._clock.now())
         self.stats.quarantined += 1
         self._series.clear()
@@ -175,7 +167,7 @@ class Store:
         try:
             while (group := self._next_group()) is not None:
                 if group:
-                    self._store(group)
+                    self._store_or_fail(group)
                 self._retain()
         finally:
             with self._changed:
@@ -201,6 +193,16 @@ class Store:
                 group.append(self._pending.popleft())
         return group
 
+    def _store_or_fail(self, group: list[_Pending]) -> None:
+        try:
+            self._store(group)
+        except Exception:
+            # A mistake of ours. Nobody may wait for ever, and the next group may be fine.
+            _log.exception("storing a group failed")
+            for pending in group:
+                if not pending.future.done():
+                    pending.future.set_exception(StoreClosed("not stored: internal error"))
+
     def _store(self, group: list[_Pending]) -> None:
         ready: list[tuple[_Pending, Rows]] = []
         for pending in group:
@@ -222,13 +224,12 @@ class Store:
         """Commit, however long the disk takes to have room. False if several batches failed for what is in them."""
         while True:
             try:
-                committed = self._commit([rows for _, rows in ready])
-            except sqlite3.Error as error:
+                self._commit([rows for _, rows in ready])
+            except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
                 code = _primary_code(error)
                 if code in _BROKEN_FILE:
                     self._recover(error)
                 elif code not in _PASSING:
-                    self._series.clear()
                     if len(ready) == 1:
                         self._reject(ready[0][0], error)
                         return True
@@ -241,34 +242,28 @@ class Store:
             if self.stats.stalled:
                 _log.warning("the store takes records again (was: %s)", self.stats.stalled)
                 self.stats.stalled = ""
-            for (pending, _), result in zip(ready, committed, strict=True):
-                pending.future.set_result(result)
+            for pending, _ in ready:
+                pending.future.set_result(None)
             return True
 
-    def _commit(self, batches: list[Rows]) -> list[Committed]:
+    def _commit(self, group: list[Rows]) -> None:
         connection = self._connection
         stats = self.stats
-        results = []
-        totals = [0, 0, 0]
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for rows in batches:
-                new = insert(connection, rows, self._series)
-                results.append(Committed(len(rows), sum(new)))
-                totals = [total + one for total, one in zip(totals, new, strict=True)]
+            logs, spans, samples = insert(connection, group, self._series)
             connection.execute("COMMIT")
-        except sqlite3.Error:
+        except BaseException:
             self._series.clear()
             _rollback(connection)
             raise
         stats.commits += 1
-        stats.logs += totals[0]
-        stats.spans += totals[1]
-        stats.samples += totals[2]
-        stats.duplicates += sum(result.records - result.new for result in results)
-        return results
+        stats.logs += logs
+        stats.spans += spans
+        stats.samples += samples
+        stats.duplicates += sum(len(rows) for rows in group) - logs - spans - samples
 
-    def _recover(self, error: sqlite3.Error) -> None:
+    def _recover(self, error: Exception) -> None:
         """Begin a new file after the present one turned out broken; if that fails, the next attempt tries again."""
         self._connection.close()
         self._quarantine(error)
@@ -277,7 +272,7 @@ class Store:
         except (sqlite3.Error, OSError) as failure:
             _log.critical("cannot begin a new store at %s: %s", self._path, failure)
 
-    def _wait_stalled(self, error: sqlite3.Error) -> bool:
+    def _wait_stalled(self, error: Exception) -> bool:
         """Wait before the next attempt. False if the store is closing: no use to wait for a disk then."""
         if not self.stats.stalled:
             _log.error("cannot write to the store (%s): nothing is acknowledged until it can be", error)
@@ -328,8 +323,8 @@ class Store:
         return deleted
 
 
-def _primary_code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code; 0 for an error of the binding itself."""
+def _primary_code(error: Exception) -> int:
+    """SQLite's primary result code; 0 for an error of Python's binding, e.g. of a text with lone surrogates."""
     return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
 
 
