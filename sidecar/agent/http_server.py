@@ -9,6 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import cast
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import httptools
@@ -114,10 +115,9 @@ class _Connection(asyncio.Protocol):
         self._body = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
         if len(self._server.connections) >= MAX_CONNECTIONS:
-            transport.abort()
+            self._transport.abort()
             return
         self._server.connections.add(self)
         self._wait()

@@ -1,6 +1,7 @@
 """The agent's process: from flags to exit status."""
 
 import logging
+import os
 import random
 import sys
 
@@ -8,7 +9,6 @@ import uvloop
 
 from mesh import logs
 from mesh.clock import SystemClock, system_rng
-from sidecar.agent.agent import Agent
 from sidecar.agent.certificates import UnusableCertificate, check_roots
 from sidecar.agent.endpoints import Endpoints
 from sidecar.agent.sockets import CannotListen
@@ -36,6 +36,11 @@ def main(bootstrap: Bootstrap) -> int:
 
 
 async def _run(bootstrap: Bootstrap, roots_pem: str, endpoints: Endpoints, rng: random.Random) -> int:
+    # Workers are started by fork and exec at once, so gRPC need not make itself usable in between, nor complain that it
+    # cannot. It reads this when imported.
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+    from sidecar.agent.agent import Agent
+
     return await Agent(bootstrap, roots_pem, endpoints, SystemClock(), rng).run()
 
 
