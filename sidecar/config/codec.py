@@ -48,8 +48,15 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
     if is_dataclass(kind):
         return _dataclass_reader(kind)
     if kind is float:
-        return float
+        return _read_float
     return _plain_reader(kind)
+
+
+def _read_float(plain: Any) -> float:
+    """A whole number may have been written where a fraction is due; a text or a truth value may not."""
+    if type(plain) is not float and type(plain) is not int:
+        raise TypeError(f"expected float, got {type(plain).__name__}")
+    return float(plain)
 
 
 def _plain_reader(kind: Any) -> Callable[[Any], Any]:

@@ -6,6 +6,7 @@ dropped and counted (`dropped`), so that a slow agent can not hold up a request.
 
 import array
 import asyncio
+import os
 import socket
 import struct
 from collections import deque
@@ -15,7 +16,7 @@ from typing import Any
 import msgpack
 
 from sidecar.config.codec import from_plain, to_plain
-from sidecar.config.messages import MAX_FRAME_BYTES, ToAgent, ToWorker
+from sidecar.config.messages import MAX_FRAME_BYTES, Listen, ToAgent, ToWorker
 
 _LENGTH = struct.Struct(">I")
 _MAX_FDS = 64
@@ -46,10 +47,11 @@ class Channel:
         self._loop = asyncio.get_running_loop()
         self._received = bytearray()
         self._fds: list[int] = []
-        self._queue: deque[tuple[bytes, Sequence[int]]] = deque()
+        self._queue: deque[tuple[bytes | memoryview, Sequence[int]]] = deque()
         self._queued_bytes = 0
         self._max_queued_bytes = max_queued_bytes
         self._closed = False
+        self._writable_end = True
         self.dropped = 0
         """Droppable messages that found the queue full."""
         self._loop.add_reader(sock.fileno(), self._readable)
@@ -60,7 +62,7 @@ class Channel:
         `fds` stay the caller's; the kernel copies them when the frame leaves, which for a full queue is later:
         keep them open.
         """
-        if self._closed:
+        if self._closed or not self._writable_end:
             return False
         if droppable and self._queued_bytes > self._max_queued_bytes:
             self.dropped += 1
@@ -72,9 +74,9 @@ class Channel:
         self._queued_bytes += len(frame)
         if idle:
             self._writable()
-            if self._queue and not self._closed:
+            if self._queue:
                 self._loop.add_writer(self._sock.fileno(), self._writable)
-        return not self._closed
+        return self._writable_end
 
     @property
     def queued_bytes(self) -> int:
@@ -109,12 +111,16 @@ class Channel:
                     sent = self._sock.send(frame)
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError as error:
-                self._fail(error)
-                return
+            except OSError:
+                # The peer is gone. What it said before it went is read first; then its end shows there.
+                self._writable_end = False
+                self._queue.clear()
+                self._queued_bytes = 0
+                break
             self._queued_bytes -= sent
             if sent < len(frame):
-                self._queue[0] = (frame[sent:], ())
+                # A view: a snapshot of many megabytes leaves in hundreds of pieces.
+                self._queue[0] = (memoryview(frame)[sent:], ())
                 return
             self._queue.popleft()
         self._loop.remove_writer(self._sock.fileno())
@@ -127,39 +133,46 @@ class Channel:
         except OSError as error:
             self._fail(error)
             return
+        for fd in fds:
+            os.set_inheritable(fd, False)  # recv_fds takes no flags: it has them without close-on-exec
         self._fds.extend(fds)
-        if flags & socket.MSG_CTRUNC:
+        if flags & socket.MSG_CTRUNC or len(self._fds) > _MAX_FDS:
             self._fail(BrokenChannel(f"more than {_MAX_FDS} descriptors at once"))
             return
         if not data:
             self._fail(None)
             return
         self._received += data
-        try:
-            self._take_frames()
-        except (BrokenChannel, ValueError, TypeError, LookupError) as error:
-            self._fail(BrokenChannel(str(error)))
-
-    def _take_frames(self) -> None:
         received = self._received
         start = 0
         while len(received) - start >= 4:
             (length,) = _LENGTH.unpack_from(received, start)
             if length > MAX_FRAME_BYTES:
-                raise BrokenChannel(f"frame of {length} bytes")
+                self._fail(BrokenChannel(f"frame of {length} bytes"))
+                return
             if len(received) - start - 4 < length:
                 break
             body = bytes(received[start + 4 : start + 4 + length])
             start += 4 + length
-            message = from_plain(self._expects, msgpack.unpackb(body, strict_map_key=False))
-            fds: list[int] = []
-            count = len(getattr(message, "addresses", ()))
-            if count:
-                if len(self._fds) < count:
-                    raise BrokenChannel(f"{count} addresses but {len(self._fds)} sockets")
-                fds = self._fds[:count]
-                del self._fds[:count]
-            self._on_message(message, fds)
+            try:
+                message, attached = self._parse(body)
+            except BrokenChannel as error:
+                self._fail(error)
+                return
+            self._on_message(message, attached)
             if self._closed:
                 return
         del received[:start]
+
+    def _parse(self, body: bytes) -> tuple[Any, list[int]]:
+        """A frame's message and the sockets that it names. Raises BrokenChannel."""
+        try:
+            message = from_plain(self._expects, msgpack.unpackb(body, strict_map_key=False))
+        except (ValueError, TypeError, LookupError, RecursionError, msgpack.exceptions.UnpackException) as error:
+            raise BrokenChannel(f"no message that is expected here: {error}") from error
+        count = len(message.addresses) if isinstance(message, Listen) else 0
+        if len(self._fds) < count:
+            raise BrokenChannel(f"{count} addresses but {len(self._fds)} sockets")
+        attached = self._fds[:count]
+        del self._fds[:count]
+        return message, attached
