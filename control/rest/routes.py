@@ -152,7 +152,7 @@ async def _refused(_request: Request, error: Exception) -> Response:
 
 
 async def _malformed(_request: Request, error: Exception) -> Response:
-    """What pydantic found, a line; never the value, which may be a secret."""
+    """What pydantic found, in a line."""
     assert isinstance(error, RequestValidationError)
     found = [f"{'.'.join(str(step) for step in each['loc'][1:]) or 'body'}: {each['msg']}" for each in error.errors()]
     return JSONResponse({"error": "; ".join(found[:20])}, status_code=422)
