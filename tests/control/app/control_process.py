@@ -20,13 +20,39 @@ from tests.control.ca.requests import csr, ec_key
 CONTROL_NAME = "remora-control.remora-system.svc"
 
 
-class ControlProcess:
+class Reach:
+    """What a client of a control plane needs: where it is and whom to trust."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.ready: dict[str, str] = {}
+
+    def root_pem(self) -> bytes:
+        return (self.state / "ca" / "root.pem").read_bytes()
+
+    def channel(self, where: str, credentials: "Credentials | None" = None) -> grpc.aio.Channel:
+        tls = grpc.ssl_channel_credentials(
+            self.root_pem(), credentials.key if credentials else None, credentials.chain if credentials else None
+        )
+        options = (
+            ("grpc.ssl_target_name_override", CONTROL_NAME),
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.enable_retries", 0),
+        )
+        return grpc.aio.secure_channel(self.ready[where], tls, options)
+
+    async def first_certificate(self, token: str, key: ec.EllipticCurvePrivateKey | None = None) -> "Credentials":
+        key = key or ec_key()
+        async with self.channel("csr") as channel:
+            return await create_certificate(channel, key, token)
+
+
+class ControlProcess(Reach):
     """Started with any free ports, or after a restart with the same ones."""
 
     def __init__(self, state: Path, *flags: str) -> None:
-        self.state = state
+        super().__init__(state)
         self.flags = flags
-        self.ready: dict[str, str] = {}
         self.process: asyncio.subprocess.Process | None = None
         self.inherited: tuple[int, ...] = ()
         """Descriptors besides the ready pipe."""
@@ -62,25 +88,6 @@ class ControlProcess:
         context = ssl.create_default_context(cafile=str(self.state / "ca" / "root.pem"))
         headers = {"authorization": f"Bearer {token}"} | options.pop("headers", {})
         return httpx.AsyncClient(base_url=self.ready["rest"], verify=context, headers=headers, timeout=20, **options)
-
-    def root_pem(self) -> bytes:
-        return (self.state / "ca" / "root.pem").read_bytes()
-
-    def channel(self, where: str, credentials: "Credentials | None" = None) -> grpc.aio.Channel:
-        tls = grpc.ssl_channel_credentials(
-            self.root_pem(), credentials.key if credentials else None, credentials.chain if credentials else None
-        )
-        options = (
-            ("grpc.ssl_target_name_override", CONTROL_NAME),
-            ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.enable_retries", 0),
-        )
-        return grpc.aio.secure_channel(self.ready[where], tls, options)
-
-    async def first_certificate(self, token: str, key: ec.EllipticCurvePrivateKey | None = None) -> "Credentials":
-        key = key or ec_key()
-        async with self.channel("csr") as channel:
-            return await create_certificate(channel, key, token)
 
 
 class Credentials:
