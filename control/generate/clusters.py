@@ -15,7 +15,7 @@ from control.generate.pack import duration, pack
 from control.generate.tls import ads, raw, upstream_mutual, upstream_simple
 from control.ir.mesh import Mesh
 from control.ir.policies import Balancing, Pool, Tls, TlsMode, TrafficPolicy
-from control.ir.proxy import AppPort
+from control.ir.proxy import Proxy
 from control.ir.services import Endpoint, Port, Resolution, Service
 
 DEFAULT_POOL = Pool(max_connections=4096, connect_timeout_s=10.0, max_pending=4096, max_requests=4096, max_retries=256)
@@ -44,13 +44,14 @@ def outbound_clusters(mesh: Mesh, namespace: str) -> Iterator[tuple[Cluster, Clu
                 yield _outbound(service, port, subset, endpoints, policy)
 
 
-def inbound_clusters(ports: tuple[AppPort, ...]) -> Iterator[Cluster]:
+def inbound_clusters(mesh: Mesh, proxy: Proxy) -> Iterator[Cluster]:
     """The application itself, over loopback."""
-    for port in ports:
+    for port in proxy.ports:
         name = inbound_cluster(port.number)
         cluster = Cluster(name=name, type=Cluster.STATIC, load_assignment=static_assignment(name, port.app))
         cluster.connect_timeout.CopyFrom(duration(10))
         _limit(cluster, DEFAULT_POOL)
+        _describe(cluster, *mesh.services_of(proxy.namespace, proxy.workload, port.number))
         yield cluster
 
 
@@ -108,10 +109,12 @@ def _protocol(cluster: Cluster, pool: Pool) -> None:
     cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(pack(options))
 
 
-def _describe(cluster: Cluster, service: Service) -> None:
-    struct = Struct()
-    struct.update({"services": [{"host": service.host, "name": service.name, "namespace": service.namespace}]})
-    cluster.metadata.filter_metadata["istio"].CopyFrom(struct)
+def _describe(cluster: Cluster, *services: Service) -> None:
+    """Istio's note of which services a cluster stands for; metrics take their labels from it."""
+    if services:
+        struct = Struct()
+        struct.update({"services": [{"host": s.host, "name": s.name, "namespace": s.namespace} for s in services]})
+        cluster.metadata.filter_metadata["istio"].CopyFrom(struct)
 
 
 def _secure(

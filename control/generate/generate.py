@@ -49,7 +49,8 @@ def _reaches_outside(mesh: Mesh) -> bool:
 
 def _upstreams(mesh: Mesh, namespace: str) -> tuple[_Named, _Named]:
     """Clusters and endpoints are the same for all proxies of a namespace, and are most of the work: made once."""
-    known: tuple[_Named, _Named] | None = mesh.parts.get(namespace)
+    key = "upstreams", namespace
+    known: tuple[_Named, _Named] | None = mesh.parts.get(key)
     if known is not None:
         return known
     clusters: _Named = {BLACK_HOLE: pack(black_hole())}
@@ -58,17 +59,26 @@ def _upstreams(mesh: Mesh, namespace: str) -> tuple[_Named, _Named]:
         clusters[cluster.name] = pack(cluster)
         if loads is not None:
             endpoints[cluster.name] = pack(loads)
-    mesh.parts[namespace] = clusters, endpoints
+    mesh.parts[key] = clusters, endpoints
     return clusters, endpoints
 
 
+def _outbound_table(mesh: Mesh, proxy: Proxy) -> AnyMessage:
+    """The same for all proxies of a namespace to whom the same routes are addressed, which is usually all of them."""
+    key = "outbound", proxy.namespace, mesh.addressed(proxy)
+    known: AnyMessage | None = mesh.parts.get(key)
+    if known is None:
+        known = mesh.parts[key] = pack(Router(mesh, proxy).outbound())
+    return known
+
+
 def _sidecar(mesh: Mesh, proxy: Proxy, resources: dict[str, _Named]) -> None:
-    for cluster in inbound_clusters(proxy.ports):
+    for cluster in inbound_clusters(mesh, proxy):
         resources[CDS][cluster.name] = pack(cluster)
     if proxy.outbound is not None:
         listener = outbound_listener(proxy.outbound, mesh.settings)
         resources[LDS][listener.name] = pack(listener)
-        resources[RDS][OUTBOUND] = pack(Router(mesh, proxy).outbound())
+        resources[RDS][OUTBOUND] = _outbound_table(mesh, proxy)
     if proxy.inbound is not None and proxy.ports:
         listener = inbound_listener(proxy.inbound, proxy.ports, inbound_mode(mesh, proxy), mesh.settings)
         resources[LDS][listener.name] = pack(listener)

@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from control.ir.policies import DestinationPolicy, MtlsMode, PeerPolicy, mtls_mode
+from control.ir.proxy import Proxy
 from control.ir.routes import HostRoutes
 from control.ir.services import Service
 from control.ir.settings import MeshSettings
+
+Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Mesh:
     """By `NAMESPACE/NAME`."""
     peers: tuple[PeerPolicy, ...] = ()
     """Oldest first."""
-    parts: dict[str, Any] = field(default_factory=dict, repr=False)
+    parts: dict[object, Any] = field(default_factory=dict, repr=False)
     """What generation remembers of this mesh; follows from the rest alone."""
 
     def destination(self, service: Service, client_namespace: str) -> DestinationPolicy:
@@ -56,6 +59,26 @@ class Mesh:
             if found is not None:
                 return found
         return DestinationPolicy()
+
+    def services_of(self, namespace: str, workload: str, port: int) -> list[Service]:
+        """The services whose port of this number a workload is an instance of, by host."""
+        found = self.parts.get("services_of")
+        if found is None:
+            found = self.parts["services_of"] = {}
+            for service in self.services.values():
+                for number, endpoints in service.endpoints.items():
+                    for endpoint in endpoints:
+                        found.setdefault((endpoint.namespace, endpoint.workload, number), []).append(service)
+        services: list[Service] = found.get((namespace, workload, port), [])
+        return services
+
+    def addressed(self, proxy: Proxy) -> frozenset[Labels]:
+        """Of the labels by which routes choose whom they are for, those that the proxy has."""
+        chosen: set[Labels] | None = self.parts.get("chosen")
+        if chosen is None:
+            chosen = {route.audience.labels for rule in self.routes for route in rule.routes}
+            self.parts["chosen"] = chosen
+        return frozenset(labels for labels in chosen if dict(labels).items() <= proxy.labels.items())
 
     def mtls_mode(self, namespace: str, labels: Mapping[str, str], port: int | None = None) -> MtlsMode:
         """What a workload's application port accepts."""

@@ -1,0 +1,187 @@
+"""Problems between rules: found, explained on every rule concerned, and only where a change brings them."""
+
+import pytest
+
+from control.analyze import analyze, analyze_stored
+from control.api import Key, Parsed, World
+from tests.control.translate.bookinfo import parsed, rule, world
+
+SUBSETS = rule(
+    "DestinationRule",
+    "reviews",
+    "host: reviews\nsubsets: [{name: v1, labels: {version: v1}}, {name: v3, labels: {version: v3}}]",
+)
+GATEWAY = rule(
+    "Gateway",
+    "edge",
+    "selector: {istio: ingressgateway}\nservers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]",
+)
+
+
+def to(subset: str = "v1", *, name: str = "reviews", host: str = "reviews", more: str = "") -> str:
+    subset = f", subset: {subset}" if subset else ""
+    return rule(
+        "VirtualService", name, f"hosts: [{host}]\nhttp:\n- route: [{{destination: {{host: {host}{subset}}}}}]\n{more}"
+    )
+
+
+def findings(world: World, *texts: str) -> list[str]:
+    rules = parsed(*texts)
+    assert rules.ok, [str(v) for v in rules.violations]
+    return [str(v) for v in analyze(world, rules)]
+
+
+def test_rules_that_fit_together_have_no_findings() -> None:
+    assert findings(world(), SUBSETS, to("v1")) == []
+    assert findings(world(SUBSETS), to("v3")) == []
+
+
+def test_a_missing_subset_is_named_with_those_that_exist() -> None:
+    assert findings(world(SUBSETS), to("v2")) == [
+        "rules0.yaml:8: VirtualService/reviews: spec.http[0].route[0].destination.subset: is 'v2', a subset that"
+        " reviews does not have; its DestinationRule defines v1, v3"
+    ]
+    (finding,) = findings(world(), to("v2"))
+    assert "no DestinationRule for reviews defines subsets; apply one first, or in the same call" in finding
+
+
+def test_a_missing_host_is_named_with_one_that_is_close() -> None:
+    found = findings(world(), to("", host="reviewz"))
+    assert found[1] == (
+        "rules0.yaml:8: VirtualService/reviews: spec.http[0].route[0].destination.host: is 'reviewz'"
+        " (reviewz.default.svc.cluster.local), but there is no such service; did you mean reviews?"
+    )
+    assert "spec.hosts[0]: warning: " in found[0]
+    (finding,) = findings(world(), SUBSETS.replace("host: reviews", "host: review"))
+    assert "spec.host: is 'review'" in finding
+    assert "did you mean reviews?" in finding
+
+
+@pytest.mark.parametrize(
+    ("http", "path"),
+    [
+        ("- route: [{destination: {host: reviews}}]\n  mirror: {host: gone}", "spec.http[0].mirror.host"),
+        ("- route: [{destination: {host: reviews}}]\n  mirrors: [{destination: {host: gone}}]",
+         "spec.http[0].mirrors[0].destination.host"),
+        ("- route: [{destination: {host: reviews, port: {number: 80}}}]",
+         "spec.http[0].route[0].destination.port.number"),
+        ("- match: [{gateways: [edge]}]\n  route: [{destination: {host: reviews}}]",
+         "spec.http[0].match[0].gateways[0]"),
+    ],
+)  # fmt: skip
+def test_every_reference_is_followed(http: str, path: str) -> None:
+    text = rule("VirtualService", "r", "hosts: [reviews]\nhttp:\n" + http)
+    (violation,) = analyze(world(), parsed(text))
+    assert (violation.path, violation.severity) == (path, "error")
+
+
+def test_a_missing_gateway_is_an_error_and_one_of_another_namespace_is_found() -> None:
+    text = rule("VirtualService", "r", "hosts: ['*']\ngateways: [egde]\nhttp: [{directResponse: {status: 200}}]")
+    (finding,) = findings(world(GATEWAY), text)
+    assert "there is no Gateway default/egde; did you mean default/edge?" in finding
+    assert findings(world(GATEWAY), text.replace("egde", "default/edge")) == []
+    assert findings(world(GATEWAY), text.replace("egde", "edge")) == []
+
+
+def test_a_gateway_that_selects_nothing_is_a_warning() -> None:
+    (finding,) = findings(world(), GATEWAY.replace("ingressgateway", "ingressgateway2"))
+    assert "spec.selector: warning: selects no gateway that is registered" in finding
+    (finding,) = findings(world(), GATEWAY.replace("number: 80", "number: 81"))
+    assert "is 81, for which no selected gateway listens; they have 80" in finding
+
+
+def test_the_same_rule_twice_in_a_call_is_an_error() -> None:
+    found = findings(world(), SUBSETS, SUBSETS)
+    assert found == [
+        "rules1.yaml:4: DestinationRule/reviews: metadata.name: DestinationRule default/reviews is given twice,"
+        " first in rules0.yaml:1; keep one of them"
+    ]
+
+
+def test_two_rules_for_one_host_are_both_shown() -> None:
+    one, other = findings(
+        world(SUBSETS), to("v1"), to("v3", name="reviews-2", host="reviews.default.svc.cluster.local")
+    )
+    assert one.startswith("rules0.yaml:6: VirtualService/reviews: spec.hosts[0]: reviews has another rule")
+    assert "VirtualService default/reviews-2 (rules1.yaml:1)" in one
+    assert other.startswith("rules1.yaml:6: VirtualService/reviews-2: spec.hosts[0]: reviews has another rule")
+
+
+def test_rules_of_one_gateway_are_merged_unless_both_take_everything() -> None:
+    text = "hosts: ['*']\ngateways: [edge]\nhttp:\n- {}directResponse: {{status: 200}}"
+    all_, other, some = (
+        rule("VirtualService", name, text.format(match))
+        for name, match in (("a", ""), ("b", ""), ("c", "match: [{uri: {prefix: /c}}]\n  "))
+    )
+    assert findings(world(GATEWAY), all_, some) == []
+    found = findings(world(GATEWAY), all_, other)
+    assert len(found) == 2
+    assert all("warning: * on default/edge has two rules that catch everything" in finding for finding in found)
+
+
+def test_destination_rules_add_up_unless_they_contradict() -> None:
+    policy = rule("DestinationRule", "policy", "host: reviews\ntrafficPolicy: {loadBalancer: {simple: RANDOM}}")
+    assert findings(world(SUBSETS), policy) == []
+    found = findings(world(policy), policy.replace("name: policy", "name: policy-2"))
+    assert len(found) == 2
+    assert all("gets a traffic policy from DestinationRule" in finding for finding in found)
+    found = findings(
+        world(SUBSETS), SUBSETS.replace("name: reviews", "name: other").replace("version: v3", "version: v4")
+    )
+    assert len(found) == 2
+    assert all("the subset 'v3' of reviews.default.svc.cluster.local is defined differently by" in f for f in found)
+
+
+def test_routes_behind_one_that_takes_everything_are_warned_of() -> None:
+    more = "- match: [{uri: {prefix: /a}}]\n  route: [{destination: {host: reviews}}]"
+    assert findings(world(SUBSETS), to("v1", more=more)) == [
+        "rules0.yaml:9: VirtualService/reviews: spec.http[1]: warning: is never reached: the route before it, line 8,"
+        " takes every request; move it up"
+    ]
+
+
+def test_the_same_condition_twice_is_warned_of() -> None:
+    text = rule("VirtualService", "r", "hosts: [reviews]\nhttp:\n" + 2 * (
+        "- match: [{uri: {prefix: /a}}]\n  route: [{destination: {host: reviews}}]\n"))  # fmt: skip
+    (finding,) = findings(world(), text)
+    assert "spec.http[1].match[0]: warning: is never reached: line 8 has the same condition" in finding
+
+
+def test_a_fault_that_affects_no_one_is_warned_of() -> None:
+    more = (
+        "- match: [{uri: {prefix: /}}]\n  fault: {abort: {httpStatus: 500}}\n  route: [{destination: {host: reviews}}]"
+    )
+    text = rule("VirtualService", "r", "hosts: [reviews]\nhttp:\n" + more)
+    (finding,) = findings(world(), text)
+    assert "spec.http[0].fault.abort: warning: affects no request" in finding
+
+
+def test_deleting_what_others_need_is_an_error_on_them() -> None:
+    stored = world(SUBSETS, to("v1"))
+    (violation,) = analyze(stored, Parsed(), deleted=[Key("DestinationRule", "default", "reviews")])
+    assert (violation.kind, violation.path, violation.severity) == (
+        "VirtualService", "spec.http[0].route[0].destination.subset", "error",
+    )  # fmt: skip
+    both = [Key("DestinationRule", "default", "reviews"), Key("VirtualService", "default", "reviews")]
+    assert analyze(stored, Parsed(), deleted=both) == []
+
+
+def test_a_change_that_takes_a_subset_from_others_is_an_error_on_them() -> None:
+    stored = world(SUBSETS, to("v3"))
+    without = rule("DestinationRule", "reviews", "host: reviews\nsubsets: [{name: v1, labels: {version: v1}}]")
+    (violation,) = analyze(stored, parsed(without))
+    assert violation.kind == "VirtualService"
+    assert "a subset that reviews does not have; its DestinationRule defines v1" in violation.message
+
+
+def test_what_was_wrong_before_is_not_held_against_a_change() -> None:
+    stored = world(to("v9", name="ratings", host="ratings"))
+    assert [v.severity for v in analyze_stored(stored)] == ["error"]
+    assert findings(stored, SUBSETS) == []
+    assert len(findings(stored, to("v8", name="ratings", host="ratings"))) == 1
+
+
+def test_ports_that_cannot_be_carried_are_warned_of() -> None:
+    text = rule("Service", "db", "selector: {app: db}\nports: [{port: 5432, name: tcp-db}, {port: 80, name: http}]")
+    (finding,) = findings(world(), text)
+    assert "Service/db: spec.ports[0]: warning: has the protocol TCP" in finding
