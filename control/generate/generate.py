@@ -10,7 +10,7 @@ from control.generate.secrets import system_anchors, trust_anchors
 from control.generate.types import CDS, EDS, LDS, RDS, SDS, Snapshot, snapshot
 from control.generate.virtual_hosts import OUTBOUND, Router
 from control.ir.mesh import Gateway, GatewayServer, Mesh
-from control.ir.policies import MtlsMode, TlsMode
+from control.ir.policies import TlsMode
 from control.ir.proxy import Proxy, ProxyKind
 
 _Named = dict[str, AnyMessage]
@@ -34,13 +34,6 @@ def generate(mesh: Mesh, proxy: Proxy) -> Snapshot:
         # Some 200 kB, so only for who needs it.
         resources[SDS][SYSTEM_SECRET] = pack(system_anchors(mesh.settings))
     return snapshot(resources)
-
-
-def inbound_mode(mesh: Mesh, proxy: Proxy) -> MtlsMode:
-    """What the workload accepts. All its ports share one address: where they differ, the strictest holds for all."""
-    modes = {mesh.mtls_mode(proxy.namespace, proxy.labels, port.number) for port in proxy.ports}
-    modes = modes or {mesh.mtls_mode(proxy.namespace, proxy.labels)}
-    return next(mode for mode in (MtlsMode.STRICT, MtlsMode.PERMISSIVE, MtlsMode.DISABLE) if mode in modes)
 
 
 def _reaches_outside(mesh: Mesh) -> bool:
@@ -80,7 +73,8 @@ def _sidecar(mesh: Mesh, proxy: Proxy, resources: dict[str, _Named]) -> None:
         resources[LDS][listener.name] = pack(listener)
         resources[RDS][OUTBOUND] = _outbound_table(mesh, proxy)
     if proxy.inbound is not None and proxy.ports:
-        listener = inbound_listener(proxy.inbound, proxy.ports, inbound_mode(mesh, proxy), mesh.settings)
+        mode = mesh.peers.of_workload(proxy.namespace, proxy.labels, [port.number for port in proxy.ports])
+        listener = inbound_listener(proxy.inbound, proxy.ports, mode, mesh.settings)
         resources[LDS][listener.name] = pack(listener)
 
 

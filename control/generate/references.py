@@ -25,14 +25,25 @@ _OPENED = {
 """Messages within an Any that refer to other resources."""
 
 
-def check(snapshot: Snapshot) -> list[str]:
-    """What is referred to and missing, one line each; empty if nothing is."""
+Seen = dict[int, tuple[tuple[str, str], ...]]
+"""References of resources that several snapshots share, by the identity of the packed message."""
+
+
+def check(snapshot: Snapshot, seen: Seen | None = None) -> list[str]:
+    """What is referred to and missing, one line each; empty if nothing is.
+
+    `seen` spares looking into shared resources again; the snapshots must outlive it.
+    """
     missing = []
+    seen = {} if seen is None else seen
     for url, message_class in ((CDS, Cluster), (LDS, Listener), (RDS, RouteConfiguration)):
         for name, packed in snapshot.resources.get(url, {}).items():
-            message = message_class()
-            packed.Unpack(message)
-            for wanted, target in _references(message):
+            references = seen.get(id(packed))
+            if references is None:
+                message = message_class()
+                packed.Unpack(message)
+                references = seen[id(packed)] = tuple(_references(message))
+            for wanted, target in references:
                 if target not in snapshot.resources.get(wanted, {}):
                     kind, wanted_kind = (u.rpartition(".")[2] for u in (url, wanted))
                     missing.append(f"{kind} {name} refers to {wanted_kind} {target}, which is not in the snapshot")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from control.ir.policies import DestinationPolicy, MtlsMode, PeerPolicy, mtls_mode
+from control.ir.policies import DestinationPolicy, PeerPolicies
 from control.ir.proxy import Proxy
 from control.ir.routes import HostRoutes
 from control.ir.services import Service
@@ -47,8 +47,7 @@ class Mesh:
     """By the rule's namespace and the host's full name."""
     gateways: Mapping[str, Gateway] = field(default_factory=dict)
     """By `NAMESPACE/NAME`."""
-    peers: tuple[PeerPolicy, ...] = ()
-    """Oldest first."""
+    peers: PeerPolicies = field(default_factory=PeerPolicies)
     parts: dict[object, Any] = field(default_factory=dict, repr=False)
     """What generation remembers of this mesh; follows from the rest alone."""
 
@@ -79,7 +78,3 @@ class Mesh:
             chosen = {route.audience.labels for rule in self.routes for route in rule.routes}
             self.parts["chosen"] = chosen
         return frozenset(labels for labels in chosen if dict(labels).items() <= proxy.labels.items())
-
-    def mtls_mode(self, namespace: str, labels: Mapping[str, str], port: int | None = None) -> MtlsMode:
-        """What a workload's application port accepts."""
-        return mtls_mode(self.peers, self.settings.root_namespaces, namespace, labels, port)

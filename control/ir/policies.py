@@ -1,6 +1,6 @@
 """How connections to a service are made, and what a workload accepts, without dialect."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -110,28 +110,32 @@ class PeerPolicy:
     selector: Mapping[str, str] = field(default_factory=dict)
     mode: MtlsMode | None = None
     ports: Mapping[int, MtlsMode | None] = field(default_factory=dict)
-    """By the application's own port."""
+    """By the service's port, which outside a cluster is the one that people know."""
 
 
-def mtls_mode(
-    policies: tuple[PeerPolicy, ...],
-    root_namespaces: tuple[str, ...],
-    namespace: str,
-    labels: Mapping[str, str],
-    port: int | None = None,
-) -> MtlsMode:
-    """What a workload's port accepts: the narrowest policy that says something wins; PERMISSIVE if none does.
+@dataclass(frozen=True, slots=True)
+class PeerPolicies:
+    """All of them, oldest first: of several with the same reach the oldest counts (Istio PeerAuthentication)."""
 
-    `policies` are in order of age; of several with the same reach the oldest counts (Istio PeerAuthentication).
-    """
-    selected = [p for p in policies if p.selector and p.namespace == namespace and p.selector.items() <= labels.items()]
-    whole = [p for p in policies if not p.selector and p.namespace == namespace and namespace not in root_namespaces]
-    mesh = [p for root in root_namespaces for p in policies if not p.selector and p.namespace == root]
-    if selected and port is not None and selected[0].ports.get(port) is not None:
-        mode = selected[0].ports[port]
-        assert mode is not None
-        return mode
-    for candidates in (selected, whole, mesh):
-        if candidates and candidates[0].mode is not None:
-            return candidates[0].mode
-    return MtlsMode.PERMISSIVE
+    policies: tuple[PeerPolicy, ...] = ()
+    root_namespaces: tuple[str, ...] = ()
+
+    def of_port(self, namespace: str, labels: Mapping[str, str], port: int | None = None) -> MtlsMode:
+        """What a workload's port is meant to accept: the narrowest policy that says something wins, else PERMISSIVE."""
+        selected = [p for p in self.policies if p.selector and p.namespace == namespace]
+        selected = [p for p in selected if p.selector.items() <= labels.items()]
+        general = [p for p in self.policies if not p.selector]
+        whole = [p for p in general if p.namespace == namespace and namespace not in self.root_namespaces]
+        mesh = [p for root in self.root_namespaces for p in general if p.namespace == root]
+        own = selected[0].ports.get(port) if selected and port is not None else None
+        if own is not None:
+            return own
+        for candidates in (selected, whole, mesh):
+            if candidates and candidates[0].mode is not None:
+                return candidates[0].mode
+        return MtlsMode.PERMISSIVE
+
+    def of_workload(self, namespace: str, labels: Mapping[str, str], ports: Iterable[int]) -> MtlsMode:
+        """What its one inbound address accepts: where its ports' modes differ, the strictest for all of them."""
+        modes = {self.of_port(namespace, labels, port) for port in ports} or {self.of_port(namespace, labels)}
+        return next(mode for mode in (MtlsMode.STRICT, MtlsMode.PERMISSIVE, MtlsMode.DISABLE) if mode in modes)

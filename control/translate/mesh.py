@@ -25,7 +25,7 @@ def translate(world: World, settings: MeshSettings | None = None) -> Translated:
     """Never raises for a World of parsed resources."""
     settings = settings or MeshSettings()
     violations: list[Violation] = []
-    policies = peers(world)
+    policies = peers(world, settings.root_namespaces, violations)
     services = ServiceTranslator(settings, policies).services(world, violations)
     mesh = Mesh(
         settings=settings,

@@ -1,12 +1,16 @@
 """PeerAuthentication to peer policies."""
 
+from collections.abc import Iterator
+
 from control.api.kinds.peer_authentication import Mode, PeerAuthenticationSpec
+from control.api.resource import Resource
+from control.api.violation import Violation
 from control.api.world import World
-from control.ir.policies import MtlsMode, PeerPolicy
+from control.ir.policies import MtlsMode, PeerPolicies, PeerPolicy
 
 
-def peers(world: World) -> tuple[PeerPolicy, ...]:
-    """Oldest first."""
+def peers(world: World, root_namespaces: tuple[str, ...], violations: list[Violation]) -> PeerPolicies:
+    """All of them, with a warning where a port's mode cannot be kept."""
     found = []
     for resource in world.of_kind("PeerAuthentication"):
         spec = resource.spec
@@ -19,7 +23,31 @@ def peers(world: World) -> tuple[PeerPolicy, ...]:
                 ports={port: _mode(mtls.mode) for port, mtls in sorted(spec.port_level_mtls.items())},
             )
         )
-    return tuple(found)
+    policies = PeerPolicies(tuple(found), root_namespaces)
+    for resource in world.of_kind("PeerAuthentication"):
+        violations += _ports_that_differ(world, resource, policies)
+    return policies
+
+
+def _ports_that_differ(world: World, resource: Resource, policies: PeerPolicies) -> Iterator[Violation]:
+    spec = resource.spec
+    assert isinstance(spec, PeerAuthenticationSpec)
+    if not spec.port_level_mtls or spec.selector is None:
+        return
+    numbers: set[int] = set()
+    for workload in sorted(world.workloads.values(), key=lambda w: w.name):
+        labels = workload.effective_labels
+        if workload.namespace != resource.namespace or not spec.selector.match_labels.items() <= labels.items():
+            continue
+        ports = [port.service_port for port in workload.ports]
+        numbers.update(ports)
+        if len({policies.of_port(workload.namespace, labels, port) for port in ports}) > 1:
+            mode = policies.of_workload(workload.namespace, labels, ports)
+            message = f"differs between ports of {workload.name}, which share one address; {mode.value} holds for all"
+            yield resource.violation(("spec", "portLevelMtls"), message, "warning")
+    for port in sorted(set(spec.port_level_mtls) - numbers):
+        message = f"names port {port}, which no selected workload has; they have {sorted(numbers) or 'none'}"
+        yield resource.violation(("spec", "portLevelMtls", str(port)), message, "warning")
 
 
 def _mode(mode: Mode) -> MtlsMode | None:

@@ -9,10 +9,10 @@ from control.api.resource import Resource
 from control.api.services import Port as WorldPort
 from control.api.services import Service as WorldService
 from control.api.violation import Violation
-from control.api.workload import AppPort, Workload
+from control.api.workload import Workload
 from control.api.world import World
 from control.ir.address import Address
-from control.ir.policies import MtlsMode, PeerPolicy, mtls_mode
+from control.ir.policies import MtlsMode, PeerPolicies
 from control.ir.services import Endpoint, Port, Resolution, Service
 from control.ir.settings import MeshSettings
 from control.translate.proxies import address, identity_of
@@ -23,7 +23,7 @@ class ServiceTranslator:
     """Knows what holds for every service; one use each translation."""
 
     settings: MeshSettings
-    peers: tuple[PeerPolicy, ...]
+    peers: PeerPolicies
 
     def services(self, world: World, violations: list[Violation]) -> dict[str, Service]:
         """By host, sorted. Services come before entries that claim the same host."""
@@ -56,13 +56,13 @@ class ServiceTranslator:
         )
 
     def _endpoints(self, port: WorldPort) -> Iterator[Endpoint]:
-        for workload, app in port.members:
+        for workload, _ in port.members:
             if workload.inbound is not None:
-                yield self._endpoint(workload, app, address(workload.inbound))
+                yield self._endpoint(workload, address(workload.inbound))
 
-    def _endpoint(self, workload: Workload, app: AppPort, at: Address) -> Endpoint:
+    def _endpoint(self, workload: Workload, at: Address) -> Endpoint:
         labels = workload.effective_labels
-        mode = mtls_mode(self.peers, self.settings.root_namespaces, workload.namespace, labels, app.service_port)
+        mode = self.peers.of_workload(workload.namespace, labels, [port.service_port for port in workload.ports])
         return Endpoint(
             address=at,
             labels=labels,

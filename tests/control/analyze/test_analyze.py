@@ -4,7 +4,7 @@ import pytest
 
 from control.analyze import analyze, analyze_stored
 from control.api import Key, Parsed, World
-from tests.control.translate.bookinfo import parsed, rule, world
+from tests.control.translate.bookinfo import parsed, rule, workload, world
 
 SUBSETS = rule(
     "DestinationRule",
@@ -179,6 +179,18 @@ def test_what_was_wrong_before_is_not_held_against_a_change() -> None:
     assert [v.severity for v in analyze_stored(stored)] == ["error"]
     assert findings(stored, SUBSETS) == []
     assert len(findings(stored, to("v8", name="ratings", host="ratings"))) == 1
+
+
+def test_a_port_s_mode_that_cannot_be_kept_is_warned_of() -> None:
+    ports = [{"service_port": 80, "app": "127.0.0.1:1"}, {"service_port": 81, "app": "127.0.0.1:2"}]
+    stored = world(workloads=[workload("a", "a", "v1", 9001, ports=ports)])
+    text = rule("PeerAuthentication", "a", "selector: {matchLabels: {app: a}}\nportLevelMtls:\n  80: {mode: STRICT}")
+    (finding,) = findings(stored, text)
+    assert "spec.portLevelMtls: warning: differs between ports of a, which share one address; STRICT holds" in finding
+    (finding,) = findings(stored, text.replace("80:", "82:"))
+    assert (
+        "spec.portLevelMtls.82: warning: names port 82, which no selected workload has; they have [80, 81]" in finding
+    )
 
 
 def test_ports_that_cannot_be_carried_are_warned_of() -> None:
