@@ -157,6 +157,7 @@ class _Collector:
         background = await stack.enter_async_context(TaskScope())
         background.spawn(scraper.run(), name="scraper")
         background.spawn(self._identity.keep_renewed(), name="identity")
+        background.spawn(self._identity.follow_roots(), name="roots")
         scope.spawn(background.wait_failed(), name="background")
         _log.info("collecting: %s", ", ".join(f"{name} {address}" for name, address in sorted(ready.items())))
         if options.ready_fd is not None:

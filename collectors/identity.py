@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,33 @@ class Identity:
             else:
                 failures = 0
 
+    async def follow_roots(self, *, every_s: float = 10.0) -> None:
+        """Trust what the root file says, soon after it changes: while roots rotate, peers may have either's certificate.
+
+        A file that cannot be read or holds no certificate leaves things as they are, and is reported once.
+        """
+        reported = False
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                roots = await asyncio.to_thread(self._authority.root_file.read_bytes)
+                if roots == self.credentials.roots_pem:
+                    continue
+                x509.load_pem_x509_certificates(roots)
+            except (OSError, ValueError) as error:
+                if not reported:
+                    _log.error("the roots of before stay: %s: %s", self._authority.root_file, error)
+                reported = True
+                continue
+            reported = False
+            self._adopt(replace(self.credentials, roots_pem=roots))
+            _log.info("new root certificates")
+
+    def _adopt(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        for listener in self._listeners:
+            listener(credentials)
+
     def _wait_s(self, failures: int) -> float:
         if failures:
             return min(_MIN_RETRY_S * 2.0 ** min(failures - 1, 10), _MAX_RETRY_S) * self._rng.uniform(0.5, 1.0)
@@ -135,10 +162,8 @@ class Identity:
                 raise IdentityError(str(error)) from error
         credentials = _credentials(response, key, roots)
         self._key = key
-        self._credentials = credentials
         _log.info("certificate for %s until %d", credentials.identity, credentials.not_after)
-        for listener in self._listeners:
-            listener(credentials)
+        self._adopt(credentials)
         return credentials
 
 

@@ -33,6 +33,7 @@ class WebServer:
         self._config = uvicorn.Config(
             application,
             log_config=None,
+            log_level="warning",
             access_log=False,
             lifespan="off",
             ws="none",
@@ -76,21 +77,31 @@ def _admitting(protocol: Any, admit: Callable[[Any], bool]) -> Any:
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
-    """The request's body. Raises BodyTooLarge, before reading where the length is announced; ConnectionError when the
-    client is gone."""
+    """The request's body. Raises BodyTooLarge, and ConnectionError when the client is gone.
+
+    Of one that is too large, a little more is read and forgotten: closed while it still sends, the client would see a
+    reset connection and not the answer.
+    """
     for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > max_bytes:
+        if name == b"content-length" and value.isdigit() and int(value) > 4 * max_bytes:
             raise BodyTooLarge(f"the body is larger than {max_bytes} bytes")
     body = bytearray()
-    while True:
+    size = 0
+    more = True
+    while more and size <= 4 * max_bytes:
         message = await receive()
         if message["type"] != "http.request":
             raise ConnectionError("the client is gone")
-        body += message.get("body", b"")
-        if len(body) > max_bytes:
-            raise BodyTooLarge(f"the body is larger than {max_bytes} bytes")
-        if not message.get("more_body", False):
-            return bytes(body)
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size <= max_bytes:
+            body += piece
+        else:
+            body.clear()
+        more = message.get("more_body", False)
+    if size > max_bytes:
+        raise BodyTooLarge(f"the body is larger than {max_bytes} bytes")
+    return bytes(body)
 
 
 async def respond(

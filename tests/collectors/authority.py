@@ -145,7 +145,8 @@ class Doors:
             await context.abort(self.refuse, "refused by the test")
         csr = x509.load_pem_x509_csr(request.csr.encode())
         assert csr.is_signature_valid
-        leaf = self.mint.sign(csr.public_key(), uris=(str(COLLECTOR),), life_s=self.life_s)
+        names = (f"{COLLECTOR.service_account}.{COLLECTOR.namespace}.svc",)
+        leaf = self.mint.sign(csr.public_key(), uris=(str(COLLECTOR),), dns=names, life_s=self.life_s)
         self.answers.append(leaf)
         return CertificateResponse((pem(leaf).decode(), pem(self.mint.root).decode()))
 

@@ -14,7 +14,9 @@ from tests.collectors.authority import Doors
 class Collector:
     """Starts it and waits until it serves; `ready` has its addresses. Leaves nothing behind."""
 
-    def __init__(self, doors: Doors, state: Path, *flags: str, expect_ready: bool = True) -> None:
+    def __init__(
+        self, doors: Doors, state: Path, *flags: str, expect_ready: bool = True, pass_fds: tuple[int, ...] = ()
+    ) -> None:
         read, write = os.pipe()
         command = [
             sys.executable, "-c", "import sys; from collectors.app import main; sys.exit(main())",
@@ -27,7 +29,7 @@ class Collector:
         self.stderr_path = state / "collect.log"
         state.mkdir(exist_ok=True)
         with open(self.stderr_path, "ab") as log:
-            self.process = subprocess.Popen([*command, *flags], pass_fds=(write,), stderr=log, stdout=log)
+            self.process = subprocess.Popen([*command, *flags], pass_fds=(write, *pass_fds), stderr=log, stdout=log)
         os.close(write)
         with os.fdopen(read) as file:
             line = file.readline()

@@ -2,19 +2,31 @@
 
 import asyncio
 import base64
+import contextlib
+import json
+import os
+import sqlite3
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import grpc
+import httpx
 import pytest
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
-from collectors.store import Reader
+from collectors.options import parse
+from collectors.store import Reader, Store
 from collectors.tls import client_context
 from mesh.records import ACCESS_TAG
 from tests.collectors.authority import Doors, Mint
-from tests.collectors.build import access_body
+from tests.collectors.build import access_body, labels
 from tests.collectors.forward_peers import AckingSender, TlsFluentSender
 from tests.collectors.process import Collector
+from tests.collectors.receivers.test_otlp import make_spans
+
+Eventually = Callable[..., Awaitable[None]]
 
 
 @pytest.fixture
@@ -101,3 +113,191 @@ async def test_5000_requests_are_found_exactly_once_per_hop_though_the_collector
             await asyncio.to_thread(collector.stop)
         for thread in threads:
             await asyncio.to_thread(thread.join, 60)
+
+
+async def test_spans_of_the_sdk_s_exporter_become_a_trace(doors: Doors, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    held = doors.mint.credentials()
+    with await asyncio.to_thread(Collector, doors, state) as collector:
+        exporter = OTLPSpanExporter(
+            endpoint=collector.ready["otlp_grpc"],
+            credentials=grpc.ssl_channel_credentials(held.roots_pem, held.key_pem, held.chain_pem),
+            channel_options=(("grpc.ssl_target_name_override", "remora-collector.remora-system.svc"),),
+        )
+        await asyncio.to_thread(exporter.export, make_spans())
+        exporter.shutdown()
+        async with httpx.AsyncClient(verify=client_context(held)) as client:
+            answer = await client.post(f"https://{collector.ready['otlp_http']}/v1/logs", json={"resourceLogs": []})
+        assert answer.status_code == 200
+        reader = reader_of(state)
+        (summary,) = reader.traces()
+        assert (summary.root_service, summary.root_name, summary.spans) == ("productpage", "GET /productpage", 2)
+        assert summary.error
+        reader.close()
+        assert await asyncio.to_thread(collector.stop) == 0
+
+
+async def test_scraped_metrics_become_the_graph(doors: Doors, tmp_path: Path, eventually: Eventually) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    count = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        await reader.readuntil(b"\r\n\r\n")
+        shown = ",".join(
+            f'{key}="{value}"' for key, value in labels("productpage-v1", "reviews-v1") if key != "instance"
+        )
+        body = f"# TYPE istio_requests_total counter\nistio_requests_total{{{shown}}} {count}\n".encode()
+        count += 10
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    (state / "targets.json").write_text(json.dumps([{"targets": [address], "labels": {"workload": "reviews-v1"}}]))
+    with await asyncio.to_thread(Collector, doors, state, "--scrape-interval", "0.1") as collector:
+        reader = reader_of(state)
+        await eventually(lambda: reader.graph(time.time(), 60).edges, "an edge")
+        (edge,) = reader.graph(time.time(), 60).edges
+        assert (edge.source, edge.destination, edge.mtls) == ("default/productpage-v1", "default/reviews-v1", True)
+        reader.close()
+        assert await asyncio.to_thread(collector.stop) == 0
+    server.close()
+    await server.wait_closed()
+
+
+async def test_health_and_metrics_of_the_collector_itself(doors: Doors, tmp_path: Path) -> None:
+    with await asyncio.to_thread(
+        Collector, doors, tmp_path / "state", "--plaintext-forward", "127.0.0.1:0"
+    ) as collector:
+        host, port = collector.address("plaintext_forward")
+        sender = AckingSender(ACCESS_TAG, host=host, port=port, context=None)
+        await asyncio.to_thread(sender.deliver, "c1", [access_body(n) for n in range(5)])
+        sender.close()
+        async with httpx.AsyncClient(base_url=f"http://{collector.ready['health']}") as client:
+            assert (await client.get("/healthz")).json() == {"ready": True}
+            text = (await client.get("/metrics")).text
+            assert (await client.get("/nothing")).status_code == 404
+            assert (await client.post("/metrics")).status_code == 405
+        assert 'remora_collector_stored_records_total{signal="logs"} 5.0' in text
+        assert 'remora_collector_received_records_total{receiver="forward",signal="logs"} 5.0' in text
+        assert "remora_collector_store_stalled 0.0" in text
+
+
+async def test_it_stops_when_its_parent_is_gone(doors: Doors, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    collector = await asyncio.to_thread(
+        Collector, doors, tmp_path / "state", "--lifeline-fd", str(read), pass_fds=(read,)
+    )
+    os.close(read)
+    with collector:
+        os.close(write)
+        assert await asyncio.to_thread(collector.process.wait, 10) == 0
+
+
+async def test_it_can_be_stopped_while_it_waits_for_the_control_plane(doors: Doors, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    await doors.__aexit__()
+    waiting = asyncio.ensure_future(asyncio.to_thread(Collector, doors, state, expect_ready=False))
+    store = state / "store" / "telemetry.sqlite"
+    while not store.exists():
+        await asyncio.sleep(0.01)
+    process = await asyncio.to_thread(_child_of_this, "collectors.app")
+    os.kill(process, 15)
+    collector = await waiting
+    assert await asyncio.to_thread(collector.process.wait, 10) == 0
+
+
+def _child_of_this(text: str) -> int:
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if text in (entry / "cmdline").read_text() and f"PPid:\t{os.getpid()}\n" in (entry / "status").read_text():
+                return int(entry.name)
+    raise AssertionError(f"no child {text}")
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("port in use", "cannot listen on 127.0.0.1:"),
+        ("store in use", "another process writes the store"),
+        ("newer store", "use a newer program"),
+        ("no token", "No such file or directory"),
+        ("token for all", "chmod 0600"),
+        ("wrong token", "UNAUTHENTICATED"),
+    ],
+)
+async def test_a_mistake_is_one_line_and_exit_status_1(doors: Doors, tmp_path: Path, mistake: str, said: str) -> None:
+    state = tmp_path / "state"
+    flags: list[str] = []
+    token = doors.directory / "token"
+    store = None
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    match mistake:
+        case "port in use":
+            flags = ["--forward", f"127.0.0.1:{server.sockets[0].getsockname()[1]}"]
+        case "store in use":
+            store = Store.open(state / "store" / "telemetry.sqlite")
+        case "newer store":
+            (state / "store").mkdir(parents=True)
+            with contextlib.closing(sqlite3.connect(state / "store" / "telemetry.sqlite")) as connection:
+                connection.execute("PRAGMA user_version = 99")
+        case "no token":
+            token.unlink()
+        case "token for all":
+            token.chmod(0o644)
+        case "wrong token":
+            token.write_text("another")
+    collector = await asyncio.to_thread(Collector, doors, state, *flags, expect_ready=False)
+    assert await asyncio.to_thread(collector.process.wait, 10) == 1
+    if store is not None:
+        store.close()
+    server.close()
+    await server.wait_closed()
+    lines = [line for line in collector.stderr().splitlines() if line.startswith("remora collect: ")]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert "Traceback" not in collector.stderr()
+
+
+GOOD = ["--state", "s", "--control", "127.0.0.1:1", "--root", "r", "--token-file", "t"]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        GOOD[2:],
+        [*GOOD, "--forward", "nonsense"],
+        [*GOOD, "--forward", "127.0.0.1:99999"],
+        [*GOOD, "--plaintext-forward", "0.0.0.0:24224"],
+        [*GOOD, "--retention-hours", "-1"],
+        [*GOOD, "--retention-hours", "nan"],
+        [*GOOD, "--max-store-mib", "0"],
+        [*GOOD, "--shared-key", "x"],
+    ],
+)
+def test_wrong_flags_are_exit_status_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(argv)
+    assert caught.value.code == 2
+    assert "remora collect: error:" in capsys.readouterr().err
+
+
+def test_flags_have_the_documented_defaults() -> None:
+    options = parse(GOOD)
+    assert (options.forward, options.otlp_grpc, options.otlp_http) == (
+        ("127.0.0.1", 24224),
+        ("127.0.0.1", 4317),
+        ("127.0.0.1", 4318),
+    )
+    assert options.plaintext_forward is None
+    assert parse([*GOOD, "--forward", "[::1]:5"]).forward == ("::1", 5)
+
+
+def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(["--help"])
+    assert caught.value.code == 0
+    assert "remora collect --state" in capsys.readouterr().out

@@ -49,25 +49,17 @@ async def test_the_key_is_on_no_disk_and_in_no_text(
     assert written == []
 
 
-async def test_renewal_at_half_life_is_by_certificate_with_a_new_key(doors: Doors, eventually: Eventually) -> None:
-    doors.life_s = -57  # of a certificate that began a minute ago: three seconds in all
+async def test_renewal_is_by_certificate_with_a_new_key(doors: Doors, eventually: Eventually) -> None:
     identity = doors.identity()
     first = await identity.obtain(deadline_s=5)
-    assert first.not_after - first.not_before == pytest.approx(3, abs=0.1)
-    doors.life_s = 3600
     seen: list[Credentials] = []
     identity.on_change(seen.append)
-    assert identity._wait_s(0) == 1.0, "half of its life is over"
-    renewing = asyncio.ensure_future(identity.keep_renewed())
-    # The old one has ended meanwhile in this clock: the door asks for one that is valid.
-    identity._credentials = doors.mint.credentials(COLLECTOR)
-    identity._wait_s = lambda failures: 0.0 if not seen else 3600.0  # type: ignore[method-assign]
-    renewing.cancel()
+    identity._wait_s = lambda failures: 3600.0 if seen else 0.0  # type: ignore[method-assign]
     renewing = asyncio.ensure_future(identity.keep_renewed())
     await eventually(lambda: seen, "renewed")
     renewing.cancel()
     await asyncio.gather(renewing, return_exceptions=True)
-    assert doors.asked_by_certificate == 1
+    assert (doors.asked_by_token, doors.asked_by_certificate) == (1, 1)
     assert seen[0].key_pem != first.key_pem
     assert identity.credentials is seen[0]
 
@@ -129,3 +121,23 @@ async def test_a_token_that_others_can_read_is_not_used(doors: Doors, tmp_path: 
     os.chmod(tmp_path / "token", stat.S_IRUSR | stat.S_IRGRP)
     with pytest.raises(NotPrivate):
         await doors.identity().obtain(deadline_s=5)
+
+
+async def test_new_roots_are_trusted_soon_after_the_file_changes(
+    doors: Doors, tmp_path: Path, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    identity = doors.identity()
+    first = await identity.obtain(deadline_s=5)
+    seen: list[Credentials] = []
+    identity.on_change(seen.append)
+    following = asyncio.ensure_future(identity.follow_roots(every_s=0.01))
+    (tmp_path / "root.pem").write_text("nonsense")
+    await eventually(lambda: "roots of before stay" in caplog.text, "a broken file is reported")
+    assert seen == []
+    both = first.roots_pem + Mint("successor").credentials().roots_pem
+    (tmp_path / "root.pem").write_bytes(both)
+    await eventually(lambda: seen, "the new ones are there")
+    assert (seen[0].roots_pem, seen[0].key_pem) == (both, first.key_pem)
+    assert caplog.text.count("roots of before stay") == 1
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)

@@ -1,0 +1,386 @@
+"""OTLP as real senders speak it, over mutual TLS: opentelemetry-sdk's gRPC exporter, and HTTP with its encoder."""
+
+import asyncio
+import gzip
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+from opentelemetry.proto.common.v1 import common_pb2
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import SpanKind, Status, StatusCode
+
+from collectors.pipeline import Refused
+from collectors.receivers import otlp
+from collectors.receivers.otlp_grpc import MAX_REQUEST_BYTES, OtlpGrpcReceiver
+from collectors.receivers.otlp_http import OtlpHttpReceiver
+from collectors.telemetry import Telemetry
+from collectors.tls import Credentials, PeerRefused, ServerTls, authenticate_der, client_context, server_credentials
+from collectors.web import WebServer
+from tests.collectors.authority import COLLECTOR, DOMAIN, Mint
+from tests.collectors.build import NOW, FakeClock
+from tests.collectors.fakes import Sink, bound
+
+NAME = "remora-collector.remora-system.svc"
+TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+
+
+class Kept(SpanExporter):
+    def __init__(self) -> None:
+        self.spans: list[ReadableSpan] = []
+
+    def export(self, spans: Any) -> SpanExportResult:
+        self.spans += spans
+        return SpanExportResult.SUCCESS
+
+
+def make_spans(count: int = 2) -> list[ReadableSpan]:
+    """A server span with a client span in it, and so on."""
+    kept = Kept()
+    provider = TracerProvider(resource=Resource({"service.name": "productpage", "remora.workload": "productpage-v1"}))
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    tracer = provider.get_tracer("test")
+    for _ in range(count // 2):
+        with tracer.start_as_current_span("GET /productpage", kind=SpanKind.SERVER) as outer:
+            outer.set_attribute("http.response.status_code", 200)
+            outer.add_event("cache miss", {"key": "k"})
+            with tracer.start_as_current_span("GET /reviews/0", kind=SpanKind.CLIENT) as inner:
+                inner.set_attribute("tags", ["a", "b"])
+                inner.set_status(Status(StatusCode.ERROR, "no healthy upstream"))
+    provider.shutdown()
+    return kept.spans
+
+
+def logs_request(count: int = 2) -> logs_service_pb2.ExportLogsServiceRequest:
+    request = logs_service_pb2.ExportLogsServiceRequest()
+    resource_logs = request.resource_logs.add()
+    resource_logs.resource.attributes.add(key="service.name").value.string_value = "reviews"
+    records = resource_logs.scope_logs.add().log_records
+    for number in range(count):
+        record = records.add(time_unix_nano=int(NOW * 1e9) + number, severity_number=17, trace_id=b"\1" * 16)
+        record.body.string_value = f"line {number}"
+        record.attributes.add(key="user").value.string_value = "jason"
+    return request
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.sink = Sink()
+        self.telemetry = Telemetry()
+        self.mint = Mint()
+        self.credentials = self.mint.credentials(COLLECTOR, dns=(NAME,))
+        self.grpc = OtlpGrpcReceiver(self.sink, self.telemetry, FakeClock(), DOMAIN)
+        self.web = WebServer(
+            OtlpHttpReceiver(self.sink, self.telemetry, FakeClock()),
+            tls=ServerTls(self.credentials, alpn=("http/1.1",)).context,
+            admit=self._admit,
+        )
+        self.grpc_address = ""
+        self.url = ""
+
+    def _admit(self, connection: Any) -> bool:
+        try:
+            authenticate_der(connection.getpeercert(True), DOMAIN)
+        except PeerRefused:
+            return False
+        return True
+
+    def client(self, credentials: Credentials | None = None) -> httpx.AsyncClient:
+        context = client_context(credentials or self.mint.credentials())
+        return httpx.AsyncClient(verify=context, base_url=self.url, timeout=10)
+
+    async def call(self, method: str, body: bytes, credentials: Credentials | None = None, **options: Any) -> bytes:
+        held = credentials or self.mint.credentials()
+        channel_credentials = grpc.ssl_channel_credentials(held.roots_pem, held.key_pem, held.chain_pem)
+        arguments = [("grpc.ssl_target_name_override", NAME), ("grpc.enable_retries", 0)]
+        async with grpc.aio.secure_channel(
+            self.grpc_address, channel_credentials, options=arguments, **options
+        ) as channel:
+            call: Any = channel.unary_unary(method)
+            return bytes(await call(body, timeout=10))
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    rig = Rig()
+    port = await rig.grpc.listen("127.0.0.1:0", server_credentials(lambda: rig.credentials))
+    rig.grpc_address = f"127.0.0.1:{port}"
+    sock, (_, port) = bound()
+    await rig.web.listen(sock)
+    rig.url = f"https://127.0.0.1:{port}"
+    yield rig
+    rig.sink.open.set()
+    await rig.grpc.close(1.0)
+    await rig.web.close()
+
+
+def exporter(rig: Rig) -> OTLPSpanExporter:
+    held = rig.mint.credentials()
+    return OTLPSpanExporter(
+        endpoint=rig.grpc_address,
+        credentials=grpc.ssl_channel_credentials(held.roots_pem, held.key_pem, held.chain_pem),
+        channel_options=(("grpc.ssl_target_name_override", NAME),),
+    )
+
+
+async def test_the_sdk_s_exporter_s_spans_arrive_whole(rig: Rig) -> None:
+    sender = exporter(rig)
+    spans = make_spans()
+    assert await asyncio.to_thread(sender.export, spans) is SpanExportResult.SUCCESS
+    sender.shutdown()
+    inner, outer = rig.sink.batches[0].spans
+    assert outer.parent_id is None
+    assert inner.parent_id == outer.span_id
+    assert inner.trace_id == outer.trace_id == format(spans[0].context.trace_id, "032x")
+    assert (outer.service, outer.workload, outer.kind, outer.name) == (
+        "productpage",
+        "productpage-v1",
+        "server",
+        "GET /productpage",
+    )
+    assert outer.attributes["http.response.status_code"] == 200
+    assert outer.attributes["otel.events"][0]["name"] == "cache miss"
+    assert abs(outer.start - time.time()) < 60
+    assert 0 < inner.duration_ms <= outer.duration_ms
+    assert (inner.kind, inner.error, outer.error) == ("client", True, False)
+    assert inner.attributes == {"tags": ["a", "b"], "otel.status_description": "no healthy upstream"}
+
+
+async def test_the_exporter_comes_again_when_told_that_we_are_busy(rig: Rig) -> None:
+    sender = exporter(rig)
+    rig.sink.refuse = Refused("closing", retry=True)
+    exporting = asyncio.ensure_future(asyncio.to_thread(sender.export, make_spans()))
+    while not rig.sink.entered:
+        await asyncio.sleep(0.01)
+    rig.sink.refuse = None
+    assert await exporting is SpanExportResult.SUCCESS
+    sender.shutdown()
+    assert rig.sink.entered == 2
+
+
+async def test_logs_arrive_and_a_request_sent_again_has_the_same_ids(rig: Rig) -> None:
+    body = logs_request().SerializeToString()
+    for _ in range(2):
+        await rig.call(LOGS, body)
+    first, again = (batch.logs for batch in rig.sink.batches)
+    assert [record.id for record in first] == [record.id for record in again]
+    assert len({record.id for record in first}) == 2
+    assert first[0].body == {"message": "line 0", "user": "jason", "service": "reviews"}
+    assert (first[0].severity, first[0].trace_id, first[0].workload) == ("error", "01" * 16, "reviews")
+    assert first[0].time == pytest.approx(NOW)
+
+
+async def test_spans_without_ids_or_times_are_counted_in_partial_success(rig: Rig) -> None:
+    request = encode_spans(make_spans(10))
+    spans = request.resource_spans[0].scope_spans[0].spans
+    spans[0].trace_id = b""
+    spans[1].span_id = bytes(8)
+    spans[2].start_time_unix_nano = 0
+    answer = trace_service_pb2.ExportTraceServiceResponse.FromString(
+        await rig.call(TRACES, request.SerializeToString())
+    )
+    assert answer.partial_success.rejected_spans == 3
+    assert "span" in answer.partial_success.error_message
+    assert len(rig.sink.batches[0].spans) == 7
+    refused = rig.telemetry.registry.get_sample_value(
+        "remora_collector_refused_records_total", {"receiver": "otlp_grpc", "signal": "traces"}
+    )
+    assert refused == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "code"),
+    [
+        pytest.param(TRACES, b"\xff\xff\xff", "INVALID_ARGUMENT", id="no protobuf"),
+        pytest.param(TRACES, bytes(MAX_REQUEST_BYTES + 1), "RESOURCE_EXHAUSTED", id="too large"),
+        pytest.param(METRICS, b"", "UNIMPLEMENTED", id="metrics"),
+    ],
+)
+async def test_grpc_answers_what_is_wrong_and_goes_on(rig: Rig, method: str, body: bytes, code: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await rig.call(method, body)
+    assert caught.value.code().name == code
+    await rig.call(TRACES, encode_spans(make_spans()).SerializeToString())
+    assert len(rig.sink.batches) == 1
+
+
+async def test_a_grpc_zip_bomb_is_refused(rig: Rig) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await rig.call(TRACES, bytes(64 << 20), compression=grpc.Compression.Gzip)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert rig.sink.batches == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"uris": ("spiffe://elsewhere.org/ns/a/sa/b",)}, id="of another trust domain"),
+        pytest.param({"uris": (), "dns": ("x.example",)}, id="without a SPIFFE id"),
+        pytest.param({"life_s": -10}, id="that has expired"),
+    ],
+)
+async def test_a_certificate_of_ours_is_refused(rig: Rig, changes: dict[str, Any]) -> None:
+    credentials = rig.mint.credentials(**changes)
+    body = encode_spans(make_spans()).SerializeToString()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await rig.call(TRACES, body, credentials)
+    assert caught.value.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE)
+    async with rig.client(credentials) as client:
+        with pytest.raises(httpx.TransportError):
+            await client.post("/v1/traces", content=body, headers={"content-type": "application/x-protobuf"})
+    assert rig.sink.batches == []
+
+
+async def test_grpc_serves_new_handshakes_with_a_new_certificate(rig: Rig) -> None:
+    body = encode_spans(make_spans()).SerializeToString()
+    await rig.call(TRACES, body)
+    successor = Mint("successor")
+    rig.credentials = successor.credentials(COLLECTOR, dns=(NAME,))
+    await rig.call(TRACES, body, successor.credentials())
+    with pytest.raises(grpc.aio.AioRpcError):
+        await rig.call(TRACES, body, rig.mint.credentials())
+
+
+# HTTP
+
+PROTOBUF = {"content-type": "application/x-protobuf"}
+GZIP = {**PROTOBUF, "content-encoding": "gzip"}
+JSON = {"content-type": "application/json"}
+
+
+async def test_http_takes_protobuf_plain_and_compressed(rig: Rig) -> None:
+    body = encode_spans(make_spans()).SerializeToString()
+    async with rig.client() as client:
+        plain = await client.post("/v1/traces", content=body, headers=PROTOBUF)
+        packed = await client.post(
+            "/v1/traces", content=gzip.compress(body), headers={**PROTOBUF, "content-encoding": "gzip"}
+        )
+        logs = await client.post("/v1/logs", content=logs_request().SerializeToString(), headers=PROTOBUF)
+    assert [plain.status_code, packed.status_code, logs.status_code] == [200, 200, 200]
+    assert plain.headers["content-type"] == "application/x-protobuf"
+    trace_service_pb2.ExportTraceServiceResponse.FromString(plain.content)
+    assert rig.sink.batches[0].spans == rig.sink.batches[1].spans
+    assert len(rig.sink.batches[2].logs) == 2
+
+
+async def test_http_takes_json_with_ids_in_hexadecimal(rig: Rig) -> None:
+    document = {
+        "resourceSpans": [
+            {
+                "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "reviews"}}]},
+                "scopeSpans": [
+                    {
+                        "spans": [
+                            {
+                                "traceId": "5B8EFFF798038103D269B633813FC60C",
+                                "spanId": "EEE19B7EC3C1B174",
+                                "parentSpanId": "EEE19B7EC3C1B173",
+                                "name": "GET",
+                                "kind": 2,
+                                "startTimeUnixNano": "1544712660000000000",
+                                "endTimeUnixNano": "1544712661000000000",
+                                "attributes": [{"key": "n", "value": {"intValue": "5"}}],
+                                "aFieldOfTheFuture": 1,
+                            },
+                            {"traceId": "", "name": "no ids"},
+                        ]
+                    }
+                ],
+            }
+        ]
+    }
+    async with rig.client() as client:
+        answer = await client.post("/v1/traces", json=document)
+    assert answer.status_code == 200
+    assert answer.json()["partialSuccess"]["rejectedSpans"] == "1"
+    (span,) = rig.sink.batches[0].spans
+    assert (span.trace_id, span.span_id, span.parent_id) == (
+        "5b8efff798038103d269b633813fc60c",
+        "eee19b7ec3c1b174",
+        "eee19b7ec3c1b173",
+    )
+    assert (span.kind, span.duration_ms, span.attributes) == ("server", 1000.0, {"n": 5})
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "headers", "status"),
+    [
+        pytest.param("/v1/traces", b"\xff\xff", PROTOBUF, 400, id="no protobuf"),
+        pytest.param("/v1/traces", b"{", JSON, 400, id="no JSON"),
+        pytest.param("/v1/traces", b"[]", JSON, 400, id="a JSON list"),
+        pytest.param("/v1/traces", b'{"resourceSpans": 5}', JSON, 400, id="JSON of another shape"),
+        pytest.param("/v1/traces", b'{"x":' * 5000, JSON, 400, id="deep JSON"),
+        pytest.param("/v1/traces", b"[" * 100_000, JSON, 400, id="very deep JSON"),
+        pytest.param(
+            "/v1/traces", json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "zz"}]}]}]}).encode(),
+            JSON, 400, id="ids that are not hexadecimal",
+        ),
+        pytest.param("/v1/traces", bytes(MAX_REQUEST_BYTES + 1), PROTOBUF, 413, id="too large"),
+        pytest.param("/v1/traces", gzip.compress(bytes(64 << 20)), GZIP, 413, id="a zip bomb"),
+        pytest.param("/v1/traces", b"x", GZIP, 400, id="broken gzip"),
+        pytest.param("/v1/traces", b"x", {**PROTOBUF, "content-encoding": "br"}, 415, id="an unknown encoding"),
+        pytest.param("/v1/traces", b"x", {"content-type": "text/plain"}, 415, id="an unknown type"),
+        pytest.param("/v1/metrics", b"", PROTOBUF, 404, id="metrics"),
+        pytest.param("/", b"", PROTOBUF, 404, id="another path"),
+    ],
+)  # fmt: skip
+async def test_http_answers_what_is_wrong_and_goes_on(
+    rig: Rig, path: str, content: bytes, headers: dict[str, str], status: int
+) -> None:
+    async with rig.client() as client:
+        answer = await client.post(path, content=content, headers=headers)
+        assert answer.status_code == status
+        if headers is JSON:
+            assert answer.json()["message"]
+        good = await client.post("/v1/logs", content=logs_request().SerializeToString(), headers=PROTOBUF)
+    assert good.status_code == 200
+    assert len(rig.sink.batches) == 1
+
+
+async def test_a_body_without_announced_length_is_bounded_too(rig: Rig) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(200):
+            yield bytes(100_000)
+
+    async with rig.client() as client:
+        try:
+            answer = await client.post("/v1/traces", content=endless(), headers=PROTOBUF)
+            assert answer.status_code == 413
+        except httpx.TransportError:
+            pass  # the connection was closed while it was still sending
+    assert rig.sink.batches == []
+
+
+async def test_http_asks_to_come_again_when_the_store_cannot_take_it(rig: Rig) -> None:
+    rig.sink.refuse = Refused("closing", retry=True)
+    async with rig.client() as client:
+        answer = await client.post("/v1/logs", content=logs_request().SerializeToString(), headers=PROTOBUF)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        assert (await client.get("/v1/logs")).status_code == 405
+
+
+def test_values_of_every_type_become_json_s() -> None:
+    value = common_pb2.AnyValue()
+    pairs = value.kvlist_value.values
+    pairs.add(key="b").value.bytes_value = b"\xff"
+    pairs.add(key="f").value.double_value = float("nan")
+    pairs.add(key="l").value.array_value.values.add().bool_value = True
+    pairs.add(key="n")
+    deep = value
+    for _ in range(40):
+        deep = deep.kvlist_value.values.add(key="deep").value
+    found = otlp._value(value, 0)
+    assert json.loads(json.dumps(found))["b"] == "/w=="
+    assert (found["f"], found["l"], found["n"]) == ("nan", [True], None)
