@@ -1,8 +1,9 @@
 """The parts of the control plane, opened and wired. `app` decides when they run and stop."""
 
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -85,6 +86,7 @@ class Plane:
     def _settings(self) -> Callable[[], MeshSettings]:
         fixed = MeshSettings(
             trust_domain=self._options.trust_domain,
+            system_roots_pem=_system_roots(),
             sampling_percent=self._options.trace_sampling_percent,
             access_log=self._options.access_log,
             cluster_id="laptop" if self._options.laptop else "Kubernetes",
@@ -94,6 +96,10 @@ class Plane:
     def root_expires_at(self) -> float:
         """Seconds since the epoch."""
         return self.stored.authority.roots.signer.certificate.not_valid_after_utc.timestamp()
+
+    def metrics_text(self) -> bytes:
+        """In Prometheus' text format."""
+        return bytes(generate_latest(self._registry))
 
     def ads_server(self) -> Any:
         """xDS and renewal, for clients that prove themselves by their certificates."""
@@ -132,7 +138,7 @@ class Plane:
             publisher=self.publisher,
             trust_domain=self._options.trust_domain,
             root_expires_at=self.root_expires_at,
-            metrics=partial(generate_latest, self._registry),
+            metrics=self.metrics_text,
         )
         return Guard(make_routes(parts), self.stored.admin_token, frozenset({self._options.host}))
 
@@ -153,3 +159,12 @@ class Plane:
             return True
         account = (identity.namespace, identity.service_account)
         return any((w.namespace, w.service_account) == account for w in self.publisher.world.workloads.values())
+
+
+def _system_roots() -> str:
+    """The machine's authorities for servers outside the mesh; empty where it has none in one file."""
+    path = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
+    try:
+        return Path(path).read_text("utf-8", "replace")
+    except OSError:
+        return ""

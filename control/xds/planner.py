@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from control.api.violation import Violation
 from control.api.world import World
 from control.generate import Snapshot, check, generate
+from control.generate.references import Seen
 from control.ir.proxy import Proxy
 from control.ir.settings import MeshSettings
 from control.translate.mesh import translate
@@ -60,6 +61,8 @@ class Planner:
         snapshots: dict[str, Snapshot] = {}
         problems: list[str] = []
         known = self._known
+        made_here: list[Snapshot] = []  # keeps what `seen` identifies alive
+        seen: Seen = {}
         turn_ends = loop.time() + self._slice_s
         for workload in world.workloads.values():
             proxy = proxy_of(workload, settings.trust_domain)
@@ -67,7 +70,8 @@ class Planner:
             before = known.get(proxy.node_id)
             try:
                 made = generate(translated.mesh, proxy)
-                problems += [f"{proxy.namespace}/{proxy.workload}: {text}" for text in check(made)]
+                made_here.append(made)
+                problems += [f"{proxy.namespace}/{proxy.workload}: {text}" for text in check(made, seen)]
             except Exception as error:  # one proxy's trouble must not keep the others from their configuration
                 _log.exception("cannot generate the configuration of %s", proxy.node_id)
                 problems.append(f"{proxy.namespace}/{proxy.workload}: {type(error).__name__}: {error}")
