@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         visitors.visit()
         # Poisson arrivals, as people are; never more than one behind, so that a pause is not made up for by a burst.
         next_visit = max(next_visit + rng.expovariate(options.rate), time.monotonic())
-        if select.select(lifeline, [], [], next_visit - time.monotonic())[0]:
+        if select.select(lifeline, [], [], max(0.0, next_visit - time.monotonic()))[0]:
             return
 
 
