@@ -9,6 +9,7 @@ from control.generate.pack import pack
 from control.generate.secrets import system_anchors, trust_anchors
 from control.generate.types import CDS, EDS, LDS, RDS, SDS, Snapshot, snapshot
 from control.generate.virtual_hosts import OUTBOUND, Router
+from control.ir.address import Address
 from control.ir.mesh import Gateway, GatewayServer, Mesh
 from control.ir.policies import TlsMode
 from control.ir.proxy import Proxy, ProxyKind
@@ -85,9 +86,17 @@ def _gateway(mesh: Mesh, proxy: Proxy, resources: dict[str, _Named]) -> None:
         if gateway.selector.items() <= proxy.labels.items():
             for server in gateway.servers:
                 by_port.setdefault(server.port, []).append((name, gateway, server))
-    for port, at in proxy.gateway_ports.items():
+    for at, ports in _ports_by_address(proxy).items():
         # A port that is bound but that no Gateway names yet answers 404 rather than refusing connections.
-        table = router.gateway(port, by_port.get(port, []))
-        listener = gateway_listener(port, at, mesh.settings)
+        table = router.gateway(ports, [server for port in ports for server in by_port.get(port, [])])
+        listener = gateway_listener(ports[0], at, mesh.settings)
         resources[LDS][listener.name] = pack(listener)
         resources[RDS][table.name] = pack(table)
+
+
+def _ports_by_address(proxy: Proxy) -> dict[Address, list[int]]:
+    """The numbers that Gateways call a bound port by: on a laptop 80 and 8080 are one."""
+    found: dict[Address, list[int]] = {}
+    for port, at in sorted(proxy.gateway_ports.items()):
+        found.setdefault(at, []).append(port)
+    return found

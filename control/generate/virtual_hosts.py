@@ -47,22 +47,30 @@ class Router:
         table.virtual_hosts.append(_block_all())
         return table
 
-    def gateway(self, port: int, gateways: list[tuple[str, Gateway, GatewayServer]]) -> RouteConfiguration:
-        """For requests from outside to a port; a host that no rule names is answered 404."""
+    def gateway(self, ports: list[int], gateways: list[tuple[str, Gateway, GatewayServer]]) -> RouteConfiguration:
+        """For requests from outside to one address, which Gateways may call by several port numbers; a host that no
+        rule names is answered 404."""
         hosts: dict[str, list[RouteMessage]] = {}
+        known: set[tuple[str, bytes]] = set()
         for rule in self._mesh.routes:
             for name, _, server in gateways:
                 if name not in rule.gateways:
                     continue
                 for host in _exposed(rule, server):
                     routes = hosts.setdefault(host, [])
-                    routes += [self._route(each, port) for each in self._audience(rule, name, port)]
-        table = RouteConfiguration(name=f"http.{port}")
+                    for each in self._audience(rule, name, server.port):
+                        route = self._route(each, server.port)
+                        key = host, route.SerializeToString(deterministic=True)
+                        if key not in known:
+                            known.add(key)
+                            routes.append(route)
+        table = RouteConfiguration(name=f"http.{ports[0]}")
+        bound = self._proxy.gateway_ports[ports[0]].port
         for host in sorted(hosts):
             # Of rules merged under one host, what catches everything must not hide the others (as in Istio).
             routes = sorted(hosts[host], key=_catches_everything)
-            domains = _named_domains(host, (port, self._proxy.gateway_ports[port].port))
-            table.virtual_hosts.append(VirtualHost(name=f"{host}:{port}", domains=domains, routes=routes))
+            domains = _named_domains(host, (*ports, bound))
+            table.virtual_hosts.append(VirtualHost(name=f"{host}:{ports[0]}", domains=domains, routes=routes))
         return table
 
     def _service_host(self, service: Service, port: Port, rule: HostRoutes | None, domains: list[str]) -> VirtualHost:
