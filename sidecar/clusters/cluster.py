@@ -66,7 +66,7 @@ class LiveCluster:
                 pool = Pool(config.address, security, self.config, self.counts, self._around)
                 live = LiveEndpoint(config, pool)
             else:
-                live.config = config
+                live.reconfigure(config)
                 live.pool.reconfigure(self.config)
             present[key] = live
         self._endpoints = present

@@ -2,23 +2,28 @@
 
 from sidecar.clusters.pool import Pool
 from sidecar.config.endpoint import Endpoint
+from sidecar.telemetry.bindings import Upstream
 
 
 class LiveEndpoint:
     """What a balancer picks from. Survives snapshots as long as its address and TLS identity stay."""
 
-    __slots__ = ("active", "config", "pool")
+    __slots__ = ("active", "binding", "config", "pool", "secure")
 
     def __init__(self, config: Endpoint, pool: Pool) -> None:
         self.config = config
         self.pool = pool
+        self.secure = pool.security is not None
+        """Requests reach it through TLS."""
         self.active = 0
         """Requests that have it picked and are not over."""
+        self.binding: Upstream | None = None
+        """The endpoint as telemetry knows it, once a request has asked."""
 
-    @property
-    def secure(self) -> bool:
-        """Requests reach it through TLS."""
-        return self.pool.security is not None
+    def reconfigure(self, config: Endpoint) -> None:
+        """The same endpoint with another weight, health or workload."""
+        self.config = config
+        self.binding = None
 
     def __repr__(self) -> str:
         return f"<LiveEndpoint {self.config.address} {self.active} active>"

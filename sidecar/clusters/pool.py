@@ -83,6 +83,7 @@ class Pool:
         self._waiting: deque[Waiter] = deque()
         self._dialling = 0
         self._retired = False
+        self._now = around.clock.monotonic
 
     @property
     def idle(self) -> int:
@@ -208,7 +209,7 @@ class Pool:
             self._rest(connection)
 
     def _rest(self, connection: UpstreamConnection) -> None:
-        now = self._around.clock.monotonic()
+        now = self._now()
         idle_s = self._config.idle_timeout_s
         if connection.keep_alive_s is not None:
             idle_s = min(idle_s, max(0.0, connection.keep_alive_s - KEEP_ALIVE_MARGIN_S))
@@ -226,9 +227,10 @@ class Pool:
             check_server(tls, security.sans)
 
     def freed(self, connection: UpstreamConnection) -> None:
-        """A request is done with `connection`."""
+        """The answer is whole and the request was sent whole: another request may have `connection`, if it lasts."""
+        connection.holder = None
         limit = self._config.max_requests_per_connection
-        if self._retired or (limit and connection.requests >= limit):
+        if self._retired or not connection.reader.reusable or (limit and connection.requests >= limit):
             connection.close()
         elif self._waiting:
             self._offer(connection)

@@ -94,14 +94,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.requests += 1
         self.reader.expect(method)
 
-    def release(self) -> None:
-        """The answer is whole and the request was sent whole: the pool may have the connection back."""
-        self.holder = None
-        if self.reader.reusable and not self.transport.is_closing():
-            self.owner.freed(self)
-        else:
-            self.close()
-
     def discard(self) -> None:
         """Give the connection up in the middle of an exchange."""
         self.holder = None

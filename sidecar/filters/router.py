@@ -17,7 +17,7 @@ from sidecar.filters import failures
 from sidecar.filters.failures import Failure
 from sidecar.http.errors import ProtocolError
 from sidecar.http.fields import idempotent
-from sidecar.http.h1_render import chunk, last_chunk
+from sidecar.http.h1_render import LAST_CHUNK, chunk
 from sidecar.http.h1_response import ResponseEvent
 from sidecar.http.head import CHUNKED, End, RequestHead, ResponseHead
 from sidecar.net.timers import NEVER
@@ -45,7 +45,7 @@ class Client(Protocol):
     def answer_data(self, data: bytes) -> None:
         """A piece of the answer's body."""
 
-    def answer_ended(self, end: End) -> None:
+    def answer_ended(self) -> None:
         """The answer is whole; the router is done."""
 
     def flush(self) -> None:
@@ -188,13 +188,12 @@ class Router:
         if self.connection is None and self._unsent_bytes > HIGH_WATER_BYTES:
             self._hold_client(True)
 
-    def end(self, end: End) -> None:
+    def end(self) -> None:
         """The request is whole. `flush` sends what is left."""
         self.request_whole = True
         if not self._done and self._client.head.length == CHUNKED:
-            data = last_chunk(end)
-            self._keep(data)
-            self._unsent.append(data)
+            self._keep(LAST_CHUNK)
+            self._unsent.append(LAST_CHUNK)
 
     def flush(self) -> None:
         """Write what has gathered: one write for head and body."""
@@ -220,7 +219,7 @@ class Router:
     def cancel(self) -> None:
         """The client has gone, or its time is up. Nothing is called back any more."""
         if not self._done:
-            self._leave_endpoint(whole=False)
+            self._leave_endpoint()
             self._finish()
 
     def timed_out(self) -> None:
@@ -255,9 +254,8 @@ class Router:
     def upstream_events(self, events: list[ResponseEvent]) -> None:
         client = self._client
         for event in events:
-            kind = event.__class__
-            if kind is bytes:
-                client.answer_data(event)  # type: ignore[arg-type]
+            if event.__class__ is bytes:
+                client.answer_data(event)
             elif isinstance(event, ResponseHead):
                 if event.status < 200:
                     client.informed(event)
@@ -277,14 +275,32 @@ class Router:
                     connection.reader.reusable = False
                 client.answered(event)
             elif isinstance(event, End):
-                self._leave_endpoint(whole=True)
-                self._finish()
-                client.answer_ended(event)
+                self._complete()
+                client.answer_ended()
                 return
             elif isinstance(event, ProtocolError):
                 self._upstream_broke(event)
                 return
         client.flush()
+
+    def _complete(self) -> None:
+        """The answer is whole. The connection is free before the client hears of it, for its next request."""
+        endpoint = self.endpoint
+        connection = self.connection
+        assert endpoint is not None
+        assert connection is not None
+        self._done = True
+        self.endpoint = None
+        self.connection = None
+        endpoint.active -= 1
+        counts = self._cluster.counts
+        counts.rq_active -= 1
+        if self._retrying:
+            counts.rq_retry_active -= 1
+        if self.request_whole:
+            endpoint.pool.freed(connection)
+        else:
+            connection.discard()
 
     def upstream_lost(self, error: Exception | None) -> None:
         connection = self.connection
@@ -374,7 +390,7 @@ class Router:
         counts.rq_retry += 1
         if self.endpoint is not None:
             self._tried = (*self._tried, self.endpoint)
-        self._leave_endpoint(whole=False)
+        self._leave_endpoint()
         self._backing_off = True
         self.try_deadline = NEVER
         retries.call_later(retries.back_off_s(self.attempts), self._back_off_over)
@@ -386,7 +402,7 @@ class Router:
             self._again(fresh=False)
 
     def _again(self, *, fresh: bool) -> None:
-        self._leave_endpoint(whole=False)
+        self._leave_endpoint()
         self._attempt(fresh=fresh)
         self.flush()
 
@@ -401,12 +417,12 @@ class Router:
             return
         if not self._responded and self._retries is not None and self._retrying and self._attempts_left <= 0:
             self._client.record.add_flag("URX")
-        self._leave_endpoint(whole=False)
+        self._leave_endpoint()
         self._finish()
         self._client.failed(failure)
 
-    def _leave_endpoint(self, *, whole: bool) -> None:
-        """Part with the endpoint and its connection, which is reusable only if request and answer are whole."""
+    def _leave_endpoint(self) -> None:
+        """Part with the endpoint in the middle of things: its connection is of no more use."""
         endpoint = self.endpoint
         if endpoint is None:
             return
@@ -418,10 +434,7 @@ class Router:
         connection = self.connection
         if connection is not None:
             self.connection = None
-            if whole and self.request_whole:
-                connection.release()
-            else:
-                connection.discard()
+            connection.discard()
 
     def _finish(self) -> None:
         self._done = True

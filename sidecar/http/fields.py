@@ -64,28 +64,6 @@ RESPONSE_SPECIAL = RESPONSE_HOP | {
 }
 """Fields of a response that this hop answers for; those without a meaning to the codec are dropped."""
 
-NEVER_TRAILERS = frozenset(
-    [
-        *HOP,
-        *RESPONSE_HOP,
-        b"authorization",
-        b"cache-control",
-        b"content-encoding",
-        b"content-range",
-        b"content-type",
-        b"cookie",
-        b"date",
-        b"forwarded",
-        b"location",
-        b"max-forwards",
-        b"range",
-        b"set-cookie",
-        b"vary",
-        b"www-authenticate",
-    ]
-)
-"""RFC 9110 6.5.1: fields for framing, routing, modifiers, authentication and content never come in trailers."""
-
 # RFC 3986 host without userinfo, percent-encoding or sub-delims: names of services, IPv4 and bracketed IPv6.
 _AUTHORITY = re.compile(rb"(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9._])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?\Z")
 _ABSOLUTE = re.compile(rb"(https?)://([^/?#]*)([/?].*)?\Z", re.IGNORECASE | re.DOTALL)
@@ -121,6 +99,13 @@ def split_absolute(target: bytes) -> tuple[bytes, bytes, bytes]:
     return match[1].lower(), authority(match[2]), rest
 
 
+def content_length(value: bytes, status: int) -> int:
+    """The length. Raises ProtocolError with `status` for anything but up to 18 digits (RFC 9110 8.6)."""
+    if not value.isdigit() or len(value) > 18:
+        raise ProtocolError(status, "http1.invalid_content_length", "Content-Length is not a plain number")
+    return int(value)
+
+
 def list_tokens(value: bytes) -> list[bytes]:
     """The members of a comma-separated list, in lower case, empty ones left out."""
     return [token for token in (part.strip().lower() for part in value.split(b",")) if token]
@@ -137,8 +122,3 @@ def without_named(headers: list[Header], tokens: list[bytes]) -> list[Header]:
 
 _KEPT = (b"x-forwarded-", b"x-envoy-")
 _KEPT_NAMES = frozenset([b"x-request-id", b"traceparent", b"authorization", b"cookie", b"content-type"])
-
-
-def safe_trailers(trailers: list[Header]) -> tuple[Header, ...]:
-    """Trailers that may be passed on."""
-    return tuple([header for header in trailers if header[0] not in NEVER_TRAILERS and not header[0].startswith(_KEPT)])

@@ -99,16 +99,12 @@ class ResponseHead:
 
 
 class End:
-    """A message is whole. `trailers` came after its last chunk."""
+    """A message is whole."""
 
-    __slots__ = ("trailers",)
-
-    def __init__(self, trailers: tuple[Header, ...] = ()) -> None:
-        self.trailers = trailers
+    __slots__ = ()
 
     def __repr__(self) -> str:
-        return f"<End {len(self.trailers)} trailers>"
+        return "<End>"
 
 
 END = End()
-"""The usual end: no trailers."""

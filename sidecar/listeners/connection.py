@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from sidecar.filters.chain import LocalReply
 from sidecar.http.errors import ProtocolError
 from sidecar.http.h1_request import RequestEvent, RequestReader
-from sidecar.http.head import End, RequestHead
+from sidecar.http.head import END, End, RequestHead
 from sidecar.listeners import local_reply
 from sidecar.listeners.admission import Admission, client_certificate_header
 from sidecar.listeners.context import HttpContext
@@ -45,8 +45,10 @@ class DownstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_backlog",
         "_closing",
+        "_end_at",
         "_head_deadline",
         "_holds",
+        "_idle_since",
         "_lingering",
         "_processing",
         "_reader",
@@ -79,6 +81,8 @@ class DownstreamConnection(asyncio.Protocol):
         self._closing = False
         self._holds = 0
         self._head_deadline = NEVER
+        self._idle_since = 0.0
+        self._end_at = NEVER
 
     # the transport's side
 
@@ -126,7 +130,8 @@ class DownstreamConnection(asyncio.Protocol):
             access_log=config.access_log,
             trace=config.trace,
         )
-        self._rest(process.clock.monotonic())
+        now = self._idle_since = process.clock.monotonic()
+        self._expect(self._due(), now)
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
@@ -139,6 +144,9 @@ class DownstreamConnection(asyncio.Protocol):
         events = self._reader.receive(data)
         if self._backlog:
             self._backlog.extend(events)
+        elif len(events) == 2 and events[1] is END and self.exchange is None and isinstance(events[0], RequestHead):
+            # By far the most frequent case: one request without a body.
+            self._begin(events[0], True)
         else:
             self._process(events)
 
@@ -195,7 +203,7 @@ class DownstreamConnection(asyncio.Protocol):
                     if event.__class__ is bytes:
                         exchange.request_data(event)
                     elif isinstance(event, End):
-                        exchange.request_ended(event)
+                        exchange.request_ended()
                     elif isinstance(event, ProtocolError):
                         exchange.client_broke(local_reply.of_protocol_error(event))
         finally:
@@ -206,7 +214,7 @@ class DownstreamConnection(asyncio.Protocol):
         elif self._reader.mid_head and self._head_deadline == NEVER and not self._closing:
             now = self.context.process.clock.monotonic()
             self._head_deadline = now + self.context.config.request_headers_timeout_s
-            self._expect(min(self.deadline, self._head_deadline), now)
+            self._expect(self._head_deadline, now)
 
     def _begin(self, head: RequestHead, whole: bool) -> None:
         self._head_deadline = NEVER
@@ -214,9 +222,8 @@ class DownstreamConnection(asyncio.Protocol):
         context.in_flight += 1
         now = context.process.clock.monotonic()
         exchange = self.exchange = Exchange(self, head, now)
+        # No deadline is set here: the wheel looks every few seconds anyway, and a route with a time-out says so itself.
         exchange.start(whole, now)
-        if self.exchange is exchange:
-            self._expect(exchange.deadline(), now)
 
     def _refuse(self, error: ProtocolError) -> None:
         """Answer what is no request; it is recorded like one, as far as it could be read."""
@@ -230,7 +237,7 @@ class DownstreamConnection(asyncio.Protocol):
         exchange.request_whole = False  # whatever follows is read and dropped
         exchange.refuse(reply)
 
-    def exchange_over(self, *, keep: bool) -> None:
+    def exchange_over(self, now: float, keep: bool) -> None:
         """The answer has been written, or there is none to come. `keep`: another request may follow."""
         context = self.context
         context.in_flight -= 1
@@ -241,7 +248,7 @@ class DownstreamConnection(asyncio.Protocol):
         if not keep:
             self._wind_up(whole=exchange is None or exchange.request_whole)
             return
-        self._rest(context.process.clock.monotonic())
+        self._idle_since = now
         if self._backlog and not self._processing:
             waiting = list(self._backlog)
             self._backlog.clear()
@@ -257,28 +264,36 @@ class DownstreamConnection(asyncio.Protocol):
 
     # time
 
-    def _rest(self, now: float) -> None:
-        self._expect(now + self.context.config.idle_timeout_s, now)
-
     def _expect(self, deadline: float, now: float) -> None:
-        self.deadline = deadline
-        if deadline < self.look_at:
+        """Have the wheel look at `deadline` at the latest, and in any case once a minute: what is due changes."""
+        self.deadline = min(deadline, now + 60.0)
+        if self.deadline < self.look_at:
             self.context.process.timers.watch(self, now)
 
+    def _due(self) -> float:
+        """When something must be done unless something happens first, monotonic seconds."""
+        if self._closing or self._lingering:
+            return self._end_at
+        if self.exchange is not None:
+            return self.exchange.deadline()
+        idle_s = self.context.config.idle_timeout_s
+        return min(self._head_deadline, self._idle_since + idle_s if idle_s > 0 else NEVER)
+
     def expired(self, now: float) -> None:
-        exchange = self.exchange
-        if self._closing:
-            self.abort()
-        elif exchange is not None:
-            exchange.expired(now)
-            if self.exchange is exchange:
-                self._expect(exchange.deadline(), now)
-        elif self._lingering:
-            self.close()
-        elif self._head_deadline <= now:
-            self._answer_without_request(local_reply.REQUEST_TIMEOUT)
-        else:
-            self.close()
+        """The wheel looks. Whether something is due is decided here and now."""
+        due = self._due()
+        if due <= now:
+            if self._closing:
+                self.abort()
+                return
+            if self.exchange is not None:
+                self.exchange.expired(now)
+            elif self._lingering or self._head_deadline > now:
+                self.close()
+            else:
+                self._answer_without_request(local_reply.REQUEST_TIMEOUT)
+            due = self._due()
+        self._expect(due, now)
 
     # ends
 
@@ -294,7 +309,8 @@ class DownstreamConnection(asyncio.Protocol):
         self.transport.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._expect(now + LINGER_S, now)
+        self._end_at = now + LINGER_S
+        self._expect(self._end_at, now)
 
     def close(self) -> None:
         """Close once what is written has left."""
@@ -302,7 +318,8 @@ class DownstreamConnection(asyncio.Protocol):
             return
         self._closing = True
         now = self.context.process.clock.monotonic()
-        self._expect(now + FLUSH_S, now)
+        self._end_at = now + FLUSH_S
+        self._expect(self._end_at, now)
         self.transport.close()
 
     def abort(self) -> None:

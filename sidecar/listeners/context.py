@@ -9,6 +9,7 @@ from mesh.clock import Clock
 from mesh.lifecycle import TaskScope
 from sidecar.config.listener import Direction, Http
 from sidecar.config.snapshot import Node
+from sidecar.http.h1_render import render_fields
 from sidecar.http.head import Header
 from sidecar.listeners.routes import BoundRoute
 from sidecar.net.timers import TimerWheel
@@ -76,6 +77,8 @@ class HttpContext:
     """An HTTP connection manager. `table` is swapped when routes change; requests keep the route they matched."""
 
     __slots__ = (
+        "_first",
+        "answer_lines",
         "config",
         "connections",
         "counts",
@@ -86,6 +89,7 @@ class HttpContext:
         "node",
         "own_identity",
         "process",
+        "server_line",
         "table",
         "tracer",
         "trust_domains",
@@ -115,6 +119,13 @@ class HttpContext:
                 (b"x-envoy-peer-metadata", node.peer_metadata.encode("ascii")),
                 (b"x-envoy-peer-metadata-id", node.id.encode("ascii")),
             ]
+        if direction is Direction.INBOUND:
+            self._first = (b"", b"")
+        else:
+            self._first = self._render_more(1)
+        self.server_line = b"server: %b\r\n" % config.server_name.encode("ascii")
+        self.answer_lines = b"x-envoy-upstream-service-time: %d\r\n" + self.server_line.replace(b"%", b"%%")
+        """To be formatted with the milliseconds."""
         self.own_identity = node.workload.principal if node.workload.principal != "unknown" else None
         self.trust_domains = trust_domains
         self.connections: set[DownstreamConnection] = set()
@@ -127,6 +138,16 @@ class HttpContext:
             config.sampling_percent,
             both_sides=direction is Direction.GATEWAY,
         )
+
+    def _render_more(self, attempt: int) -> tuple[bytes, bytes]:
+        count: Header = (b"x-envoy-attempt-count", b"%d" % attempt)
+        return render_fields([count]), render_fields([count, *self.metadata])
+
+    def more(self, attempt: int, secure: bool) -> bytes:
+        """Rendered fields that a request's head gets at the end, on its `attempt`-th try."""
+        if attempt == 1 or self.direction is Direction.INBOUND:
+            return self._first[secure]
+        return self._render_more(attempt)[secure]
 
     def drain(self) -> None:
         """Idle connections close now, the others with their next answer."""

@@ -5,12 +5,11 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from sidecar.clusters.endpoint import LiveEndpoint
-from sidecar.config.listener import Direction
 from sidecar.filters import failures
 from sidecar.filters.chain import Delay, LocalReply, Paused
 from sidecar.filters.failures import Failure
 from sidecar.filters.router import Router
-from sidecar.http.h1_render import chunk, last_chunk, request_head, response_framing, response_head
+from sidecar.http.h1_render import LAST_CHUNK, chunk, request_head, response_framing, response_head
 from sidecar.http.head import CHUNKED, END, UNTIL_CLOSE, End, RequestHead, ResponseHead
 from sidecar.listeners import local_reply
 from sidecar.listeners.date import http_date
@@ -147,11 +146,10 @@ class Exchange:
         held, self._data = self._data, []
         for item in held:
             if isinstance(item, End):
-                self._end_to_router(item, now)
+                self._end_to_router(now)
             else:
                 router.data(item)
         self.flush_request()
-        connection.deadline_moved(self.deadline(), now)
 
     def _go(self, now: float) -> None:
         route = self.route
@@ -179,16 +177,12 @@ class Exchange:
             head.authority = forward.host
         router = self._router = Router(self, choice.cluster, forward.retries)
         router.request_whole = self.request_whole
-        if self.request_whole:
-            self._start_timeout(now)
-        router.start(now)
         self._asked_at = now
-
-    def _start_timeout(self, now: float) -> None:
-        """Envoy's route timeout runs from the request's end to the answer's."""
-        forward = self._forward
-        if forward is not None and forward.timeout_s is not None:
+        if self.request_whole and forward.timeout_s is not None:
             self._timeout_at = now + forward.timeout_s
+        router.start(now)
+        if self._timeout_at != NEVER or router.try_deadline != NEVER or forward.idle_timeout_s is not None:
+            self._connection.deadline_moved(self.deadline(), now)
 
     def request_data(self, data: bytes) -> None:
         """A piece of the body. `flush_request` sends what has gathered."""
@@ -199,21 +193,23 @@ class Exchange:
         elif self._router is not None:
             self._router.data(data)
 
-    def request_ended(self, end: End) -> None:
+    def request_ended(self) -> None:
         """The request is whole."""
         self.request_whole = True
         if self._paused:
-            self._data.append(end)
+            self._data.append(END)
         else:
-            self._end_to_router(end, self._connection.context.process.clock.monotonic())
+            self._end_to_router(self._connection.context.process.clock.monotonic())
 
-    def _end_to_router(self, end: End, now: float) -> None:
+    def _end_to_router(self, now: float) -> None:
         if self._router is None:
             return
-        self._router.end(end)
+        self._router.end()
         self._asked_at = now
-        self._start_timeout(now)
-        if self._timeout_at != NEVER:
+        forward = self._forward
+        if forward is not None and forward.timeout_s is not None:
+            # Envoy's route timeout runs from the request's end to the answer's.
+            self._timeout_at = now + forward.timeout_s
             self._connection.deadline_moved(self.deadline(), now)
 
     def flush_request(self) -> None:
@@ -230,46 +226,46 @@ class Exchange:
     def render_request(self, endpoint: LiveEndpoint, attempt: int) -> bytes:
         head = self.head
         context = self._connection.context
-        choice = self._choice
-        assert choice is not None
-        assert choice.cluster is not None
         record = self.record
         record.attempts = attempt
-        record.upstream = context.process.telemetry.upstream(
-            choice.cluster.config, endpoint.config, secure=endpoint.secure
-        )
-        headers = head.headers
-        if context.direction is not Direction.INBOUND:
-            headers = [*headers, (b"x-envoy-attempt-count", b"%d" % attempt)]
-            if endpoint.secure:
-                headers += context.metadata
-        return request_head(head.method, head.target, head.authority, headers, head.length)
+        binding = endpoint.binding
+        if binding is None:
+            choice = self._choice
+            assert choice is not None
+            assert choice.cluster is not None
+            binding = endpoint.binding = context.process.telemetry.upstream(
+                choice.cluster.config, endpoint.config, secure=endpoint.secure
+            )
+        record.upstream = binding
+        more = context.more(attempt, endpoint.secure)
+        return request_head(head.method, head.target, head.authority, head.headers, head.length, more)
 
     def informed(self, head: ResponseHead) -> None:
         if self.head.version == "HTTP/1.1":
             self._out.append(response_head(head.status, head.headers, b"\r\n"))
 
     def answered(self, head: ResponseHead) -> None:
-        now = self._connection.context.process.clock.monotonic()
-        self.activity = now
-        record = self.record
-        record.upstream_s = now - self._asked_at
+        context = self._connection.context
+        now = self.activity = context.process.clock.monotonic()
+        upstream_s = self.record.upstream_s = now - self._asked_at
         choice = self._choice
         assert choice is not None
-        if choice.edits.response is not None:
-            choice.edits.response.apply(head.headers)
-        head.headers.append((b"x-envoy-upstream-service-time", b"%d" % (record.upstream_s * 1000.0)))
-        self._send_head(head)
+        edits = choice.edits.response
+        if edits is None:
+            self._send_head(head, context.answer_lines % (upstream_s * 1000.0))
+        else:
+            # The route may want to drop or replace what we say of the upstream.
+            head.headers.append((b"x-envoy-upstream-service-time", b"%d" % (upstream_s * 1000.0)))
+            edits.apply(head.headers)
+            self._send_head(head, context.server_line)
 
-    def _send_head(self, head: ResponseHead) -> None:
-        connection = self._connection
-        context = connection.context
+    def _send_head(self, head: ResponseHead, more: bytes) -> None:
+        context = self._connection.context
         route = self.route
         if route is not None and route.chain:
             route.chain.response(self, head)
         self.record.status = status = head.status
         headers = head.headers
-        headers.append((b"server", context.config.server_name.encode()))
         if not head.dated:
             headers.append((b"date", http_date(context.process.clock.now())))
         length = head.length
@@ -285,7 +281,7 @@ class Exchange:
         if context.draining or not self.request_whole:
             self._close = True
         self._answered = True
-        self._out.append(response_head(status, headers, response_framing(status, length, close=self._close)))
+        self._out.append(response_head(status, headers, response_framing(status, length, self._close, more)))
 
     def answer_data(self, data: bytes) -> None:
         if self._bodyless:
@@ -293,9 +289,9 @@ class Exchange:
         self.record.bytes_sent += len(data)
         self._out.append(chunk(data) if self._chunked else data)
 
-    def answer_ended(self, end: End) -> None:
+    def answer_ended(self) -> None:
         if self._chunked:
-            self._out.append(last_chunk(end))
+            self._out.append(LAST_CHUNK)
         self._finish()
 
     def flush(self) -> None:
@@ -333,21 +329,23 @@ class Exchange:
             self.route.edits.response.apply(head.headers)
         if not self.request_whole:
             self._close = True
-        self._send_head(head)
+        self._send_head(head, self._connection.context.server_line)
         if body:
             self.answer_data(body)
-        self.answer_ended(END)
+        self.answer_ended()
 
     def _finish(self) -> None:
         """The answer is whole: write it, record it, make room for the next."""
         self._over = True
+        self._router = None  # it refers to us: a cycle would wait for the garbage collector
         out = self._out
         connection = self._connection
         connection.transport.write(out[0] if len(out) == 1 else b"".join(out))
         self._out = []
         process = connection.context.process
-        process.telemetry.finish(self.record, process.clock.monotonic())
-        connection.exchange_over(keep=not self._close and self.request_whole)
+        now = process.clock.monotonic()
+        process.telemetry.finish(self.record, now)
+        connection.exchange_over(now, not self._close and self.request_whole)
 
     def _cut(self, flag: str, details: str) -> None:
         """End the connection in the middle of the answer, so that it can not pass for a whole one."""
@@ -363,11 +361,12 @@ class Exchange:
             router.cancel()
         connection = self._connection
         process = connection.context.process
-        process.telemetry.finish(record, process.clock.monotonic())
+        now = process.clock.monotonic()
+        process.telemetry.finish(record, now)
         if self._out and not connection.transport.is_closing():
             connection.transport.write(b"".join(self._out))
         connection.abort()
-        connection.exchange_over(keep=False)
+        connection.exchange_over(now, False)
 
     def client_gone(self) -> None:
         """The connection is lost."""
@@ -376,6 +375,7 @@ class Exchange:
         self._over = True
         router = self._router
         if router is not None:
+            self._router = None
             router.cancel()
         record = self.record
         record.add_flag("DC")
