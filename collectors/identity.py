@@ -101,7 +101,7 @@ class Identity:
                 failures = 0
 
     async def follow_roots(self, *, every_s: float = 10.0) -> None:
-        """Trust what the root file says, soon after it changes: while roots rotate, peers may have either's certificate.
+        """Trust what the root file says, soon after it changes: while roots rotate, peers may belong to either.
 
         A file that cannot be read or holds no certificate leaves things as they are, and is reported once.
         """
