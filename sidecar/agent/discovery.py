@@ -53,7 +53,7 @@ class DiscoveryCounts:
 
 class Discovery:
     """One per agent. `apply` makes a configuration serve and returns None, or why the workers refused it; `on_served`
-    is called after each that does."""
+    is called after each response that is acknowledged."""
 
     def __init__(
         self,
@@ -191,7 +191,9 @@ class Discovery:
             await self._wait_for_change()
             while True:
                 step = self.ads.step(self._clock.monotonic())
-                self._acknowledge(step.requests)
+                if step.requests:
+                    self._acknowledge(step.requests)
+                    self._on_served()
                 if step.configuration is None:
                     break
                 await self._apply_one(step.configuration)
