@@ -6,6 +6,9 @@ from typing import Literal
 
 CONTEXT_LINES = 3
 
+MAX_COMPARED_LINES = 2_000
+"""Of either text; comparing takes up to the product. Longer ones are shown as all removed and all added."""
+
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
@@ -20,6 +23,11 @@ class DiffLine:
 def diff(before: str | None, after: str | None) -> tuple[DiffLine, ...]:
     """Compare two texts; None is a document that does not exist. Equal texts give no lines."""
     old, new = (before or "").splitlines(), (after or "").splitlines()
+    if max(len(old), len(new)) > MAX_COMPARED_LINES:
+        if old == new:
+            return ()
+        removed = [DiffLine("removed", text, number, None) for number, text in enumerate(old, 1)]
+        return (*removed, *(DiffLine("added", text, None, number) for number, text in enumerate(new, 1)))
     lines: list[DiffLine] = []
     for group in difflib.SequenceMatcher(None, old, new, autojunk=False).get_grouped_opcodes(CONTEXT_LINES):
         if lines:

@@ -7,21 +7,18 @@ are elements whose content is set as text.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from collectors.store.answers import Graph, GraphEdge, GraphNode
 from dashboards.console import formatting
+from dashboards.console.graph_views import OUTSIDE, app_of, service_id, title
 from dashboards.console.labels import LABEL_HEIGHT, LABEL_WIDTH, place_labels
 from dashboards.console.layout import Layout, Measures, lay_out
 from dashboards.console.palette import Palette
 
-OUTSIDE = "unknown"
-"""The store's id for clients outside the mesh."""
-
-MAX_NODES = 300
-"""More would neither be readable nor quick; the busiest are drawn."""
+MIN_SCALE = 0.4
+"""Smaller than this not even shapes can be told apart: the rest is scrolled."""
 
 _LOCK = "path://M3 7V5a4 4 0 0 1 8 0v2h1v7H2V7zM5 7h4V5a2 2 0 0 0-4 0z"
 _OPEN_LOCK = "path://M3 7V4a4 4 0 0 1 7.5-2l-1.7 1A2 2 0 0 0 5 4v3h7v7H2V7z"
@@ -37,6 +34,8 @@ class Drawing:
     shape: object
     width: int
     height: int
+    large: bool
+    """In its natural size it is larger than the canvas that it was drawn for."""
 
 
 def literal(text: str) -> str:
@@ -44,90 +43,18 @@ def literal(text: str) -> str:
     return text.replace("{", "{\u200b")
 
 
-def by_service(graph: Graph) -> Graph:
-    """The same traffic with the versions of a service as one node.
-
-    Percentiles of several edges cannot be joined: they are left out unless there is just one edge.
-    """
-    group = {node.id: _service_id(node) for node in graph.nodes}
-    nodes: dict[str, list[GraphNode]] = defaultdict(list)
-    for node in graph.nodes:
-        nodes[group[node.id]].append(node)
-    edges: dict[tuple[str, str], list[GraphEdge]] = defaultdict(list)
-    for edge in graph.edges:
-        pair = (group.get(edge.source, edge.source), group.get(edge.destination, edge.destination))
-        edges[pair].append(edge)
-    return replace(
-        graph,
-        nodes=tuple(_joined_node(name, members) for name, members in sorted(nodes.items())),
-        edges=tuple(_joined_edge(pair, members) for pair, members in sorted(edges.items())),
-    )
-
-
-def _service_id(node: GraphNode) -> str:
-    return node.id if node.id == OUTSIDE else f"{node.namespace}/{_app(node)}"
-
-
-def _app(node: GraphNode) -> str:
-    return node.app if node.app not in ("", "unknown") else node.workload
-
-
-def _joined_node(name: str, members: list[GraphNode]) -> GraphNode:
-    rate = sum(node.requests_per_s for node in members)
-    versions = ", ".join(sorted({node.version for node in members if node.version not in ("", "unknown")}))
-    first = members[0]
-    return GraphNode(name, _app(first), first.namespace, _app(first), versions, rate, _error_rate(members, rate))
-
-
-def _joined_edge(pair: tuple[str, str], members: list[GraphEdge]) -> GraphEdge:
-    if len(members) == 1:
-        return replace(members[0], source=pair[0], destination=pair[1])
-    rate = sum(edge.requests_per_s for edge in members)
-    protocols = {edge.protocol for edge in members}
-    return GraphEdge(
-        *pair,
-        requests_per_s=rate,
-        error_rate=_error_rate(members, rate),
-        p50_ms=None,
-        p99_ms=None,
-        mtls=all(edge.mtls for edge in members),
-        protocol=protocols.pop() if len(protocols) == 1 else "mixed",
-    )
-
-
-def _error_rate(members: Iterable[GraphNode | GraphEdge], rate: float) -> float:
-    return sum(one.requests_per_s * one.error_rate for one in members) / rate if rate > 0 else 0.0
-
-
-def title(node: GraphNode) -> str:
-    """What a node is called."""
-    return "outside the mesh" if node.id == OUTSIDE else node.workload
-
-
-def busiest(graph: Graph, limit: int = MAX_NODES) -> Graph:
-    """The graph with at most `limit` nodes, those with the most traffic."""
-    if len(graph.nodes) <= limit:
-        return graph
-    leaving: dict[str, float] = defaultdict(float)
-    for edge in graph.edges:
-        leaving[edge.source] += edge.requests_per_s
-    ranked = sorted(graph.nodes, key=lambda node: (-max(node.requests_per_s, leaving[node.id]), node.id))
-    kept = {node.id for node in ranked[:limit]}
-    return replace(
-        graph,
-        nodes=tuple(node for node in graph.nodes if node.id in kept),
-        edges=tuple(edge for edge in graph.edges if edge.source in kept and edge.destination in kept),
-    )
-
-
-def draw(graph: Graph, palette: Palette, width: float, height: float, selected: str | None = None) -> Drawing:
-    """Draw for a canvas of at least this size; larger if the graph needs it."""
+def draw(
+    graph: Graph, palette: Palette, width: float, height: float, selected: str | None = None, *, fit: bool = False
+) -> Drawing:
+    """Draw for a canvas of at least this size; larger if the graph needs it, unless `fit` makes it smaller to fit."""
     measures = Measures()
-    members = {node.id: _service_id(node) for node in graph.nodes}
+    members = {node.id: service_id(node) for node in graph.nodes}
     layout = lay_out(members, [(edge.source, edge.destination) for edge in graph.edges], width, measures)
-    canvas_width, canvas_height = max(width, layout.width), max(height, layout.height)
-    shift = ((canvas_width - layout.width) / 2, (canvas_height - layout.height) / 2)
-    stroke = _Stroke(graph, layout, palette, measures, shift, selected)
+    fitting = min(1.0, width / layout.width, height / layout.height)
+    scale = max(fitting, MIN_SCALE) if fit else 1.0
+    canvas_width, canvas_height = max(width, layout.width * scale), max(height, layout.height * scale)
+    shift = ((canvas_width - layout.width * scale) / 2, (canvas_height - layout.height * scale) / 2)
+    stroke = _Stroke(graph, layout, _View(palette, scale, shift), measures, selected)
     option = {
         "animation": False,
         "textStyle": {"fontFamily": _FONT},
@@ -145,9 +72,9 @@ def draw(graph: Graph, palette: Palette, width: float, height: float, selected: 
         "series": [stroke.boxes(), stroke.edges(), stroke.nodes()],
     }
     shape = (
-        tuple(node.id for node in graph.nodes), tuple(sorted(layout.paths)), canvas_width, canvas_height, palette
+        tuple(node.id for node in graph.nodes), tuple(sorted(layout.paths)), canvas_width, canvas_height, scale, palette
     )  # fmt: skip
-    return Drawing(option, shape, math.floor(canvas_width), math.floor(canvas_height))
+    return Drawing(option, shape, math.floor(canvas_width), math.floor(canvas_height), fitting < 1)
 
 
 def dot_period_s(requests_per_s: float) -> float:
@@ -168,49 +95,64 @@ def rounded(width: float, height: float, radius: float) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _View:
+    """How a drawing is shown."""
+
+    palette: Palette
+    scale: float
+    shift: tuple[float, float]
+    """Of its upper left corner, pixels."""
+
+
 class _Stroke:
     """The series of one drawing."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        layout: Layout,
-        palette: Palette,
-        measures: Measures,
-        shift: tuple[float, float],
-        selected: str | None,
-    ) -> None:
+    def __init__(self, graph: Graph, layout: Layout, view: _View, measures: Measures, selected: str | None) -> None:
         self.graph = graph
         self.layout = layout
-        self.palette = palette
+        self.palette = view.palette
+        self.view = view
         self.measures = measures
-        self.shift = shift
         self.selected = selected
-        self.service_of = {_service_id(node): node for node in graph.nodes}
+        self.service_of = {service_id(node): node for node in graph.nodes}
+        self.sends: dict[str, float] = defaultdict(float)
+        for edge in graph.edges:
+            self.sends[edge.source] += edge.requests_per_s
         self.titles = {node.id: title(node) for node in graph.nodes}
 
     def at(self, x: float, y: float) -> list[float]:
-        return [round(x + self.shift[0], 1), round(y + self.shift[1], 1)]
+        scale, (left, top) = self.view.scale, self.view.shift
+        return [round(x * scale + left, 1), round(y * scale + top, 1)]
+
+    def px(self, *lengths: float) -> list[float]:
+        """Lengths and font sizes as drawn."""
+        return [round(length * self.view.scale, 1) for length in lengths]
+
+    def text(self, colour: str, size: float, line_height: float, *, weight: int = 400) -> dict[str, Any]:
+        """A style of rich text."""
+        font, line = self.px(size, line_height)
+        return {"color": colour, "fontSize": font, "lineHeight": line, "fontWeight": weight}
 
     def boxes(self) -> dict[str, Any]:
         """Frames around services that have several versions."""
         sizes: dict[str, int] = defaultdict(int)
         for node in self.graph.nodes:
-            sizes[_service_id(node)] += 1
+            sizes[service_id(node)] += 1
         data = [
             {
                 "id": box.group,
                 "value": self.at(box.x + box.width / 2, box.y + box.height / 2),
                 "symbol": rounded(box.width, box.height, 12),
-                "symbolSize": [box.width, box.height],
+                "symbolSize": self.px(box.width, box.height),
                 "label": {
                     "show": True,
                     "position": "insideTop",
-                    "distance": 6,
+                    "distance": self.px(6)[0],
                     "color": self.palette.muted,
-                    "fontSize": 11,
+                    "fontSize": self.px(11)[0],
                     "fontWeight": 500,
-                    "formatter": literal(formatting.shorten(_app(self.service_of[box.group]), 20)),
+                    "formatter": literal(formatting.shorten(app_of(self.service_of[box.group]), 20)),
                 },
             }
             for box in self.layout.boxes
@@ -239,11 +181,11 @@ class _Stroke:
                     "source": edge.source,
                     "target": edge.destination,
                     "tip": self.edge_tip(edge),
-                    "lineStyle": {"color": colour, "width": round(width, 1), "opacity": 0.95 if strong else 0.6},
+                    "lineStyle": {"color": colour, "width": self.px(width)[0], "opacity": 0.95 if strong else 0.6},
                     "effect": {
                         "period": dot_period_s(edge.requests_per_s),
                         "color": colour,
-                        "symbolSize": 6.5 if edge.requests_per_s > 0 else 0,
+                        "symbolSize": self.px(6.5 if edge.requests_per_s > 0 else 0)[0],
                     },
                 }
             )
@@ -281,20 +223,20 @@ class _Stroke:
     def card(self, node: GraphNode) -> dict[str, Any]:
         health = formatting.health(node.requests_per_s, node.error_rate)
         size = [self.measures.node_width, self.measures.node_height]
+        quiet, loud = self.palette.muted, self.palette.of(health)
         chosen = node.id == self.selected
-        # Who only calls has nothing that arrives, which is not a fault worth a figure.
-        figures = (
-            f"{formatting.rate(node.requests_per_s)} · {formatting.percent(node.error_rate)} err"
-            if node.requests_per_s > 0
-            else "no requests arrive"
-        )
+        if node.requests_per_s > 0:
+            figures = f"{formatting.rate(node.requests_per_s)} · {formatting.percent(node.error_rate)} err"
+        else:
+            # Who only calls, such as a gateway: what arrives there no sidecar saw.
+            figures = f"sends {formatting.rate(self.sends[node.id])}"
         return {
             "id": f"node {node.id}",
             "kind": "node",
             "node": node.id,
             "value": self.at(*self.layout.positions[node.id]),
             "symbol": rounded(size[0], size[1], 9),
-            "symbolSize": size,
+            "symbolSize": self.px(*size),
             "tip": self.node_tip(node),
             "itemStyle": {
                 "color": self.palette.surface,
@@ -307,12 +249,8 @@ class _Stroke:
                 "position": "inside",
                 "formatter": f"{{name|{_inside(formatting.shorten(title(node), 18))}}}\n{{figures|{_inside(figures)}}}",
                 "rich": {
-                    "name": {"color": self.palette.text, "fontSize": 12.5, "fontWeight": 600, "lineHeight": 18},
-                    "figures": {
-                        "color": self.palette.muted if health in ("idle", "healthy") else self.palette.of(health),
-                        "fontSize": 10.5,
-                        "lineHeight": 15,
-                    },
+                    "name": self.text(self.palette.text, 12.5, 18, weight=600),
+                    "figures": self.text(quiet if health in ("idle", "healthy") else loud, 10.5, 15),
                 },
             },
         }
@@ -325,7 +263,7 @@ class _Stroke:
             "id": f"arrow {edge.source} {edge.destination}",
             "value": self.at(x + (-4 if towards_right else 4), y),
             "symbol": _ARROW,
-            "symbolSize": [8, 9],
+            "symbolSize": self.px(8, 9),
             "symbolRotate": 0 if towards_right else 180,
             "itemStyle": {"color": self.palette.of(formatting.health(edge.requests_per_s, edge.error_rate))},
         }
@@ -339,19 +277,28 @@ class _Stroke:
             "id": f"label {edge.source} {edge.destination}",
             "value": self.at(x, y),
             "symbol": rounded(LABEL_WIDTH, LABEL_HEIGHT, 7),
-            "symbolSize": size,
+            "symbolSize": self.px(*size),
             "itemStyle": {"color": self.palette.background, "borderColor": self.palette.border, "borderWidth": 1},
             "label": {
                 "show": True,
                 "position": "inside",
-                "offset": [7, 0],
+                "offset": self.px(7, 0),
                 "formatter": (
                     f"{{rate|{_inside(formatting.rate(edge.requests_per_s))}}}\n"
                     f"{{errors|{_inside(formatting.percent(edge.error_rate))} err}}"
                 ),
                 "rich": {
-                    "rate": {"color": self.palette.text, "fontSize": 10.5, "fontWeight": 500, "lineHeight": 13},
-                    "errors": {"color": self.palette.of(health), "fontSize": 10, "lineHeight": 13},
+                    "rate": {
+                        "color": self.palette.text,
+                        "fontSize": self.px(10.5)[0],
+                        "fontWeight": 500,
+                        "lineHeight": self.px(13)[0],
+                    },
+                    "errors": {
+                        "color": self.palette.of(health),
+                        "fontSize": self.px(10)[0],
+                        "lineHeight": self.px(13)[0],
+                    },
                 },
             },
             **about,
@@ -360,7 +307,7 @@ class _Stroke:
             "id": f"lock {edge.source} {edge.destination}",
             "value": self.at(x - LABEL_WIDTH / 2 + 11, y),
             "symbol": _LOCK if edge.mtls else _OPEN_LOCK,
-            "symbolSize": [9, 11],
+            "symbolSize": self.px(9, 11),
             "itemStyle": {"color": self.palette.healthy if edge.mtls else self.palette.degraded},
             **about,
         }

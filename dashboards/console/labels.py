@@ -18,9 +18,13 @@ _REACH = 60.0
 def place_labels(layout: Layout) -> dict[tuple[str, str], Point]:
     """The middle of each edge's label.
 
-    A label sits near the end of its edge that has fewer neighbours, where edges lie further apart.
+    A label sits where its edge passes a layer, if it does; else near the end of its edge that has fewer neighbours,
+    where edges lie further apart.
     """
-    wishes = {edge: _wish(path, near_target=edge in layout.near_target) for edge, path in layout.paths.items()}
+    wishes = {
+        edge: layout.lane_of.get(edge) or _wish(path, near_target=edge in layout.near_target)
+        for edge, path in layout.paths.items()
+    }
     placed: dict[tuple[str, str], Point] = {}
     for column in _columns(wishes):
         column.sort(key=lambda edge: (wishes[edge][1], edge))

@@ -34,8 +34,8 @@ class Measures:
     """Height of the service's name on top of its box."""
     box_gap: float = 26
     """Between boxes above one another."""
-    lane: float = 20
-    """Height kept free for an edge that passes a layer."""
+    lane: float = 38
+    """Height kept free for each edge that passes a layer: room for its label."""
     min_layer_gap: float = 112
     """Between layers: room for an edge's label."""
     max_layer_gap: float = 230
@@ -60,6 +60,8 @@ class Layout:
     positions: dict[str, Point]
     boxes: tuple[Box, ...]
     paths: dict[tuple[str, str], Path]
+    lane_of: dict[tuple[str, str], Point]
+    """The middle of the way through a layer, for the edges that pass one."""
     near_target: frozenset[tuple[str, str]]
     """Edges that turn soon after their source and lie apart near their target; the others the other way round."""
     width: float
@@ -101,6 +103,13 @@ class _Drawing:
         """y of a group's or a lane's middle."""
         self.lanes: dict[tuple[str, str], list[str]] = {}
         """The lanes through which a (forward) edge between two groups passes."""
+        self.lane_owner: dict[str, tuple[str, str]] = {}
+        self.sharing: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        """The edges between two groups, in either direction: they share the lanes, one above the other."""
+        for edge in self.edges:
+            pair = members[edge[0]], members[edge[1]]
+            for key in (pair, pair[::-1]):
+                self.sharing.setdefault(key, []).append(edge)
 
     def finish(self) -> Layout:
         ordered = self._order()
@@ -122,12 +131,15 @@ class _Drawing:
             for group in [*self.connected, *self.isolated]
         )
         positions = {node: point for box in boxes for node, point in self._stack(box)}
-        paths = {edge: self._path(edge, positions, left, step) for edge in self.edges}
+        self.lane_of: dict[tuple[str, str], Point] = {}
+        paths = {edge: self._path(edge, positions, left) for edge in self.edges}
         right = max((box.x + box.width for box in boxes), default=0.0)
         bottom = max((box.y + box.height for box in boxes), default=0.0)
         lowest = max((y for path in paths.values() for _, y in path), default=0.0)
         bottom = max(bottom, lowest)
-        return Layout(positions, boxes, paths, self.near_target, right + self.m.margin, bottom + self.m.margin)
+        return Layout(
+            positions, boxes, paths, self.lane_of, self.near_target, right + self.m.margin, bottom + self.m.margin
+        )
 
     def _order(self) -> list[list[str]]:
         """Layers from left to right, each from top to bottom, lanes among the groups."""
@@ -147,6 +159,7 @@ class _Drawing:
                 lane = f"\0{source}\0{target}\0{layer}"  # no name of a service holds NUL
                 layers[layer].append(lane)
                 chain.append(lane)
+                self.lane_owner[lane] = (source, target)
             chain.append(target)
             self.links += pairwise(chain)
             self.lanes[source, target] = chain[1:-1]
@@ -159,7 +172,7 @@ class _Drawing:
 
     def _height(self, name: str) -> float:
         if name not in self.groups:
-            return self.m.lane
+            return self.m.lane * len(self.sharing[self.lane_owner[name]])
         count = len(self.groups[name])
         nodes = count * self.m.node_height + (count - 1) * self.m.row_gap
         return nodes + 2 * self.m.box_padding + (self.m.box_title if count > 1 else 0)
@@ -208,7 +221,7 @@ class _Drawing:
         x = box.x + box.width / 2
         return [(node, (x, top + row * (self.m.node_height + self.m.row_gap))) for row, node in enumerate(nodes)]
 
-    def _path(self, edge: tuple[str, str], positions: dict[str, Point], left: dict[str, float], step: float) -> Path:
+    def _path(self, edge: tuple[str, str], positions: dict[str, Point], left: dict[str, float]) -> Path:
         source, target = edge
         (ax, ay), (bx, by) = positions[source], positions[target]
         half = self.m.node_width / 2
@@ -226,9 +239,14 @@ class _Drawing:
             ay, by = ay + shift, by + shift
         inner = self.m.node_width + 2 * self.m.box_padding
         points: list[Point] = [(ax + direction * half, ay)]
+        sharing = self.sharing[groups]
+        offset = (sharing.index(edge) - (len(sharing) - 1) / 2) * self.m.lane
         for lane in lanes:
-            depth_left = left[lane] + self.m.margin
-            ends = (depth_left, depth_left + inner) if direction > 0 else (depth_left + inner, depth_left)
-            points += [(x, self.centre[lane] + (shift if direction < 0 else -shift)) for x in ends]
+            near, y = left[lane] + self.m.margin, self.centre[lane] + offset
+            ends = (near, near + inner) if direction > 0 else (near + inner, near)
+            points += [(x, y) for x in ends]
+        if lanes:
+            middle = lanes[len(lanes) // 2]
+            self.lane_of[edge] = (left[middle] + self.m.margin + inner / 2, self.centre[middle] + offset)
         points.append((bx - direction * half, by))
         return smooth_path(points, bend=_EARLY if edge in self.near_target else 1 - _EARLY)

@@ -60,7 +60,7 @@ class Stats:
 
     def __init__(self, captions: Sequence[str]) -> None:
         self._values: list[ui.label] = []
-        with ui.element("div").classes("stats"):
+        with ui.element("div").classes("stats").style(f"--columns: {3 if len(captions) % 3 == 0 else 2}"):
             for caption in captions:
                 with ui.element("div").classes("stat"):
                     ui.label(caption).classes("what")

@@ -1,9 +1,9 @@
 """The console's pages, one module each; `register` makes the framework serve them."""
 
 from dashboards.console.console import Console
-from dashboards.console.pages import graph, logs, rules, services, trace, traces
+from dashboards.console.pages import graph, logs, missing, rules, services, trace, traces
 
-PAGES = (graph, services, traces, trace, logs, rules)
+PAGES = (graph, services, traces, trace, logs, rules, missing)
 
 
 def register(console: Console) -> None:

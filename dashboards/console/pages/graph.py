@@ -5,7 +5,7 @@ from collections.abc import Callable
 from nicegui import events, ui
 
 from collectors.store.answers import Graph, GraphEdge, GraphNode
-from dashboards.console import formatting, graph_chart, links
+from dashboards.console import formatting, graph_chart, graph_views, links
 from dashboards.console.console import Console
 from dashboards.console.parts import Choice, Line, Lines, Stats, empty_state, icon_button
 from dashboards.console.shell import Frame, frame
@@ -38,6 +38,7 @@ class GraphPage:
         self._window = window
         self._view = view
         self._selected = node or None
+        self._fit = True
         self._graph: Graph | None = None
         self._shape: object = None
         self._chart: ui.echart | None = None
@@ -46,6 +47,10 @@ class GraphPage:
             ui.html("<h1>Graph</h1>", sanitize=False)
             Choice("Window", {name: links.WINDOW_NAMES[name] for name in links.WINDOWS_S}, window, self._set_window)
             Choice("Nodes", VIEWS, view, self._set_view)
+            self._size = ui.element("div")
+            with self._size:
+                Choice("Size", {"fit": "Fit", "full": "100 %"}, "fit", self._set_size)
+            self._size.set_visibility(False)
             ui.element("div").classes("grow")
             _legend()
         with ui.element("div").classes("split").style("flex-direction: column"):
@@ -76,8 +81,8 @@ class GraphPage:
     def _shown(self) -> Graph | None:
         if self._graph is None:
             return None
-        graph = graph_chart.by_service(self._graph) if self._view == "services" else self._graph
-        return graph_chart.busiest(graph)
+        graph = graph_views.by_service(self._graph) if self._view == "services" else self._graph
+        return graph_views.busiest(graph)
 
     def _draw(self) -> None:
         graph = self._shown()
@@ -92,7 +97,8 @@ class GraphPage:
             return
         width = self._frame.width - _CHROME_WIDTH
         height = self._frame.height - _CHROME_HEIGHT - (_PANEL_HEIGHT if self._panel.visible else 0)
-        drawing = graph_chart.draw(graph, self._frame.palette, width, height, self._selected)
+        drawing = graph_chart.draw(graph, self._frame.palette, width, height, self._selected, fit=self._fit)
+        self._size.set_visibility(drawing.large)
         if self._chart is None or drawing.shape != self._shape:
             # Another shape: a new chart, since merging would keep what is gone.
             if self._chart is not None:
@@ -132,6 +138,10 @@ class GraphPage:
         self._window = links.window(window, DEFAULT_WINDOW)
         await self._frame.once(self.refresh)
 
+    def _set_size(self, size: str) -> None:
+        self._fit = size == "fit"
+        self._draw()
+
     def _set_view(self, view: str) -> None:
         self._view = view if view in VIEWS else "versions"
         self._selected = None
@@ -164,8 +174,8 @@ class Details:
     def show(self, node: GraphNode, graph: Graph) -> None:
         """Fill in, in place."""
         health = formatting.health(node.requests_per_s, node.error_rate)
-        self._title.set_text(graph_chart.title(node))
-        outside = node.id == graph_chart.OUTSIDE
+        self._title.set_text(graph_views.title(node))
+        outside = node.id == graph_views.OUTSIDE
         version = f" · {node.version}" if node.version not in ("", "unknown") else ""
         self._about.set_text("Clients without a sidecar" if outside else f"{node.namespace}{version}")
         self._stats.set(
@@ -173,7 +183,7 @@ class Details:
             (formatting.percent(node.error_rate), f"health-{health}"),
             (health, f"health-{health}"),
         )
-        titles = {other.id: graph_chart.title(other) for other in graph.nodes}
+        titles = {other.id: graph_views.title(other) for other in graph.nodes}
         incoming = [edge for edge in graph.edges if edge.destination == node.id]
         outgoing = [edge for edge in graph.edges if edge.source == node.id]
         self._nobody.set_visibility(not incoming)

@@ -126,7 +126,7 @@ class LogsPage:
             self._text = (
                 ui.input("Full-text search", value=query.text)
                 .props("outlined dense clearable debounce=300")
-                .style("width: 230px")
+                .style("width: 220px")
             )
             self._workload = (
                 ui.select(
@@ -141,17 +141,17 @@ class LogsPage:
             self._severity = (
                 ui.select(list(links.SEVERITIES), label="Severity", value=query.severity or None, clearable=True)
                 .props("outlined dense options-dense")
-                .style("width: 118px")
+                .style("width: 138px")
             )
             self._trace = (
                 ui.input("Trace id", value=query.trace_id)
                 .props("outlined dense clearable debounce=300")
-                .style("width: 150px")
+                .style("width: 140px")
             )
             self._window = (
                 ui.select({name: f"Last {links.WINDOW_NAMES[name]}" for name in links.WINDOWS_S}, value=query.window)
                 .props("outlined dense options-dense")
-                .style("width: 118px")
+                .style("width: 138px")
             )
             self._tail = ui.switch("Live", value=tail).props("dense")
             self._dot = ui.element("span").classes("live-dot")

@@ -45,7 +45,7 @@ def _row(bar: Bar, colour: str) -> dict[str, Any]:
     return {
         "depth": bar.depth,
         "service": bar.span.service,
-        "name": bar.span.name,
+        "name": _with_path(bar.span),
         "kind": bar.span.kind,
         "left": round(bar.left * 100, 3),
         "width": round(bar.width * 100, 3),
@@ -55,6 +55,12 @@ def _row(bar: Bar, colour: str) -> dict[str, Any]:
         "note": note,
         "hint": hint,
     }
+
+
+def _with_path(span: SpanEntry) -> str:
+    """A span's name, and the path that was asked for where the name does not tell."""
+    path = span.attributes.get("url.path")
+    return span.name if not isinstance(path, str) or path in span.name else f"{span.name} {path}"
 
 
 def waterfall_ticks(waterfall: Waterfall) -> list[dict[str, Any]]:
@@ -96,7 +102,7 @@ class TracePage:
                         ui.html('<h3 class="small" style="margin:0">Logs of this trace</h3>', sanitize=False)
                         self._logs_link = ui.link("Open in logs", links.logs(trace_id=trace_id))
                     self._logs = Grid(
-                        [column for column in LOG_COLUMNS if column["field"] != "trace"],
+                        [_as_it_happened(column) for column in LOG_COLUMNS if column["field"] != "trace"],
                         row_id="rowid",
                         empty="No log record carries this trace's id.",
                     )
@@ -166,6 +172,10 @@ class TracePage:
                 ui.html('<h3 class="small">Identity</h3>', sanitize=False)
                 facts([("span", span.span_id), ("parent", span.parent_id or "none, it began the trace")])
             ui.link("Logs of this workload and trace", links.logs(trace_id=span.trace_id, workload=span.workload))
+
+
+def _as_it_happened(column: dict[str, Any]) -> dict[str, Any]:
+    return {**column, "sort": "asc"} if column["field"] == "time" else column
 
 
 def _shown(value: Any) -> str:

@@ -89,7 +89,7 @@ class TracesPage:
             self._window = (
                 ui.select({name: f"Last {links.WINDOW_NAMES[name]}" for name in links.WINDOWS_S}, value=window)
                 .props("outlined dense options-dense")
-                .style("width: 120px")
+                .style("width: 138px")
             )
             ui.element("div").classes("grow")
             self._count = ui.label().classes("muted")

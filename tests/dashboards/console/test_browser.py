@@ -361,7 +361,7 @@ async def test_a_thousand_logs_two_hundred_spans_and_fifty_workloads_hold_up(
             400 - i,
             False,
             attributes,
-        )  # noqa: E501
+        )
         batch.spans.append(mesh.SpanRecord(*span))
     batch.logs += [mesh.record(f"x/{i}", "s01-v1", now - 30 + i / 100, f"/{i}", trace, 200, 1.0) for i in range(1500)]
     mesh.fill(state, batch)

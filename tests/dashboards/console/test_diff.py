@@ -27,3 +27,10 @@ def test_what_lies_far_from_a_change_is_left_out() -> None:
     lines = diff("\n".join(old), "\n".join(new))
     assert [line.kind for line in lines].count("gap") == 1
     assert len(lines) < 20
+
+
+def test_texts_too_long_to_compare_are_shown_one_after_the_other() -> None:
+    old = "\n".join(["same line"] * 50_000)
+    lines = diff(old, old + "\nmore")
+    assert [lines[0].kind, lines[-1].kind, lines[-1].text] == ["removed", "added", "more"]
+    assert diff(old, old) == ()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from collectors.store.answers import Graph, GraphEdge, GraphNode
-from dashboards.console import graph_chart
+from dashboards.console import graph_chart, graph_views
 from dashboards.console.palette import DARK, LIGHT
 
 
@@ -105,7 +105,7 @@ def test_a_hostile_name_is_a_value_and_never_a_key_or_a_template(name: str) -> N
 
 
 def test_versions_are_joined_to_services_by_traffic() -> None:
-    joined = graph_chart.by_service(BOOKINFO)
+    joined = graph_views.by_service(BOOKINFO)
     nodes = {one.id: one for one in joined.nodes}
     assert set(nodes) == {"unknown", "d/productpage", "d/reviews"}
     assert nodes["d/reviews"].requests_per_s == 10
@@ -119,8 +119,8 @@ def test_versions_are_joined_to_services_by_traffic() -> None:
 def test_a_mesh_of_a_thousand_workloads_shows_the_busiest() -> None:
     nodes = [node(f"d/w{i:04}-v1", rate=i) for i in range(1000)]
     edges = [edge(f"d/w{i:04}-v1", f"d/w{i + 1:04}-v1") for i in range(999)]
-    shown = graph_chart.busiest(graph(nodes, edges))
-    assert len(shown.nodes) == graph_chart.MAX_NODES
+    shown = graph_views.busiest(graph(nodes, edges))
+    assert len(shown.nodes) == graph_views.MAX_NODES
     assert shown.nodes[-1].id == "d/w0999-v1"
     kept = {one.id for one in shown.nodes}
     assert all(one.source in kept and one.destination in kept for one in shown.edges)
@@ -132,6 +132,17 @@ def test_fifty_workloads_are_drawn_larger_than_the_window_rather_than_unreadable
     drawing = graph_chart.draw(graph(nodes, edges), LIGHT, 1236, 660)
     assert drawing.width >= 1236
     assert drawing.height > 660
+    assert drawing.large
+
+
+def test_fifty_workloads_can_be_seen_at_once() -> None:
+    nodes = [node(f"d/s{i:02}-v1") for i in range(50)]
+    edges = [edge(f"d/s{i:02}-v1", f"d/s{j:02}-v1") for i in range(50) for j in (2 * i + 1, 2 * i + 2) if j < 50]
+    drawing = graph_chart.draw(graph(nodes, edges), LIGHT, 1236, 1200, fit=True)
+    assert (drawing.width, drawing.height) == (1236, 1200)
+    for item in items(drawing).values():
+        assert 0 <= item["value"][0] <= 1236
+        assert 0 <= item["value"][1] <= 1200
 
 
 def test_an_empty_mesh_draws_nothing() -> None:
