@@ -25,10 +25,15 @@ def _render_access(body: dict[str, Any]) -> str:
         value = body.get(key)
         return "-" if value is None else value
 
+    def ms(key: str) -> object:
+        """Whole milliseconds, as Envoy writes durations."""
+        value = body.get(key)
+        return round(value) if isinstance(value, float) else get(key)
+
     return (
         f'[{get("start_time")}] "{get("method")} {get("path")} {get("protocol")}" {get("response_code")} '
         f'{get("response_flags")} {get("response_code_details")} - "{get("upstream_transport_failure_reason")}" '
-        f"{get('bytes_received')} {get('bytes_sent')} {get('duration')} {get('upstream_service_time')} "
+        f"{get('bytes_received')} {get('bytes_sent')} {ms('duration')} {ms('upstream_service_time')} "
         f'"{get("x_forwarded_for")}" "{get("user_agent")}" "{get("request_id")}" "{get("authority")}" '
         f'"{get("upstream_host")}" {get("upstream_cluster")} - {get("downstream_local_address")} '
         f"{get('downstream_remote_address')} {get('requested_server_name')} {get('route_name')}"
