@@ -68,14 +68,14 @@ class RequestReader:
         self._fed = len(data)
         try:
             self._feed(data)
-        except (HttpParserError, ProtocolError) as error:
+        except (HttpParserError, HttpParserUpgrade, ProtocolError) as error:
             self._stopped(data, error)
             return events
         if not events or events[-1] is not END:
             self._bound(data, in_body)
         return events
 
-    def _stopped(self, data: bytes, error: HttpParserError | ProtocolError) -> None:
+    def _stopped(self, data: bytes, error: HttpParserError | HttpParserUpgrade | ProtocolError) -> None:
         """llhttp, or a callback of ours, refused to go on."""
         if isinstance(error, HttpParserUpgrade):
             if not self.finished:
@@ -199,7 +199,9 @@ def _collector(headers: list[Header], hop: list[Header], ours: dict[bytes, bytes
     return on_header
 
 
+_RTSP = b"DESCRIBE ANNOUNCE SETUP PLAY PAUSE TEARDOWN GET_PARAMETER SET_PARAMETER REDIRECT RECORD FLUSH".split()
 _REFUSED_METHODS = {
+    **dict.fromkeys(_RTSP, (400, _CODEC_ERROR, "a method of RTSP")),
     b"CONNECT": (403, "upgrade_failed", "CONNECT is not offered"),
     b"PRI": (400, _CODEC_ERROR, "HTTP/2 preface on an HTTP/1.1 connection"),
     b"SOURCE": (400, _CODEC_ERROR, "not an HTTP method"),

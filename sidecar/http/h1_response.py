@@ -72,7 +72,7 @@ class ResponseReader:
         self._fed = len(data)
         try:
             self._feed(data)
-        except HttpParserError as error:
+        except (HttpParserError, HttpParserUpgrade, ProtocolError) as error:
             self._stopped(error)
             return events
         if self._waiting:
@@ -89,12 +89,12 @@ class ResponseReader:
             return [END]
         return [IncompleteMessage("the upstream closed inside its answer")]
 
-    def _stopped(self, error: HttpParserError) -> None:
+    def _stopped(self, error: HttpParserError | HttpParserUpgrade | ProtocolError) -> None:
         """llhttp, or a callback of ours, refused to go on."""
         self.reusable = False
         if not self._waiting:
             return
-        cause = error.__context__
+        cause: BaseException | None = error if isinstance(error, ProtocolError) else error.__context__
         if isinstance(error, HttpParserUpgrade):
             cause = ProtocolError(502, _DETAILS, "the upstream switched protocols unasked")
         self._fail(cause if isinstance(cause, ProtocolError) else ProtocolError(502, _DETAILS, str(error)))
