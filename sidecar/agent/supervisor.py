@@ -87,11 +87,14 @@ class Supervisor(WorkerEvents):
         start: Callable[[WorkerEvents], Awaitable[WorkerProcess]],
         clock: Clock,
         backoff: Callable[[], Backoff],
+        *,
+        apply_timeout_s: float = APPLY_TIMEOUT_S,
     ) -> None:
         self._sockets = sockets
         self._telemetry = telemetry
         self._start = start
         self._clock = clock
+        self._apply_timeout_s = apply_timeout_s
         self._slots = [_Slot(index, backoff()) for index in range(concurrency)]
         self._target: _Target | None = None
         self._good: Snapshot | None = None
@@ -279,7 +282,7 @@ class Supervisor(WorkerEvents):
 
     async def _outcome(self, target: _Target) -> Refused | None:
         while True:
-            done, _ = await asyncio.wait([target.outcome], timeout=APPLY_TIMEOUT_S)
+            done, _ = await asyncio.wait([target.outcome], timeout=self._apply_timeout_s)
             if done:
                 return target.outcome.result()
             for slot in self._slots:
