@@ -1,9 +1,8 @@
 """A worker inside the test's own loop, on real sockets, with telemetry that remembers what it was told."""
 
 import asyncio
-import random
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -23,9 +22,8 @@ from sidecar.config.route import (
     WeightedCluster,
 )
 from sidecar.config.snapshot import Node, Snapshot
-from sidecar.telemetry.bindings import Target, Upstream
-from sidecar.telemetry.recorder import Telemetry
 from sidecar.telemetry.record import RequestRecord
+from sidecar.telemetry.recorder import Telemetry
 from sidecar.worker import Worker
 
 
