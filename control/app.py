@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import os
+import resource
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -40,6 +41,9 @@ def run(options: Options) -> int:
     """Serve until SIGTERM, SIGINT or the end of the lifeline; the process's exit status."""
     logs.setup(options.log_level, as_json=options.log_json)
     os.umask(0o077)
+    # Every sidecar is a connection, and the usual soft limit of 1,024 is for programs that use select().
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     clock = SystemClock()
     try:
         stored = open_stored(options, clock)

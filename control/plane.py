@@ -133,7 +133,7 @@ class Plane:
             self.stored.authority.root_file,
         )
         parts = Parts(
-            rules=Rules(self.stored.store, self.planner, self.publisher),
+            rules=Rules(self.stored.store, self.planner, self.publisher, self._clock),
             registration=registration,
             publisher=self.publisher,
             trust_domain=self._options.trust_domain,

@@ -60,12 +60,25 @@ class ServingCertificate:
     def grpc_credentials(self, *, demand_certificate: bool) -> grpc.ServerCredentials:
         """For a gRPC server; with `demand_certificate`, for clients that show one of this mesh."""
 
-        def configuration() -> grpc.ServerCertificateConfiguration:
-            served = self.current()
-            roots = self._authority.roots.pem.encode() if demand_certificate else None
-            return grpc.ssl_server_certificate_configuration([(served.key, served.chain)], roots)
+        def configuration(served: Served, roots: str) -> grpc.ServerCertificateConfiguration:
+            trusted = roots.encode() if demand_certificate else None
+            return grpc.ssl_server_certificate_configuration([(served.key, served.chain)], trusted)
 
-        return grpc.dynamic_ssl_server_credentials(configuration(), configuration, demand_certificate)
+        given = self.current(), self._authority.roots.pem
+
+        def news() -> grpc.ServerCertificateConfiguration | None:
+            # At every handshake, from any of gRPC's threads. None unless something is new: gRPC core exchanges its
+            # handshaker factory without keeping handshakes that begin in other threads from using the old one, so
+            # that an exchange for each of a crowd of connections ends in a segmentation fault.
+            nonlocal given
+            present = self.current(), self._authority.roots.pem
+            if present == given:
+                return None
+            given = present
+            return configuration(*present)
+
+        # The stubs do not know that None means no change.
+        return grpc.dynamic_ssl_server_credentials(configuration(*given), news, demand_certificate)  # type: ignore[arg-type]
 
     def _make(self) -> Served:
         key = ec.generate_private_key(ec.SECP256R1())

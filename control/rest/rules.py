@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from control.analyze import analyze, analyze_stored
 from control.api.parse import parse
@@ -12,8 +12,9 @@ from control.api.violation import Violation
 from control.api.world import World
 from control.rest.refusals import Invalid, Unavailable
 from control.stores import FileStore, NothingApplied
-from control.xds.planner import Planner
+from control.xds.planner import Plan, Planner
 from control.xds.publisher import Publisher
+from mesh.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class Outcome:
 class Rules:
     """The way into the store for whoever is not the file system."""
 
-    def __init__(self, store: FileStore, planner: Planner, publisher: Publisher) -> None:
+    def __init__(self, store: FileStore, planner: Planner, publisher: Publisher, clock: Clock) -> None:
+        self._clock = clock
         self._store = store
         self._planner = planner
         self._publisher = publisher
@@ -56,9 +58,9 @@ class Rules:
             changed = any(change.action != "unchanged" for change in changes)
             if changed:
                 where = SourceFile(files[0].name, "")
-                await self._try(world.with_resources(parsed.resources), where)
-            if not dry_run and changed:
-                await self._store_change(parsed.resources, ())
+                trial = await self._try(world.with_resources(self._aged(world, parsed.resources)), where)
+                if not dry_run:
+                    await self._store_change(parsed.resources, (), trial)
             return Outcome(changes, warnings, self._publisher.version)
 
     async def delete(self, keys: Collection[Key], *, dry_run: bool) -> Outcome:
@@ -71,9 +73,9 @@ class Rules:
             findings = await asyncio.to_thread(analyze, world, Parsed(), keys)
             warnings = _accept(findings)
             changes = tuple(Change("deleted", key, world.resources[key].text, None) for key in keys)
-            await self._try(world.with_resources((), keys), SourceFile("", ""))
+            trial = await self._try(world.with_resources((), keys), SourceFile("", ""))
             if not dry_run:
-                await self._store_change((), keys)
+                await self._store_change((), keys, trial)
             return Outcome(changes, warnings, self._publisher.version)
 
     async def delete_files(self, files: Sequence[SourceFile], *, dry_run: bool) -> Outcome:
@@ -89,21 +91,31 @@ class Rules:
         parsed = await asyncio.to_thread(parse, files)
         return [*parsed.violations, *await asyncio.to_thread(analyze, self._store.world, parsed)]
 
-    async def _try(self, world: World, where: SourceFile) -> None:
-        """Raises Invalid if the change would spoil a proxy's configuration, however good its rules look."""
+    def _aged(self, world: World, resources: Sequence[Resource]) -> list[Resource]:
+        """With the times that the store will give them, near enough: only their order counts."""
+        now = self._clock.now()
+        stored = [world.resources.get(resource.key) for resource in resources]
+        return [
+            replace(resource, created_at=now + number * 1e-6 if before is None else before.created_at)
+            for number, (resource, before) in enumerate(zip(resources, stored, strict=True))
+        ]
+
+    async def _try(self, world: World, where: SourceFile) -> Plan:
+        """What the change would come to. Raises Invalid if it would spoil a proxy's configuration."""
         plan = await self._planner.plan(world, trial=True)
         known = set(self._publisher.plan.problems)
         new = [problem for problem in plan.problems if problem not in known]
         if new:
             message = "would break a proxy's configuration; please report this"
             raise Invalid([Violation(where.name, 1, message=f"{message}: {problem}") for problem in new])
+        return plan
 
-    async def _store_change(self, resources: Sequence[Resource], deleted: Collection[Key]) -> None:
+    async def _store_change(self, resources: Sequence[Resource], deleted: Collection[Key], trial: Plan) -> None:
         try:
             world = await asyncio.to_thread(self._store.change, resources, deleted)
         except NothingApplied as error:
             raise Unavailable(str(error)) from error
-        self._publisher.submit(world, "rules")
+        self._publisher.submit(world, "rules", trial)
 
 
 def _accept(violations: Sequence[Violation]) -> tuple[Violation, ...]:

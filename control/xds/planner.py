@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from control.api.kinds import KINDS
 from control.api.violation import Violation
 from control.api.world import World
 from control.generate import Snapshot, check, generate
@@ -50,6 +51,15 @@ class Planner:
             self._settings_changes += 1
         self._used = settings
         return f"{world.generation}.{self._settings_changes}" if self._settings_changes else str(world.generation)
+
+    def adopt(self, trial: Plan, world: World) -> Plan | None:
+        """A trial's plan as the plan of `world`; None unless that means the same as the World that was tried."""
+        same = trial.version == self.version_of(world) and trial.world.workloads is world.workloads
+        # Rules are equal when they say the same; in each kind their order, which is by age, counts as well.
+        if not same or any(trial.world.of_kind(kind) != world.of_kind(kind) for kind in KINDS):
+            return None
+        self._known = trial.snapshots
+        return replace(trial, world=world)
 
     async def plan(self, world: World, *, trial: bool = False) -> Plan:
         """Never raises for a World of parsed resources. A trial is forgotten."""

@@ -32,6 +32,7 @@ class Publisher:
         self._changed = asyncio.Event()
         self._world = World()
         self._plan = Plan()
+        self._trial: Plan | None = None
         self._streams: dict[str, list[Stream]] = {}
         self.on_change: list[Callable[[World], None]] = []
         """Called with every World, at once."""
@@ -70,9 +71,10 @@ class Publisher:
             and identity_of(workload, identity.trust_domain) == identity
         )
 
-    def submit(self, world: World, reason: str) -> None:
-        """This is the World now. Published soon, together with what else happens."""
+    def submit(self, world: World, reason: str, trial: Plan | None = None) -> None:
+        """This is the World now. Published soon, together with what else happens; a trial of it spares planning it."""
         self._world = world
+        self._trial = trial
         self._queue.note(reason, self._clock.monotonic())
         self._metrics.triggers.labels(reason).inc()
         self._changed.set()
@@ -100,7 +102,10 @@ class Publisher:
             since, reasons = self._queue.take()
             self._metrics.queue_time.observe(self._clock.monotonic() - since)
             began = self._clock.monotonic()
-            plan = await self._planner.plan(self._world)
+            world, trial, self._trial = self._world, self._trial, None
+            plan = self._planner.adopt(trial, world) if trial is not None else None
+            if plan is None:
+                plan = await self._planner.plan(world)
             took_s = self._clock.monotonic() - began
             self._metrics.push_time.observe(took_s)
             woken = self._publish(plan, since)

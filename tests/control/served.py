@@ -53,8 +53,9 @@ class Served(Reach):
 
 
 @asynccontextmanager
-async def served(state: Path) -> AsyncIterator[Served]:
+async def served(state: Path, ahead_s: float = 0.0) -> AsyncIterator[Served]:
     clock = ShiftedClock()
+    clock.ahead_s = ahead_s
     options = Options(state=state, laptop=True)
     stored = open_stored(options, clock)
     plane = Plane(options, stored, clock)

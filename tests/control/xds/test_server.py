@@ -173,26 +173,39 @@ async def test_of_a_nodes_streams_only_so_many_stay(plane_served: Served, eventu
             await channel.close()
 
 
-async def test_a_crowd_of_sidecars_reconnects_and_all_are_served(
-    plane_served: Served, eventually: Eventually, record_property: Callable[[str, object], None]
+async def test_a_thousand_sidecars_reconnect_at_once_and_all_are_served_within_a_minute(
+    plane_served: Served, eventually: Eventually
 ) -> None:
-    """150 here, each with a TLS connection of its own; the thousand is in tests/bench."""
-    crowd = 150
-    records = [plane_served.register(f"reviews-v{number}", number)[0] for number in range(crowd)]
-    credentials = plane_served.credentials_of(records[0])  # they share a service account
+    """Each with a TLS connection of its own. Nothing is generated for them: that has been done when they registered.
+
+    A minute is for test machines that do much else, and for the thousand clients that share this process; alone the
+    control plane needs 5 s of one core.
+    """
+    crowd, services = 1000, 100
     publisher = plane_served.plane.publisher
-    await eventually(lambda: len(publisher.plan.snapshots) == crowd, "planned", within=20)
+    records = [
+        plane_served.register(
+            f"s{number % services}-v{number // services}",
+            inbound=f"10.0.{number // 250}.{number % 250 + 1}:15006",
+            service_account="crowd",
+        )[0]
+        for number in range(crowd)
+    ]
+    credentials = plane_served.credentials_of(records[0])
+    await eventually(lambda: len(publisher.plan.snapshots) == crowd, "planned", within=60)
+    plan = publisher.plan
     began = time.monotonic()
     async with TaskScope() as scope:
         channels = [plane_served.channel("ads", credentials) for _ in records]
         clients = [XdsClient(channel, each.node_id) for channel, each in zip(channels, records, strict=True)]
-        for client in clients:
-            scope.spawn(client.run(), name="client")
+        tasks = [scope.spawn(client.run(), name="client") for client in clients]
 
-        def all_run(version: str) -> bool:
-            return sum(stream.acked_version == version for stream in publisher.streams()) == crowd
+        def served_all() -> bool:
+            assert not any(task.done() for task in tasks)
+            return sum(stream.acked_version == publisher.version for stream in publisher.streams()) == crowd
 
-        await eventually(lambda: all_run(publisher.version), "all are served", within=30)
-        record_property("reconnect_s", time.monotonic() - began)
+        await eventually(served_all, "all are served", within=60)
+        print(f"{crowd} sidecars served in {time.monotonic() - began:.1f} s")
+        assert publisher.plan is plan
         for channel in channels:
             await channel.close()
