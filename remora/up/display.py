@@ -1,7 +1,11 @@
 """What people see of `remora up`: how far it is, then where to look."""
 
+import os
+import shlex
+import shutil
 import sys
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -56,26 +60,35 @@ class Progress:
 
 
 def print_summary(mesh: dict[str, Any], seconds: float, *, samples: bool, state_is_default: bool) -> None:
-    """Where to look, and what to try."""
+    """Where to look, and what to try. Addresses stand alone in their lines, for a mouse to take them whole."""
     from rich.console import Console
-    from rich.panel import Panel
     from rich.text import Text
 
-    option = "" if state_is_default else f" --state {mesh['state']}"
+    remora = _as_typed()
     text = Text()
-    text.append("Console     ", "bold").append(escape(mesh["console"]), "cyan").append("\n")
-    if samples:
-        text.append("Bookinfo    ", "bold").append(f"{mesh['ingress']}/productpage", "cyan").append("\n")
-    else:
-        text.append("Ingress     ", "bold").append(mesh["ingress"], "cyan").append("\n")
-    text.append("State       ", "bold").append(escape(mesh["state"])).append("\n\nTry\n", "bold")
+    text.append(f"The mesh is ready ({seconds:.1f} s)\n\n", "bold green")
+    text.append("  Console   ", "bold").append(escape(mesh["console"]), "cyan").append("\n")
+    name, url = ("Bookinfo", f"{mesh['ingress']}/productpage") if samples else ("Ingress ", mesh["ingress"])
+    text.append(f"  {name}  ", "bold").append(url, "cyan").append("\n")
+    text.append("  State     ", "bold").append(escape(mesh["state"])).append("\n\n")
+    text.append("Try, in another terminal\n\n", "bold")
+    if not state_is_default:
+        text.append(f"  export REMORA_STATE={escape(shlex.quote(mesh['state']))}\n", "green")
     for command, what in (
-        (f"remora status{option}", "who is connected, and runs which rules"),
-        (f"remora get all{option}", "the rules that are stored"),
-        (f"remora traces{option}", "requests on their way through the mesh"),
-        (f"remora logs --follow{option}", "every request, as it happens"),
+        ("status", "who is connected, and runs which rules"),
+        ("get all", "the rules that are stored"),
+        ("traces", "requests on their way through the mesh"),
+        ("logs --follow", "every request, as it happens"),
     ):
-        text.append(f"  {escape(command):<{24 + len(option)}}", "green").append(f"  {what}\n", "dim")
+        text.append(f"  {remora} {command:<15}", "green").append(f" {what}\n", "dim")
     text.append("\nCtrl-C ends it; the rules stay for the next time.", "dim")
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(Panel(text, title=f"The mesh is ready ({seconds:.1f} s)", expand=False, padding=(1, 2)))
+    Console(highlight=False, soft_wrap=True).print(text)
+
+
+def _as_typed() -> str:
+    """How the user can call the command from where he stands."""
+    found = shutil.which("remora")
+    this = Path(sys.argv[0])
+    if this.name != "remora" or (found is not None and os.path.samefile(found, this)):
+        return "remora"
+    return escape(os.path.relpath(this))

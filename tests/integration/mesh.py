@@ -15,6 +15,9 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
+from remora.client import Control
+from remora.state import State
+
 T = TypeVar("T")
 
 REMORA = (sys.executable, "-P", "-m", "remora")
@@ -117,6 +120,10 @@ class RunningMesh:
         """Every sidecar runs the present rules."""
         result = self.attempt("status", "--wait", str(within))
         assert result.returncode == 0, f"not synced within {within} s:\n{result.stdout}{result.stderr}"
+
+    def control(self) -> Control:
+        """The REST interface that the command uses; close it."""
+        return Control(State(self.state))
 
     # The processes
 

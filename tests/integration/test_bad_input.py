@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.integration.mesh import REMORA, RunningMesh
+from tests.integration.mesh import REMORA, RunningMesh, until
 
 pytestmark = pytest.mark.mesh
 
@@ -111,6 +113,28 @@ def test_the_stored_rules_of_a_new_mesh_have_no_problem(mesh: RunningMesh) -> No
     assert mesh.remora("analyze") == "no problem found\n"
 
 
-def test_a_rejected_rule_leaves_the_last_one_serving(mesh: RunningMesh) -> None:
-    assert mesh.get("/productpage").status_code == 200
+def test_a_configuration_that_a_sidecar_rejects_is_shown_and_the_last_one_serves(own_mesh: RunningMesh) -> None:
+    """Details' outbound listener is moved to a port that somebody else has: only the sidecar can find that out."""
+    mesh = own_mesh
+    document = json.loads(mesh.remora("get", "Workload", "details-v1", "-o", "json"))
+    good = {**document["metadata"], **document["spec"]}
+    url = "http://details:9080/details/0"
+    with socket.create_server(("127.0.0.1", 0)) as taken, mesh.control() as control:
+        outbound = f"127.0.0.1:{taken.getsockname()[1]}"
+        control.register(good | {"outbound": outbound})
+
+        def rejected() -> dict[str, Any]:
+            proxies = {proxy["workload"]: proxy for proxy in mesh.status()["proxies"]}
+            return proxies["details-v1"] if proxies["details-v1"]["state"] == "rejected" else {}
+
+        proxy = until(rejected, "the sidecar rejects it")
+        assert any(each["type"] == "LDS" and "address" in each["path"] for each in proxy["rejections"]), proxy
+        shown = mesh.remora("status")
+        assert re.search(r"^rejected by details-v1: LDS: .*virtualOutbound.*address", shown, re.MULTILINE), shown
+        assert outbound in shown
+        assert mesh.attempt("status", "--wait", "0").returncode == 1
+        assert mesh.get_as("productpage-v1", url).status_code == 200
+        assert mesh.get_as("details-v1", "http://ratings:9080/ratings/0").status_code == 200, "its old listener serves"
+        control.register(good)
     mesh.wait_synced()
+    assert mesh.get_as("productpage-v1", url).status_code == 200

@@ -2,14 +2,14 @@
 
 import asyncio
 import math
+import statistics
 import time
+from typing import Any
 
 import httpx
 import pytest
 
-from remora.client import Control
 from remora.documents import Document
-from remora.state import State
 from remora.up import samples
 from tests.integration import rules
 from tests.integration.mesh import RunningMesh, until
@@ -50,18 +50,22 @@ def _sign_in(mesh: RunningMesh, user: str) -> str:
 
 
 def test_a_change_is_live_on_every_sidecar_within_a_second_of_apply(mesh: RunningMesh) -> None:
+    """Asked of the control plane as `remora status` asks, without the time that a command takes to start."""
     took = []
-    with mesh.applied(rules.all_to("reviews", "v1")):
+    with mesh.applied(rules.all_to("reviews", "v1")), mesh.control() as control:
         for version in ("v2", "v3", "v1", "v2", "v3"):
-            mesh.apply(rules.all_to("reviews", version))
+            control.apply([Document("change.yaml", rules.all_to("reviews", version))])
             began = time.monotonic()
-            # The command itself starts in a quarter of a second, which counts against us.
-            until(lambda: all(proxy["state"] == "synced" for proxy in mesh.status()["proxies"]), "synced")
+            status = until(lambda: _synced(control.status()), "every sidecar is synced")
             took.append(time.monotonic() - began)
-            answer = mesh.get_as("productpage-v1", REVIEWS).json()
-            assert answer["podname"] == f"reviews-{version}"
-            assert {proxy["version"] for proxy in mesh.status()["proxies"]} == {mesh.status()["version"]}
-    assert sorted(took)[len(took) // 2] < 1.0, f"{took} s"
+            assert mesh.get_as("productpage-v1", REVIEWS).json()["podname"] == f"reviews-{version}"
+            assert {proxy["version"] for proxy in status["proxies"]} == {status["version"]}
+        assert {proxy["state"] for proxy in mesh.status()["proxies"]} == {"synced"}
+    assert statistics.median(took) < 1.0, f"{took} s"
+
+
+def _synced(status: dict[str, Any]) -> dict[str, Any]:
+    return status if all(proxy["state"] == "synced" for proxy in status["proxies"]) else {}
 
 
 async def test_a_hundred_changes_under_load_fail_no_request(mesh: RunningMesh) -> None:
@@ -74,7 +78,7 @@ async def test_a_hundred_changes_under_load_fail_no_request(mesh: RunningMesh) -
             asyncio.create_task(reviews.keep_up(REVIEWS, 250, done)),
         )
         began = time.monotonic()
-        with Control(State(mesh.state)) as control:
+        with mesh.control() as control:
             for change in range(100):
                 text = rules.split(change, 100 - change)
                 await asyncio.to_thread(control.apply, [Document("change.yaml", text)])
