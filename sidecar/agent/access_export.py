@@ -27,6 +27,9 @@ MAX_CHUNK_BYTES = 512 * 1024
 ACK_TIMEOUT_S = 10.0
 """The collector acknowledges when the records are on its disk."""
 
+INTERRUPT_S = 1.0
+"""How long the thread may take to notice that its connection was taken away."""
+
 GATHER_S = 0.05
 """A chunk that is not full waits this long for more: one acknowledgement then serves many records."""
 
@@ -72,6 +75,7 @@ class AccessExporter:
         self._stop_at: float | None = None
         self._renew = False
         self._thread: threading.Thread | None = None
+        self._sender: ForwardSender | None = None
         self.acknowledged = 0
         """Records that the collector has."""
         self.dropped = 0
@@ -111,7 +115,10 @@ class AccessExporter:
             self._stop_at = self._clock.monotonic() + deadline_s
             self._changed.notify()
         if self._thread is not None:
-            self._thread.join(deadline_s + ACK_TIMEOUT_S)
+            self._thread.join(deadline_s)
+            if self._thread.is_alive() and self._sender is not None:
+                self._sender.interrupt()
+                self._thread.join(INTERRUPT_S)
         with self._changed:
             left = sum(records.count for records in self._waiting)
             left += self._unacknowledged.count if self._unacknowledged is not None else 0
@@ -126,7 +133,7 @@ class AccessExporter:
         # fluent-logger is imported here, in the thread: its cost is nobody's start-up time.
         from sidecar.agent.forward_sender import ForwardSender
 
-        sender = ForwardSender(ACCESS_TAG, self._address, self._secure, timeout_s=ACK_TIMEOUT_S)
+        sender = self._sender = ForwardSender(ACCESS_TAG, self._address, self._secure, timeout_s=ACK_TIMEOUT_S)
         try:
             while (chunk := self._next_chunk()) is not None:
                 self._apply_renewal(sender)

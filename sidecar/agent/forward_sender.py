@@ -4,6 +4,7 @@ Fluentd forward protocol v1, PackedForward mode with `chunk`: a chunk that is no
 same id. https://github.com/fluent/fluentd/wiki/Forward-Protocol-Specification-v1
 """
 
+import contextlib
 import socket
 import ssl
 from collections.abc import Callable
@@ -50,6 +51,14 @@ class ForwardSender(FluentSender):  # type: ignore[misc]
     def disconnect(self) -> None:
         """The next chunk opens a new connection, with new credentials."""
         self._close()
+
+    def interrupt(self) -> None:
+        """From another thread: whoever waits for the collector now gets an error instead."""
+        connection = self.socket
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                # The plain socket's own method: ssl's would take the TLS state away under the other thread's feet.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def _connect(self) -> ssl.SSLSocket:
         plain = socket.create_connection((self.host, self.port), timeout=self.timeout)
