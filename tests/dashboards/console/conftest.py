@@ -14,9 +14,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 HERE = Path(__file__).parent
+expect.set_options(timeout=20_000)  # the machine may be busy with other tests
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 CHROMIUM_FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -205,7 +206,7 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
             else wrong.append(f"request to {request.url}")
         ),
     )
-    tab.set_default_timeout(10_000)
+    tab.set_default_timeout(20_000)
     yield tab
     await context.close()
     assert not wrong, wrong

@@ -87,6 +87,6 @@ def test_it_serves_soon_and_leaves_nothing_behind(console: Callable[..., Any], s
     before = time.monotonic()
     running = console()
     took = time.monotonic() - before
-    assert took < 8, f"{took:.1f} s to start"
+    assert took < 20, f"{took:.1f} s to start"
     assert list(state.iterdir()) == []
     assert running.url.startswith(f"http://127.0.0.1:{running.port}/?token=")

@@ -381,7 +381,7 @@ async def test_a_thousand_logs_two_hundred_spans_and_fifty_workloads_hold_up(
     await expect(page.locator("aside.panel")).to_contain_text("key.19")
     await timed("graph", "/?window=5m", ".nicegui-echart canvas", 1)
     assert sum(bool(item["node"]) for item in await graph_items(page)) == 50
-    assert max(took.values()) < 8, took
+    assert max(took.values()) < 20, took
 
 
 async def test_the_admin_token_never_reaches_the_browser(
