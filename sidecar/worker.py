@@ -19,6 +19,7 @@ import uvloop
 from mesh import logs
 from mesh.clock import Clock, SystemClock, system_rng
 from mesh.lifecycle import TaskScope
+from sidecar.clusters.cluster import LiveCluster
 from sidecar.clusters.inspect import render_clusters
 from sidecar.clusters.pool import Surroundings
 from sidecar.clusters.secrets import Secrets
@@ -148,6 +149,13 @@ class Worker:
         while True:
             await asyncio.sleep(FLUSH_S)
             self.flush()
+
+    def cluster(self, name: str) -> LiveCluster:
+        """The running cluster of that name. Raises KeyError."""
+        found = self._clusters.get(name)
+        if found is None:
+            raise KeyError(name)
+        return found
 
     @property
     def listeners(self) -> tuple[LiveListener, ...]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 from collections import deque
@@ -181,7 +182,9 @@ class Pool:
         except ssl.SSLError as error:
             failure = ConnectFailed(f"TLS_error: {error.reason or 'handshake failed'}")
         except OSError as error:
-            failure = ConnectFailed(f"delayed connect error: {error.strerror or error}")
+            # libuv's and asyncio's own texts carry the address, which is ours to know.
+            known = os.strerror(error.errno) if error.errno else type(error).__name__
+            failure = ConnectFailed(f"delayed connect error: {known}")
         finally:
             self._dialling -= 1
         if connection is None:

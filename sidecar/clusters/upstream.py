@@ -97,8 +97,8 @@ class UpstreamConnection(asyncio.Protocol):
     def discard(self) -> None:
         """Give the connection up in the middle of an exchange."""
         self.holder = None
-        if self.transport is not None:
-            self.transport.abort()
+        self.owner.gone(self)
+        self.transport.abort()
 
     def close(self) -> None:
         """Close it once what is written has left."""

@@ -222,7 +222,9 @@ class DownstreamConnection(asyncio.Protocol):
         context.in_flight += 1
         now = context.process.clock.monotonic()
         exchange = self.exchange = Exchange(self, head, now)
-        # No deadline is set here: the wheel looks every few seconds anyway, and a route with a time-out says so itself.
+        # The wheel looks every few seconds anyway, and a route with a time-out says so itself.
+        if context.impatient:
+            self._expect(exchange.deadline(), now)
         exchange.start(whole, now)
 
     def _refuse(self, error: ProtocolError) -> None:

@@ -12,7 +12,7 @@ from sidecar.config.snapshot import Node
 from sidecar.http.h1_render import render_fields
 from sidecar.http.head import Header
 from sidecar.listeners.routes import BoundRoute
-from sidecar.net.timers import TimerWheel
+from sidecar.net.timers import MAX_LOOK_S, TimerWheel
 from sidecar.routing.table import RouteTable
 from sidecar.telemetry.recorder import Telemetry
 from sidecar.telemetry.request_id import IdSource
@@ -84,6 +84,7 @@ class HttpContext:
         "counts",
         "direction",
         "draining",
+        "impatient",
         "in_flight",
         "metadata",
         "node",
@@ -132,6 +133,8 @@ class HttpContext:
         self.in_flight = 0
         """Requests whose answers are not whole."""
         self.draining = False
+        self.impatient = 0 < config.stream_idle_timeout_s < 2 * MAX_LOOK_S
+        """The idle time-out is so short that the wheel must be told of each request."""
         self.tracer = Tracer(
             process.ids,
             process.rng,

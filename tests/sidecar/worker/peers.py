@@ -193,8 +193,8 @@ class Origin:
                 request = Message(start, [(name, text) for name, text in (line.split(b": ", 1) for line in lines)])
                 self.requests.append(request)
                 await self.handler(Incoming(request, reader, writer, connection, len(self.requests)))
-        except (asyncio.IncompleteReadError, OSError):
-            pass
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
+            pass  # the proxy closed, or the test is over
         finally:
             self.open -= 1
             writer.close()
