@@ -8,17 +8,16 @@ from collections.abc import Mapping
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from control.generate.types import CDS, EDS, LDS, RDS, Snapshot, snapshot
+from control.generate.types import CDS, EDS, Snapshot, snapshot
 
 MAX_KEPT = 5_000
 """Clusters. A client that never catches up is not sent ever more of the past."""
 
 
 def bridge(old: Snapshot, new: Snapshot) -> Snapshot:
-    """What to send before `new`; `new` itself where nothing has to be kept."""
+    """What to send before `new` to a client that has `old`, or will have; `new` itself if nothing is lost by it."""
     removed = old.resources[CDS].keys() - new.resources[CDS].keys()
-    routes_differ = any(old.versions[url] != new.versions[url] for url in (LDS, RDS))
-    if not removed or not routes_differ or len(removed) > MAX_KEPT:
+    if not removed or len(removed) > MAX_KEPT:
         return new
     resources: dict[str, Mapping[str, AnyMessage]] = dict(new.resources)
     for url in (CDS, EDS):

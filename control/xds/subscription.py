@@ -82,6 +82,10 @@ class Subscription:
         """What the client is to have next."""
         self._final: Snapshot | None = None
         """What it is to have in the end; another than the target while a bridge is crossed."""
+        self._clusters_sent: Snapshot | None = None
+        """The target whose clusters were sent last."""
+        self._taken: Snapshot | None = None
+        """The same, of those that the client took."""
         self._endpoints_awaited_until = float("-inf")
 
     @property
@@ -102,9 +106,22 @@ class Subscription:
     def offer(self, snapshot: Snapshot) -> None:
         """From now on the client is to have this."""
         self._final = snapshot
-        routed = CDS in self._types and (LDS in self._types or RDS in self._types)
-        # What the client holds is at most what it was last on its way to.
-        self._target = bridge(self._target, snapshot) if self._target is not None and routed else snapshot
+        clusters = self._types.get(CDS)
+        # The client's routes may use any cluster of what it was last on its way to, unless it turned back.
+        self._aim_from(self._taken if clusters is not None and clusters.refused is not None else self._target)
+
+    def _aim_from(self, base: Snapshot | None) -> None:
+        """Choose the target, for a client that may still route to `base`'s clusters."""
+        assert self._final is not None
+        routed = CDS in self._types and not self._runs_routes_of(self._final)
+        self._target = bridge(base, self._final) if base is not None and routed else self._final
+
+    def _runs_routes_of(self, snapshot: Snapshot) -> bool:
+        states = ((url, self._types.get(url)) for url in (LDS, RDS))
+        return all(
+            state is None or (state.acked == version_of(snapshot, url, state.names) and not state.in_flight)
+            for url, state in states
+        )
 
     def receive(self, request: Request, now: float) -> Event | None:
         """Take a request. Raises UnknownType."""
@@ -135,11 +152,14 @@ class Subscription:
         if request.error is not None:
             state.refused = state.sent
             event = Refused(url, state.sent or "", request.error) if was_in_flight else None
+            if url == CDS and self._final is not None:
+                self._aim_from(self._taken)  # what it refused is nothing to keep
         elif was_in_flight:
             state.acked, state.refused = state.sent, None
             event = Accepted(url, state.sent or "")
             if url == CDS:
                 self._endpoints_awaited_until = now + GATE_S
+                self._taken = self._clusters_sent
         state.names = wish
         if wish != had:
             if wish is None or (had is not None and wish - had):
@@ -220,9 +240,11 @@ class Subscription:
         version = version_of(self._target, url, state.names)
         self._count += 1
         state.nonce = f"{self._name}.{self._count:x}"
-        if url == CDS and state.sent != version and EDS in self._types:
-            # A changed cluster warms up again and needs its endpoints again, changed or not.
-            self._types[EDS].again = True
+        if url == CDS:
+            self._clusters_sent = self._target
+            if state.sent != version and EDS in self._types:
+                # A changed cluster warms up again and needs its endpoints again, changed or not.
+                self._types[EDS].again = True
         state.sent, state.sent_at = version, now
         state.in_flight, state.again, state.refused = True, False, None
         named = self._target.resources[url]

@@ -327,6 +327,33 @@ def test_routes_wait_while_their_clusters_are_refused_but_endpoints_and_trust_fl
     assert client.sent() == ["EDS", "SDS"]
 
 
+def test_two_equal_offers_do_not_break_what_one_of_them_keeps(client: Client) -> None:
+    for _ in range(2):
+        client.subscription.offer(made_of(CDS="a", LDS="out in", RDS={"routes": "v2"}))
+    assert client.sent() == ["RDS"]
+
+
+def test_refused_clusters_are_not_kept_for_the_next_version(client: Client) -> None:
+    client.subscription.offer(made_of(CDS={"a": "v1", "b": "v1", "bad": "v1"}, LDS="out in", RDS={"routes": "v2"}))
+    assert client.sent() == ["CDS"]
+    client.nack(CDS)
+    client.subscription.offer(made_of(CDS="a b c", LDS="out in", RDS={"routes": "v3"}))
+    assert client.sent() == ["CDS"]
+    assert client.names_in(CDS) == {"a", "b", "c"}
+
+
+def test_clusters_refused_while_the_next_version_waits_are_not_kept_either(client: Client) -> None:
+    client.subscription.offer(made_of(CDS={"a": "v1", "b": "v1", "bad": "v1"}, LDS="out in", RDS={"routes": "v2"}))
+    assert client.sent() == ["CDS"]
+    client.subscription.offer(made_of(CDS="a b", LDS="out in", RDS={"routes": "v3"}))
+    client.nack(CDS)
+    assert client.sent() == ["CDS", "EDS"]
+    assert client.names_in(CDS) == {"a", "b"}
+    client.ack(CDS)
+    client.ack(EDS)
+    assert client.sent() == ["RDS"]
+
+
 def test_a_reconnecting_client_that_has_everything_is_sent_nothing(client: Client) -> None:
     again = Client()
     for url in ORDER:

@@ -99,7 +99,9 @@ def test_any_history_ends_in_sync(first: Snapshot, steps: list[object], last: Sn
             proxy.check()
     proxy.refusing.clear()
     # What was refused is not sent again by itself: something else comes in between.
-    proxy.subscription.offer(made_of(CDS="a b c d", LDS={"out": "between"}, RDS={"routes": "to-a between"}))
+    proxy.subscription.offer(
+        made_of(CDS=dict.fromkeys(CLUSTERS, "between"), LDS={"out": "between"}, RDS={"routes": "to-a between"})
+    )
     for _ in range(60):
         if not proxy.take_one():
             proxy.now += GATE_S
