@@ -5,7 +5,6 @@ a matching route means no route: others are not tried.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from sidecar.config.route import Route, RouteConfiguration, VirtualHost
@@ -18,13 +17,15 @@ __all__ = ["CompiledHost", "CompiledRoute", "InvalidRoutes", "RouteTable"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
 class CompiledRoute(Generic[T]):
     """One route, its conditions, and what was built of it."""
 
-    route: Route
-    conditions: tuple[Condition, ...]
-    value: T
+    __slots__ = ("conditions", "route", "value")
+
+    def __init__(self, route: Route, conditions: tuple[Condition, ...], value: T) -> None:
+        self.route = route
+        self.conditions = conditions
+        self.value = value
 
 
 class CompiledHost(Generic[T]):

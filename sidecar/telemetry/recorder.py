@@ -5,7 +5,8 @@ by `downstream`, `target` and `upstream`.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from mesh.clock import Clock
 from mesh.records import Workload
@@ -24,8 +25,7 @@ from sidecar.telemetry.spans import make_spans
 _UNKNOWN = Workload()
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """How much telemetry a worker holds until the next flush."""
 
     max_series: int = 10_000
@@ -43,10 +43,13 @@ class Limits:
     """Access-log entries in one message, about."""
 
 
+DEFAULT_LIMITS: Final = Limits()
+
+
 class Telemetry:
     """One per worker. `use_node` whenever a snapshot brings another node, before its targets are made."""
 
-    def __init__(self, node: Node, epoch: str, clock: Clock, limits: Limits = Limits()) -> None:
+    def __init__(self, node: Node, epoch: str, clock: Clock, limits: Limits = DEFAULT_LIMITS) -> None:
         self._epoch = epoch
         self._clock = clock
         self._limits = limits
