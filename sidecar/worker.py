@@ -205,7 +205,7 @@ async def serve(channel_fd: int) -> int:
         def send(message: ToAgent) -> None:
             channel.send(message, droppable=not isinstance(message, _ANSWERS))
 
-        worker = Worker(loop, scope, clock, send, Telemetry(Node(), epoch, clock))
+        worker = Worker(loop, scope, clock, send, Telemetry(Node(), epoch, clock, emit=send))
         scope.spawn(worker.keep_flushing(), name="flush")
         send(Ready(os.getpid(), epoch))
         watch = scope.spawn(_first_failure(scope), name="watch")

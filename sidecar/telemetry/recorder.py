@@ -4,7 +4,7 @@
 by `downstream`, `target` and `upstream`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -39,8 +39,9 @@ class Limits(NamedTuple):
     """Callers remembered with their metadata."""
     max_upstreams: int = 4_096
     """Endpoints remembered, those of former snapshots included until there are too many."""
-    message_bytes: int = 1024 * 1024
-    """Access-log entries in one message, about."""
+    message_bytes: int = 256 * 1024
+    """Access-log entries in one message, about. Small: entries that are soon joined leave their memory to the next ones
+    while it is in the processor's cache, and no second begins with a burst."""
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -49,15 +50,26 @@ DEFAULT_LIMITS: Final = Limits()
 class Telemetry:
     """One per worker. `use_node` whenever a snapshot brings another node, before its targets are made."""
 
-    def __init__(self, node: Node, epoch: str, clock: Clock, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        node: Node,
+        epoch: str,
+        clock: Clock,
+        limits: Limits = DEFAULT_LIMITS,
+        emit: Callable[[AccessLog], object] | None = None,
+    ) -> None:
+        """`emit` takes access-log messages as soon as they are full; without it they wait for `flush`."""
         self._epoch = epoch
         self._clock = clock
         self._limits = limits
-        self._max_entry_bytes = limits.max_entry_bytes
+        self._message_bytes = min(limits.message_bytes, limits.max_entry_bytes)
+        self._emit = emit
         self._series = SeriesTable(max_series=limits.max_series, idle_s=limits.idle_s)
         self._packer = EntryPacker()
         self._entries: list[bytes] = []
         self._entry_bytes = 0
+        self._messages: list[AccessLog] = []
+        self._message_bytes_held = 0
         self._spans: list[Span] = []
         self._sources: dict[tuple[bytes | None, str | None], Source] = {}
         self._nobody = Source(_UNKNOWN)
@@ -201,20 +213,19 @@ class Telemetry:
         slot.add(duration_ms, record.bytes_received, record.bytes_sent)
         if downstream.access_log:
             self._sequence += 1
-            if self._entry_bytes < self._max_entry_bytes:
-                entry = self._packer.pack(
-                    record,
-                    target.entry,
-                    NO_UPSTREAM if upstream is None else upstream.entry,
-                    labels.entry,
-                    self._epoch_offset + record.started,
-                    duration_ms,
-                    self._sequence,
-                )
-                self._entries.append(entry)
-                self._entry_bytes += len(entry)
-            else:
-                self._entries_dropped += 1
+            entry = self._packer.pack(
+                record,
+                target.entry,
+                NO_UPSTREAM if upstream is None else upstream.entry,
+                labels.entry,
+                self._epoch_offset + record.started,
+                duration_ms,
+                self._sequence,
+            )
+            self._entries.append(entry)
+            self._entry_bytes += len(entry)
+            if self._entry_bytes >= self._message_bytes:
+                self._gather()
         trace = record.trace
         if trace is not None and trace.flags & 1 and downstream.trace:
             self._add_spans(record, now)
@@ -227,19 +238,35 @@ class Telemetry:
         start_ns = int((self._epoch_offset + record.started) * 1e9)
         self._spans += make_spans(record, trace, start_ns, start_ns + int((now - record.started) * 1e9))
 
-    # Towards the agent
+    def _gather(self) -> None:
+        """A message is full: send or hold it; drop and count it where too much is held."""
+        message = self._join_entries()
+        if self._emit is not None:
+            self._emit(message)
+        elif self._message_bytes_held + len(message.entries) > self._limits.max_entry_bytes:
+            self._entries_dropped += message.count
+        else:
+            self._messages.append(message)
+            self._message_bytes_held += len(message.entries)
 
-    @property
-    def full(self) -> bool:
-        """Half of what may be held is held: flush without waiting for the second to pass."""
-        return self._entry_bytes > self._limits.max_entry_bytes // 2 or len(self._spans) > self._limits.max_spans // 2
+    def _join_entries(self) -> AccessLog:
+        message = AccessLog(len(self._entries), b"".join(self._entries))
+        self._entries = []
+        self._entry_bytes = 0
+        return message
+
+    # Towards the agent
 
     def flush(
         self, counters: Sequence[Growth] = (), gauges: Sequence[Reading] = ()
     ) -> list[Metrics | AccessLog | Spans]:
-        """What came together since the last flush, with others' counters and gauges beside ours. Call once a second,
-        and when `full`; nothing to say is an empty list."""
-        messages: list[Metrics | AccessLog | Spans] = list(self._take_entries())
+        """What came together since the last flush, with others' counters and gauges beside ours. Call once a second;
+        nothing to say is an empty list."""
+        messages: list[Metrics | AccessLog | Spans] = [*self._messages]
+        if self._entries:
+            messages.append(self._join_entries())
+        self._messages = []
+        self._message_bytes_held = 0
         if self._spans:
             messages.append(Spans(tuple(self._spans)))
             self._spans = []
@@ -251,17 +278,6 @@ class Telemetry:
         # The wall clock may have been set; records to come take the new time.
         self._epoch_offset = self._clock.now() - monotonic
         return messages
-
-    def _take_entries(self) -> Iterator[AccessLog]:
-        entries = self._entries
-        self._entries = []
-        self._entry_bytes = 0
-        start = size = 0
-        for position, entry in enumerate(entries):
-            size += len(entry)
-            if size >= self._limits.message_bytes or position + 1 == len(entries):
-                yield AccessLog(position + 1 - start, b"".join(entries[start : position + 1]))
-                start, size = position + 1, 0
 
     def _growth(self) -> list[Growth]:
         overflowed = self._series.overflowed - self._overflow_reported

@@ -54,9 +54,9 @@ class FakeClock:
 class Bench:
     """One worker's telemetry with short hands for its use."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, emit: Callable[[AccessLog], object] | None = None) -> None:
         self.clock = FakeClock()
-        self.telemetry = Telemetry(Node("node-1", SELF), "e1", self.clock, limits)
+        self.telemetry = Telemetry(Node("node-1", SELF), "e1", self.clock, limits, emit)
 
     def downstream(self, direction: Direction = Direction.OUTBOUND, **more: Any) -> Downstream:
         return self.telemetry.downstream(direction, "127.0.0.1:15001", "127.0.0.1:40000", **more)
@@ -102,7 +102,7 @@ class Bench:
 
 @pytest.fixture
 def make_bench() -> Callable[..., Bench]:
-    return lambda **limits: Bench(Limits(**limits))
+    return lambda emit=None, **limits: Bench(Limits(**limits), emit)
 
 
 @pytest.fixture

@@ -329,21 +329,22 @@ def test_entries_beyond_the_bound_are_dropped_and_counted(make_bench: Callable[.
     access, metrics = bench.telemetry.flush()
     assert isinstance(access, AccessLog)
     assert isinstance(metrics, Metrics)
-    assert 1 < access.count < 5
+    assert 1 <= access.count < 5
     assert metrics.counters == (Growth("remora_access_log_dropped_total", (), 20 - access.count),)
     assert metrics.http[0].requests == 20
     bench.outbound()
     assert len(bench.entries()) == 1
 
 
-def test_full_asks_for_an_early_flush(make_bench: Callable[..., Bench]) -> None:
-    bench = make_bench(max_entry_bytes=2_000)
-    assert not bench.telemetry.full
-    bench.outbound()
-    bench.outbound()
-    assert bench.telemetry.full
-    bench.telemetry.flush()
-    assert not bench.telemetry.full
+def test_full_messages_leave_at_once_where_someone_takes_them(make_bench: Callable[..., Bench]) -> None:
+    sent: list[AccessLog] = []
+    bench = make_bench(message_bytes=2_000, emit=sent.append)
+    for _ in range(10):
+        bench.outbound()
+    left = len(bench.entries())
+    assert sum(message.count for message in sent) + left == 10
+    assert all(2_000 <= len(message.entries) < 4_000 for message in sent)
+    assert left < sent[0].count
 
 
 def test_many_entries_leave_in_several_messages(make_bench: Callable[..., Bench]) -> None:
