@@ -56,6 +56,11 @@ class State:
         return self.directory / "store" / "telemetry.sqlite"
 
     @property
+    def ports(self) -> Path:
+        """Ports of the control plane and the collector, for the next `remora up`."""
+        return self.directory / "ports.json"
+
+    @property
     def tokens(self) -> Path:
         """One file, mode 0600, per running component: the token it proves itself with."""
         return self.directory / "run"

@@ -42,13 +42,20 @@ class Guest:
 def host(state: State, guest: Guest) -> int:
     """Run the guest; returns its exit status, 128 + N if signal N ended it. Raises Failure if its sidecar fails."""
     with Control(state) as control:
-        telemetry = _telemetry(control, state)
+        _refuse_twins(control, guest.workload)
+        telemetry = _telemetry(state)
         return asyncio.run(_host(state, control, telemetry, guest))
 
 
-def _telemetry(control: Control, state: State) -> Telemetry | None:
+def _refuse_twins(control: Control, workload: Workload) -> None:
+    """Registering a name again replaces the workload that has it: never one that is alive."""
+    for proxy in control.status()["proxies"]:
+        if (proxy["namespace"], proxy["workload"]) == (workload.namespace, workload.name) and proxy["connected"]:
+            raise Failure(f"workload {workload.name} is running in {workload.namespace}: give this one another --name")
+
+
+def _telemetry(state: State) -> Telemetry | None:
     """Where the running mesh collects; None if it is not `remora up` that runs it."""
-    control.status()  # is anybody there?
     try:
         mesh: Mapping[str, Any] = json.loads(state.mesh.read_bytes())
         return Telemetry(forward=mesh["collector"]["forward"], otlp=mesh["collector"]["otlp"])

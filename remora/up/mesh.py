@@ -2,12 +2,9 @@
 
 import asyncio
 import contextlib
-import http.client
 import json
 import os
 import random
-import shutil
-import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -18,12 +15,14 @@ from mesh.lifecycle import TaskScope
 from remora.client import Control
 from remora.failure import Failure
 from remora.state import State
-from remora.up import samples
+from remora.up import logs, samples
 from remora.up.applications import BOOKINFO, Application
-from remora.up.child import Child, Command, Hooks, Prepare
-from remora.up.options import CONSOLE_PORT, INGRESS_PORT, TRACE_SAMPLING_PERCENT, Options
-from remora.up.sidecar import PYTHON, Sidecar, Telemetry, Workload, environment, write_token
-from remora.up.sockets import LOOPBACK, address, free_ports, is_free, listening
+from remora.up.child import Child, Hooks, Prepare
+from remora.up.components import PORTS, Components
+from remora.up.departed import forget_departed
+from remora.up.ingress import Ingress
+from remora.up.options import CONSOLE_PORT, Options
+from remora.up.sockets import choose_ports, free_ports, is_free
 
 START_S = 60.0
 """A mesh that is not ready by then has failed; on two cores it takes a few seconds."""
@@ -31,11 +30,8 @@ STOP_TRAFFIC_S = 2.6
 """For applications and sidecars to finish what is in flight; then they are killed."""
 STOP_S = 4.4
 """For everything."""
-MAX_LOG_BYTES = 8 * 1024 * 1024
-"""Of one child; then it goes on in a new file, and the one before the last is dropped."""
-
-GATEWAY = "ingressgateway"
-SYSTEM_NAMESPACE = "remora-system"
+LOOK_EVERY_S = 5.0
+"""Between looks at logs that grow and workloads that are gone."""
 
 
 class _Closable(Protocol):
@@ -63,7 +59,6 @@ class Mesh:
         self._options = options
         self._state = state
         self._clock = clock
-        self._lock_fd = lock_fd
         self._say = say
         self._stage = stage
         self._children: dict[str, Child] = {}
@@ -76,65 +71,32 @@ class Mesh:
         self._lifeline = lifeline_read
         self._closing.callback(os.close, lifeline_write)
         self._closing.callback(os.close, lifeline_read)
-        self._console_port = _wanted_port("console", options.console_port, CONSOLE_PORT, rng)
-        self._ads, self._csr, self._rest, self._forward, self._otlp_grpc, self._otlp_http = free_ports(6, rng)
-        self._ingress = self._ingress_socket()
-        self._gateway = self._own(
-            Sidecar(
-                Workload(
-                    name=GATEWAY,
-                    namespace=SYSTEM_NAMESPACE,
-                    service=None,
-                    version="latest",
-                    service_account=GATEWAY,
-                    gateway_ports={"80": self._ingress, "8080": self._ingress},
-                    labels={"app": GATEWAY, "istio": GATEWAY},
-                )
-            )
-        )
+        console_port = _console_port(options.console_port, rng)
+        self._ingress = self._own(Ingress(options.ingress_port))
         self._applications = [self._own(Application(each)) for each in BOOKINFO] if options.samples else []
+        ports = choose_ports(state.ports, PORTS, rng)
+        self._components = Components(state, ports, console_port, self._ingress.url, lock_fd)
 
     def _own(self, resource: T) -> T:
         self._closing.callback(resource.close)
         return resource
 
-    def _ingress_socket(self) -> socket.socket:
-        wanted = self._options.ingress_port
-        try:
-            sock = listening(INGRESS_PORT if wanted is None else wanted)
-        except OSError as error:
-            if wanted is not None:
-                raise Failure(f"--ingress-port {wanted}: {error.strerror}: choose another, or 0 for any") from error
-            sock = listening()
-        self._closing.callback(sock.close)
-        return sock
-
-    @property
-    def telemetry(self) -> Telemetry:
-        """Where sidecars send records."""
-        return Telemetry(forward=f"{LOOPBACK}:{self._forward}", otlp=f"{LOOPBACK}:{self._otlp_grpc}")
-
-    @property
-    def ingress_url(self) -> str:
-        """The way in."""
-        return f"http://{address(self._ingress)}"
-
     def describe(self) -> dict[str, Any]:
         """The object of `up --json`."""
         return {
             "console": self._console_url,
-            "ingress": self.ingress_url,
-            "control": f"{LOOPBACK}:{self._ads}",
+            "ingress": self._ingress.url,
+            "control": self._components.at("ads"),
             "state": str(self._state.directory),
             "workloads": {each.sample.name: each.sidecar.describe() for each in self._applications},
-            "gateway": {"workload": GATEWAY, "namespace": SYSTEM_NAMESPACE} | self._gateway.describe(),
+            "gateway": self._ingress.describe(),
         }
 
     async def start(self) -> None:
         """Bring everything up, as much at once as depends on nothing. Raises Failure with the reason if it fails."""
         try:
             async with asyncio.timeout(START_S):
-                await self._start()
+                client = await self._start()
         except TimeoutError:
             late = ", ".join(name for name, child in self._children.items() if not child.first_ready.done())
             raise Failure(
@@ -142,18 +104,21 @@ class Mesh:
             ) from None
         self._is_ready = True
         self._write_mesh_file()
-        self._tasks.spawn(self._bound_logs(), name="logs")
+        self._tasks.spawn(self._look_after(client), name="look after")
 
-    async def _start(self) -> None:
-        control = self._child("control", self._control_command)
-        console = self._child("console", self._console_command)
+    async def _start(self) -> Control:
+        components = self._components
+        control = self._child("control", components.control)
+        console = self._child("console", components.console)
         applications = [self._child(each.sample.name, each.prepare) for each in self._applications]
         await control.first_ready
-        self._client = client = await asyncio.to_thread(Control, self._state)
-        collect = self._child("collect", lambda: self._collect_command(client))
+        self._client = client = self._own(await asyncio.to_thread(Control, self._state))
+        collect = self._child("collect", partial(components.collect, client))
         sidecars = [
-            self._child(f"{each.workload.name}.sidecar", partial(each.prepare, self._state, client, self.telemetry))
-            for each in (self._gateway, *(each.sidecar for each in self._applications))
+            self._child(
+                f"{each.workload.name}.sidecar", partial(each.prepare, self._state, client, components.telemetry)
+            )
+            for each in (self._ingress.sidecar, *(each.sidecar for each in self._applications))
         ]
         # A sidecar that has been started is registered, and the rules need the services that registration makes.
         await asyncio.gather(*(each.first_started for each in sidecars))
@@ -161,9 +126,10 @@ class Mesh:
             await asyncio.to_thread(samples.apply_once, self._state, client)
         await asyncio.gather(*(each.first_ready for each in (*sidecars, *applications, collect, console)))
         if self._options.samples:
-            await self._until_reachable("/productpage")
+            await self._ingress.until_reachable("/productpage")
         if self._options.has_load:
-            await self._child("load", self._load_command).first_ready
+            await self._child("load", components.load).first_ready
+        return client
 
     def _child(self, name: str, prepare: Prepare) -> Child:
         hooks = Hooks(started=self._started, ready=self._ready, ended=self._ended)
@@ -190,60 +156,24 @@ class Mesh:
     def _ended(self, child: Child, why: str) -> None:
         self._say(f"{child.name} {why}: starting it again (see {self._state.logs / child.name}.log)")
 
-    async def _control_command(self) -> Command:
-        argv = [*PYTHON, "remora", "control", "--state", str(self._state.directory), "--host", LOOPBACK]
-        argv += ["--ads-port", str(self._ads), "--csr-port", str(self._csr), "--rest-port", str(self._rest)]
-        argv += ["--trace-sampling", str(TRACE_SAMPLING_PERCENT), "--laptop"]
-        return Command(argv, environment(), (self._lock_fd,))
-
-    async def _console_command(self) -> Command:
-        argv = [*PYTHON, "remora", "console", "--state", str(self._state.directory)]
-        return Command([*argv, "--listen", f"{LOOPBACK}:{self._console_port}"], environment())
-
-    async def _collect_command(self, control: Control) -> Command:
-        registered = await asyncio.to_thread(control.token, SYSTEM_NAMESPACE, "remora-collector")
-        token_file = write_token(self._state, "collector", registered["token"])
-        argv = [*PYTHON, "remora", "collect", "--state", str(self._state.directory)]
-        argv += ["--forward", f"{LOOPBACK}:{self._forward}"]
-        argv += ["--otlp-grpc", f"{LOOPBACK}:{self._otlp_grpc}", "--otlp-http", f"{LOOPBACK}:{self._otlp_http}"]
-        argv += [
-            "--control",
-            registered["csr"],
-            "--control-ads",
-            registered["ads"],
-            "--root",
-            str(self._state.root),
-            "--token-file",
-            token_file,
-        ]
-        return Command(argv, environment(), (self._lock_fd,))
-
-    async def _load_command(self) -> Command:
-        return Command([*PYTHON, "remora.up.load", "--url", self.ingress_url], environment())
-
-    async def _until_reachable(self, path: str) -> None:
-        host, port = self._ingress.getsockname()
-        while await asyncio.to_thread(_status_of, host, port, path) != http.client.OK:  # noqa: ASYNC110 - it is remote
-            await asyncio.sleep(0.05)
-
     def _write_mesh_file(self) -> None:
         pids = {name: child.pid for name, child in self._children.items() if child.pid is not None}
+        telemetry = self._components.telemetry
         content = self.describe() | {
-            "rest": f"https://{LOOPBACK}:{self._rest}",
-            "collector": {"forward": self.telemetry.forward, "otlp": self.telemetry.otlp},
+            "rest": f"https://{self._components.at('rest')}",
+            "collector": {"forward": telemetry.forward, "otlp": telemetry.otlp},
             "pids": {"up": os.getpid()} | pids,
         }
         write_atomic(self._state.mesh, json.dumps(content, indent=2).encode(), mode=0o600)
 
-    async def _bound_logs(self) -> None:
+    async def _look_after(self, control: Control) -> None:
+        ours = {(each.sidecar.workload.namespace, each.sidecar.workload.name) for each in self._applications}
         while True:
-            await asyncio.sleep(5.0)
-            for name in self._children:
-                path = self._state.logs / f"{name}.log"
-                if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
-                    # The child goes on writing to the same file: it appends, so it begins anew at its start.
-                    shutil.copyfile(path, path.with_suffix(".log.1"))
-                    os.truncate(path, 0)
+            logs.bound(self._state.logs)
+            with contextlib.suppress(Failure):  # the control plane is being restarted; the next look is soon
+                for name in await asyncio.to_thread(forget_departed, control, ours):
+                    self._say(f"{name} is gone without having said so: taken out of the mesh")
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def wait_failed(self) -> None:
         """Never returns; raises what broke the supervision itself."""
@@ -271,22 +201,9 @@ class Mesh:
         await asyncio.gather(*(child.wait_stopped(deadline) for child in children))
 
 
-def _wanted_port(what: str, wanted: int | None, usual: int, rng: random.Random) -> int:
+def _console_port(wanted: int | None, rng: random.Random) -> int:
     if wanted:
         if not is_free(wanted):
-            raise Failure(f"--{what}-port {wanted}: the port is in use: choose another, or 0 for any")
+            raise Failure(f"--console-port {wanted}: the port is in use: choose another, or 0 for any")
         return wanted
-    return usual if wanted is None and is_free(usual) else free_ports(1, rng)[0]
-
-
-def _status_of(host: str, port: int, path: str) -> int:
-    connection = http.client.HTTPConnection(host, port, timeout=5.0)
-    try:
-        connection.request("GET", path, headers={"user-agent": "remora-up/1"})
-        response = connection.getresponse()
-        response.read()
-        return response.status
-    except (OSError, http.client.HTTPException):
-        return 0
-    finally:
-        connection.close()
+    return CONSOLE_PORT if wanted is None and is_free(CONSOLE_PORT) else free_ports(1, rng)[0]

@@ -1,9 +1,12 @@
 """Loopback ports: sockets that the supervisor holds for its children, and numbers for those that bind themselves."""
 
+import json
 import random
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
+from mesh.files import write_atomic
 from remora.failure import Failure
 
 LOOPBACK = "127.0.0.1"
@@ -61,6 +64,24 @@ def free_ports(count: int, rng: random.Random) -> list[int]:
             if len(found) == count:
                 return found
     raise Failure(f"no {count} free ports between {low} and {high} on {LOOPBACK}")
+
+
+def choose_ports(memory: Path, names: Sequence[str], rng: random.Random) -> dict[str, int]:
+    """A port for each name: the one that `memory` (a JSON file) has if it is free, else another, remembered."""
+    try:
+        remembered = json.loads(memory.read_bytes())
+    except (OSError, ValueError):
+        remembered = {}
+    chosen: dict[str, int] = {}
+    for name in names:
+        port = remembered.get(name) if isinstance(remembered, dict) else None
+        if isinstance(port, int) and 0 < port < 65536 and port not in chosen.values() and is_free(port):
+            chosen[name] = port
+    missing = [name for name in names if name not in chosen]
+    fresh = [port for port in free_ports(2 * len(names), rng) if port not in chosen.values()]
+    chosen.update(zip(missing, fresh, strict=False))
+    write_atomic(memory, json.dumps(chosen).encode(), mode=0o600)
+    return chosen
 
 
 def _first_outgoing() -> int:

@@ -1,7 +1,6 @@
 """Any process of the user's joins the mesh, and leaves it when it ends."""
 
 import contextlib
-import json
 import random
 import signal
 import subprocess
@@ -103,7 +102,26 @@ def test_nothing_survives_a_run_that_is_killed(mesh: RunningMesh, tmp_path: Path
         process.wait()
         _, alive = psutil.wait_procs(children, timeout=10)
         assert alive == []
-    # It could not take itself out of the mesh; the next of its name takes its place.
-    stale = json.loads(mesh.remora("status", "-o", "json"))["proxies"]
-    states = {proxy["workload"]: proxy["connected"] for proxy in stale}
-    assert not states.get("shop-v3", False)
+    # It could not take itself out of the mesh: `up` notices.
+    until(lambda: "shop-v3" not in {proxy["workload"] for proxy in mesh.status()["proxies"]}, "it is out", within=30)
+
+
+def test_a_name_that_is_taken_is_one_line(mesh: RunningMesh) -> None:
+    result = mesh.attempt("run", "--service", "reviews", "--version", "v1", "--port", "9", "--", "true")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert "another --name" in result.stderr
+    assert mesh.get_as("productpage-v1", "http://reviews:9080/reviews/0").status_code == 200
+
+
+def test_it_outlives_the_mesh_and_joins_the_next(tmp_path: Path) -> None:
+    port = free_ports(1, random.Random())[0]
+    state = tmp_path / "state"
+    with contextlib.ExitStack() as stack:
+        with RunningMesh.up(state) as mesh:
+            stack.enter_context(guest(mesh, "v1", port))
+            until(lambda: _version(mesh), "the service answers", within=30)
+        with RunningMesh.up(state) as mesh:
+            mesh.wait_synced(within=20)
+            until(lambda: _version(mesh), "the service answers again", within=30)
+            assert "shop-v1" in {proxy["workload"] for proxy in mesh.status()["proxies"]}
+            stack.close()

@@ -2,6 +2,7 @@
 
 import random
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +32,22 @@ def test_free_ports_leave_out_the_taken_ones() -> None:
     first = sockets.free_ports(1, random.Random(7))[0]
     with sockets.listening(first):
         assert first not in sockets.free_ports(5, random.Random(7))
+
+
+def test_ports_are_the_same_the_next_time_unless_taken(tmp_path: Path) -> None:
+    memory = tmp_path / "ports.json"
+    first = sockets.choose_ports(memory, ("ads", "rest"), random.Random(1))
+    assert sockets.choose_ports(memory, ("ads", "rest"), random.Random(2)) == first
+    with sockets.listening(first["ads"]):
+        third = sockets.choose_ports(memory, ("ads", "rest"), random.Random(3))
+    assert third["rest"] == first["rest"]
+    assert third["ads"] not in first.values()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"ads": "x", "rest": 99999}', '{"ads": 25000, "rest": 25000}'])
+def test_a_damaged_memory_of_ports_is_replaced(tmp_path: Path, content: str) -> None:
+    memory = tmp_path / "ports.json"
+    memory.write_text(content)
+    chosen = sockets.choose_ports(memory, ("ads", "rest"), random.Random(1))
+    assert len(set(chosen.values())) == 2
+    assert sockets.choose_ports(memory, ("ads", "rest"), random.Random(2)) == chosen
