@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from sidecar.http.h1_response import ResponseEvent, ResponseReader
 from sidecar.net.peer import PeerRefused
@@ -57,13 +57,15 @@ class UpstreamConnection(asyncio.Protocol):
         "transport",
     )
 
+    # Known once the connection is made.
+    transport: asyncio.Transport
+
     def __init__(self, owner: Owner, sock: socket.socket, remote: str) -> None:
         self.owner = owner
         self._sock = sock
         self.remote = remote
         """The endpoint's `host:port`."""
         self.local = ""
-        self.transport = cast("asyncio.Transport", None)
         self.reader = ResponseReader()
         self.holder: Holder | None = None
         self.requests = 0

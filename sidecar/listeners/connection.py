@@ -5,7 +5,7 @@ import logging
 import socket
 import struct
 from collections import deque
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sidecar.filters.chain import LocalReply
 from sidecar.http.errors import ProtocolError
@@ -62,13 +62,15 @@ class DownstreamConnection(asyncio.Protocol):
         "transport",
     )
 
+    # Known once the connection is made.
+    transport: asyncio.Transport
+    admission: Admission
+    binding: Downstream
+    """The connection, as telemetry knows it."""
+
     def __init__(self, context: HttpContext) -> None:
         self.context = context
-        self.transport = cast("asyncio.Transport", None)
         self.exchange: Exchange | None = None
-        self.admission = cast("Admission", None)
-        self.binding = cast("Downstream", None)
-        """The connection, as telemetry knows it."""
         self.peer: str | None = None
         """The SPIFFE URI that the client proved."""
         self.deadline = NEVER
