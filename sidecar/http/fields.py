@@ -28,6 +28,7 @@ OURS = frozenset(
     [
         b"traceparent",
         b"user-agent",
+        b"x-envoy-attempt-count",
         b"x-envoy-peer-metadata",
         b"x-envoy-peer-metadata-id",
         b"x-forwarded-client-cert",
@@ -97,13 +98,6 @@ def split_absolute(target: bytes) -> tuple[bytes, bytes, bytes]:
     if rest[:1] == b"?":
         rest = b"/" + rest
     return match[1].lower(), authority(match[2]), rest
-
-
-def content_length(value: bytes, status: int) -> int:
-    """The length. Raises ProtocolError with `status` for anything but up to 18 digits (RFC 9110 8.6)."""
-    if not value.isdigit() or len(value) > 18:
-        raise ProtocolError(status, "http1.invalid_content_length", "Content-Length is not a plain number")
-    return int(value)
 
 
 def list_tokens(value: bytes) -> list[bytes]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from sidecar.http import fields
+from sidecar.http import fields, paths
 from sidecar.http.errors import ProtocolError
 from sidecar.http.head import CHUNKED, END, End, Header, RequestHead
 
@@ -145,6 +145,8 @@ class RequestReader:
             raise ProtocolError(400, "http1.missing_host", "no Host")
         else:
             head.authority = host
+        if paths.is_odd(target):
+            head.target = paths.normalize(head.target)
         self._headers.clear()
         self._ours.clear()
         hop.clear()
@@ -242,7 +244,7 @@ def _understand_hop(head: RequestHead, hop: list[Header]) -> bytes | None:
                 raise ProtocolError(400, "http1.multiple_hosts", "more than one Host")
             host = fields.authority(value)
         elif name == b"content-length":
-            head.length = fields.content_length(value, 400)
+            head.length = int(value)  # llhttp has refused repetition, signs, lists and overflow
             lengths += 1
         elif name == b"transfer-encoding":
             _set_chunked(head, value)

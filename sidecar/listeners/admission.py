@@ -51,6 +51,9 @@ class Admission:
         headers.append((b"x-request-id", request_id))
         if self._certificate is not None:
             headers.append((b"x-forwarded-client-cert", self._certificate))
+            attempt = ours.get(b"x-envoy-attempt-count")
+            if attempt is not None:  # a mesh peer's count is for the application; towards an upstream we count anew
+                headers.append((b"x-envoy-attempt-count", attempt))
         return request_id
 
 

@@ -220,6 +220,8 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _begin(self, head: RequestHead, whole: bool) -> None:
         self._head_deadline = NEVER
+        if whole and head.length:
+            head.length = 0  # chunked, and the last chunk came along: nobody would write it for the upstream
         context = self.context
         context.in_flight += 1
         now = context.process.clock.monotonic()

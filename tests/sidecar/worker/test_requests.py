@@ -375,3 +375,27 @@ async def test_a_slow_upstream_holds_the_client_not_our_memory(proxy: Proxy, ori
     go_on.set()
     await sending
     assert (await connection.answer()).body == b"%d" % total
+
+
+async def test_an_empty_chunked_body_that_came_along_with_its_head_is_a_whole_request(
+    proxy: Proxy, origin: Origin, client: Client
+) -> None:
+    connection = await client.connect(await serve(proxy, origin))
+
+    for _ in range(2):
+        answer = await connection.ask(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+        assert answer.status == 200
+
+    assert [(request.get(b"content-length"), request.body) for request in origin.requests] == [(b"0", b"")] * 2
+    assert origin.connections == 1
+
+
+async def test_route_and_upstream_see_the_normalized_path(proxy: Proxy, origin: Origin, client: Client) -> None:
+    connection = await client.connect(await serve(proxy, origin))
+
+    await connection.get("/static/%2e%2e/%61dmin/./x?y=%2e")
+
+    (request,) = origin.requests
+    assert request.target == b"/admin/x?y=%2e"
+    (record,) = proxy.records
+    assert record.url == b"/admin/x?y=%2e"
