@@ -16,9 +16,11 @@ from sidecar.clusters.upstream import UpstreamConnection
 from sidecar.config.cluster import Cluster
 from sidecar.config.endpoint import Address
 from sidecar.net.peer import check_server
-from sidecar.net.timers import TimerWheel
+from sidecar.net.timers import MAX_LOOK_S, NEVER, TimerWheel
 
 log = logging.getLogger(__name__)
+
+_SHORT_S = 3 * MAX_LOOK_S
 
 KEEP_ALIVE_MARGIN_S = 1.0
 """Ours ends this much before the idle time-out that the upstream announced, so that a request does not meet it."""
@@ -212,12 +214,23 @@ class Pool:
             self._rest(connection)
 
     def _rest(self, connection: UpstreamConnection) -> None:
-        now = self._now()
+        self._idle.append(connection)
+        if connection.look_at == NEVER or connection.keep_alive_s is not None or self._config.idle_timeout_s < _SHORT_S:
+            now = self._now()
+            self.watch(connection, now, now)
+
+    def watch(self, connection: UpstreamConnection, now: float, since: float) -> None:
+        """Have an idle connection closed in time: before its upstream does it, and within the cluster's time-out.
+
+        Usually nobody reads the clock when a connection comes to rest. The wheel looks every few seconds whether it
+        was used since its last look, and counts from that look, `since`.
+        """
         idle_s = self._config.idle_timeout_s
         if connection.keep_alive_s is not None:
             idle_s = min(idle_s, max(0.0, connection.keep_alive_s - KEEP_ALIVE_MARGIN_S))
-        connection.deadline = now + idle_s
-        self._idle.append(connection)
+        connection.seen_requests = connection.requests
+        connection.deadline = now + min(idle_s, MAX_LOOK_S)
+        connection.idle_until = since + idle_s
         if connection.deadline < connection.look_at:
             self._around.timers.watch(connection, now)
 
@@ -239,6 +252,10 @@ class Pool:
             self._offer(connection)
         else:
             self._rest(connection)
+
+    def rewatch(self, connection: UpstreamConnection, now: float) -> None:
+        """Look again at the connection's deadline."""
+        self._around.timers.watch(connection, now)
 
     def gone(self, connection: UpstreamConnection) -> None:
         """`connection` closed or is closing. Called once or more often for each."""

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from sidecar.http.h1_response import ResponseEvent, ResponseReader
 from sidecar.net.peer import PeerRefused
-from sidecar.net.timers import NEVER
+from sidecar.net.timers import MAX_LOOK_S, NEVER
 
 HIGH_WATER_BYTES = 64 * 1024
 """More than this unsent pauses the client's side; a quarter of it resumes."""
@@ -35,6 +35,12 @@ class Owner(Protocol):
     def freed(self, connection: "UpstreamConnection") -> None:
         """The connection can take another request."""
 
+    def watch(self, connection: "UpstreamConnection", now: float, since: float) -> None:
+        """It was used since the wheel looked last: count its idle time from `since`."""
+
+    def rewatch(self, connection: "UpstreamConnection", now: float) -> None:
+        """It was not: look again at its deadline."""
+
     def gone(self, connection: "UpstreamConnection") -> None:
         """The connection is closed, or about to be."""
 
@@ -46,6 +52,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_sock",
         "deadline",
         "holder",
+        "idle_until",
         "keep_alive_s",
         "local",
         "look_at",
@@ -54,6 +61,7 @@ class UpstreamConnection(asyncio.Protocol):
         "refused",
         "remote",
         "requests",
+        "seen_requests",
         "transport",
     )
 
@@ -73,6 +81,10 @@ class UpstreamConnection(asyncio.Protocol):
         self.keep_alive_s: float | None = None
         self.refused: PeerRefused | None = None
         """Why the peer's certificate does not do; the connection is being aborted."""
+        self.seen_requests = -1
+        """`requests` when the wheel looked last."""
+        self.idle_until = NEVER
+        """If it is not used before."""
         self.deadline = NEVER
         self.look_at = NEVER
 
@@ -92,7 +104,6 @@ class UpstreamConnection(asyncio.Protocol):
     def hold(self, holder: Holder, method: bytes) -> None:
         """The connection is `holder`'s for one request."""
         self.holder = holder
-        self.deadline = NEVER
         self.requests += 1
         self.reader.expect(method)
 
@@ -151,9 +162,16 @@ class UpstreamConnection(asyncio.Protocol):
             self.holder.upstream_blocked(False)
 
     def expired(self, now: float) -> None:
-        """Idle for too long."""
-        if self.holder is None:
+        """The wheel looks: close what was not used for too long."""
+        if self.transport.is_closing():
+            return
+        if self.holder is not None or self.requests != self.seen_requests:
+            self.owner.watch(self, now, now - MAX_LOOK_S)
+        elif now >= self.idle_until:
             self.close()
+        else:
+            self.deadline = self.idle_until
+            self.owner.rewatch(self, now)
 
     def __repr__(self) -> str:
         state = "held" if self.holder is not None else "idle"

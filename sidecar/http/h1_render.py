@@ -34,20 +34,22 @@ def render_fields(headers: list[Header]) -> bytes:
     return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
-def response_head(status: int, headers: list[Header], framing: bytes) -> bytes:
-    """`framing` is what `response_framing` returned: the hop's own fields and the end of the head."""
-    return b"\r\n".join([_STATUS_LINES[status], *map(_pair, headers), framing])
-
-
-def response_framing(status: int, length: int, close: bool, more: bytes = b"") -> bytes:
+def response_head(status: int, headers: list[Header], length: int, close: bool, more: bytes = b"") -> bytes:
     """`length`: the body's bytes, CHUNKED, or UNTIL_CLOSE where nothing is said (then `close` must hold, unless the
     status or method has no body). `more`: further fields from `render_fields`."""
     end = b"connection: close\r\n\r\n" if close else b"\r\n"
     if length >= 0 and status != 204:
-        return b"%bcontent-length: %d\r\n%b" % (more, length, end)
-    if length == CHUNKED and status != 204:
-        return more + b"transfer-encoding: chunked\r\n" + end
-    return more + end
+        framing = b"%bcontent-length: %d\r\n%b" % (more, length, end)
+    elif length == CHUNKED and status != 204:
+        framing = more + b"transfer-encoding: chunked\r\n" + end
+    else:
+        framing = more + end
+    return b"\r\n".join([_STATUS_LINES[status], *map(_pair, headers), framing])
+
+
+def informational_head(status: int, headers: list[Header]) -> bytes:
+    """A 1xx answer: no framing fields."""
+    return b"\r\n".join([_STATUS_LINES[status], *map(_pair, headers), b"\r\n"])
 
 
 def chunk(data: bytes) -> bytes:

@@ -134,7 +134,7 @@ class ResponseReader:
         head = ResponseHead(status, headers, "HTTP/1.1", UNTIL_CLOSE)
         for name, value in hop:
             if name == b"content-length":
-                head.length = fields.content_length(value, 502)
+                head.length = int(value)  # llhttp has refused repetition, signs, lists and overflow
             elif name == b"date":
                 headers.append((name, value))
                 head.dated = True

@@ -9,7 +9,7 @@ from sidecar.filters import failures
 from sidecar.filters.chain import Delay, LocalReply, Paused
 from sidecar.filters.failures import Failure
 from sidecar.filters.router import Router
-from sidecar.http.h1_render import LAST_CHUNK, chunk, request_head, response_framing, response_head
+from sidecar.http.h1_render import LAST_CHUNK, chunk, informational_head, request_head, response_head
 from sidecar.http.head import CHUNKED, END, UNTIL_CLOSE, End, RequestHead, ResponseHead
 from sidecar.listeners import local_reply
 from sidecar.listeners.date import http_date
@@ -242,7 +242,7 @@ class Exchange:
 
     def informed(self, head: ResponseHead) -> None:
         if self.head.version == "HTTP/1.1":
-            self._out.append(response_head(head.status, head.headers, b"\r\n"))
+            self._out.append(informational_head(head.status, head.headers))
 
     def answered(self, head: ResponseHead) -> None:
         context = self._connection.context
@@ -281,7 +281,7 @@ class Exchange:
         if context.draining or not self.request_whole:
             self._close = True
         self._answered = True
-        self._out.append(response_head(status, headers, response_framing(status, length, self._close, more)))
+        self._out.append(response_head(status, headers, length, self._close, more))
 
     def answer_data(self, data: bytes) -> None:
         if self._bodyless:

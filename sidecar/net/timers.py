@@ -17,6 +17,7 @@ MAX_LOOK_S: Final = 5.0
 """A deadline further away is looked at this often, so that stale entries of one item stay few."""
 
 NEVER: Final = float("inf")
+"""No deadline."""
 
 log = logging.getLogger(__name__)
 

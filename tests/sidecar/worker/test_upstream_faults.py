@@ -403,6 +403,46 @@ async def test_too_many_waiting_are_uo_and_the_others_are_served_one_by_one(
     assert origin.connections == 1
 
 
+# idle connections
+
+
+@pytest.mark.parametrize(
+    ("fields", "idle_timeout_s"),
+    [
+        pytest.param((), 0.1, id="the cluster's time-out"),
+        pytest.param(("Keep-Alive: timeout=1",), 50.0, id="the upstream's announcement"),
+    ],
+)
+async def test_an_idle_upstream_connection_is_closed_by_us_first(
+    proxy: Proxy, origin: Origin, client: Client, eventually: Eventually, fields: tuple[str, ...], idle_timeout_s: float
+) -> None:
+    origin.handler = answering(200, b"ok", *fields)
+    address = proxy.bind()
+    await proxy.apply(
+        clusters=(cluster("up", origin.address, idle_timeout_s=idle_timeout_s),),
+        listeners=(plain_listener("in", address, everything(forward_to("up"))),),
+    )
+    connection = await client.connect(address)
+    for _ in range(3):
+        assert (await connection.get()).status == 200
+
+    await eventually(lambda: not origin.open, "the idle connection is closed", within=2.0)
+    assert proxy.worker.cluster("up").counts.cx_active == 0
+    assert (await connection.get()).status == 200
+
+
+async def test_a_connection_is_replaced_after_so_many_requests(proxy: Proxy, origin: Origin, client: Client) -> None:
+    address = proxy.bind()
+    await proxy.apply(
+        clusters=(cluster("up", origin.address, max_requests_per_connection=2),),
+        listeners=(plain_listener("in", address, everything(forward_to("up"))),),
+    )
+    connection = await client.connect(address)
+    for _ in range(6):
+        assert (await connection.get()).status == 200
+    assert origin.connections == 3
+
+
 # clients that go
 
 
