@@ -171,17 +171,17 @@ class DiscoveryService:
         answered for the first time or that moment has come."""
         while True:
             stream.wake.clear()
-            while (response := stream.take(self._clock.monotonic())) is not None:
-                await context.write(_encode(response))
             if reader.done():
                 reader.result()  # raises what was wrong with a request
                 return
             if stream.closing is not None:
                 raise Turned(grpc.StatusCode.PERMISSION_DENIED, stream.closing, "closed")
-            now = self._clock.monotonic()
             at_most_s = stream.peer.not_after - self._clock.now()
             if at_most_s <= 0:
                 raise Turned(grpc.StatusCode.UNAUTHENTICATED, "the client certificate has expired", "expired")
+            while (response := stream.take(self._clock.monotonic())) is not None:
+                await context.write(_encode(response))
+            now = self._clock.monotonic()
             if first_until is not None:
                 if stream.answered or now >= first_until:
                     return

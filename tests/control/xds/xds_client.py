@@ -48,15 +48,19 @@ class XdsClient:
 
     async def run(self) -> None:
         """Until the stream ends; raises AioRpcError unless it ended well."""
+        try:
+            await self._run()
+        finally:
+            self.call.cancel()  # does nothing to one that has ended
+
+    async def _run(self) -> None:
         for url in ORDER:
             if self.names.get(url) != set():
                 await self.ask(url)
-        while True:
-            response = await self.call.read()
-            if response is grpc.aio.EOF:
-                await self.call  # raises the status
-                return
+        while (response := await self.call.read()) is not grpc.aio.EOF:
             await self._take(response)
+        if (code := await self.call.code()) is not grpc.StatusCode.OK:
+            raise grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), await self.call.details())
 
     async def _take(self, response: Any) -> None:
         url = response.type_url
