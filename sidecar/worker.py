@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import secrets as random_source
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -50,6 +51,9 @@ from sidecar.telemetry.request_id import IdSource
 
 FLUSH_S = 1.0
 """How often counters and records go to the agent."""
+
+TERMINATION_S = 5.0
+"""How long requests may take to finish after a SIGTERM; an agent's Drain says for itself."""
 
 WARM_S = 2.0
 """How long a snapshot waits for the first answers about DNS clusters' names."""
@@ -208,6 +212,9 @@ async def serve(channel_fd: int) -> int:
         worker = Worker(loop, scope, clock, send, Telemetry(Node(), epoch, clock, emit=send))
         scope.spawn(worker.keep_flushing(), name="flush")
         send(Ready(os.getpid(), epoch))
+        # A terminal's Ctrl-C reaches every process of the group: what then happens is the agent's to say.
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        loop.add_signal_handler(signal.SIGTERM, lambda: scope.spawn(drain(TERMINATION_S), name="drain"))
         watch = scope.spawn(_first_failure(scope), name="watch")
         await asyncio.wait([ended, watch], return_when=asyncio.FIRST_COMPLETED)
         status = ended.result() if ended.done() else 1

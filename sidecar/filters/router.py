@@ -195,6 +195,11 @@ class Router:
             self._keep(LAST_CHUNK)
             self._unsent.append(LAST_CHUNK)
 
+    @property
+    def unsent_bytes(self) -> int:
+        """Of the body, waiting for a connection."""
+        return self._unsent_bytes
+
     def flush(self) -> None:
         """Write what has gathered: one write for head and body."""
         connection = self.connection

@@ -13,6 +13,7 @@ from sidecar.http.h1_render import LAST_CHUNK, chunk, informational_head, reques
 from sidecar.http.head import CHUNKED, END, UNTIL_CLOSE, End, RequestHead, ResponseHead
 from sidecar.listeners import local_reply
 from sidecar.listeners.date import http_date
+from sidecar.listeners.mirror import Mirror
 from sidecar.listeners.routes import BoundForward, BoundRoute, Choice
 from sidecar.net.timers import NEVER
 from sidecar.telemetry.record import RequestRecord
@@ -36,6 +37,7 @@ class Exchange:
         "_connection",
         "_data",
         "_forward",
+        "_mirrors",
         "_out",
         "_over",
         "_paused",
@@ -61,6 +63,7 @@ class Exchange:
         self._choice: Choice | None = None
         self._out: list[bytes] = []
         self._data: list[bytes | End] = []
+        self._mirrors: tuple[Mirror, ...] = ()
         self._paused = False
         self._answered = False
         self._bodyless = False
@@ -149,6 +152,8 @@ class Exchange:
                 self._end_to_router(now)
             else:
                 router.data(item)
+                for mirror in self._mirrors:
+                    mirror.data(item)
         self.flush_request()
 
     def _go(self, now: float) -> None:
@@ -175,6 +180,8 @@ class Exchange:
             head.target = forward.rewrite(head.target)
         if forward.host is not None:
             head.authority = forward.host
+        if forward.mirrors:
+            self._copy(forward, now)
         router = self._router = Router(self, choice.cluster, forward.retries)
         router.request_whole = self.request_whole
         self._asked_at = now
@@ -184,6 +191,16 @@ class Exchange:
         if self._timeout_at != NEVER or router.try_deadline != NEVER or forward.idle_timeout_s is not None:
             self._connection.deadline_moved(self.deadline(), now)
 
+    def _copy(self, forward: BoundForward, now: float) -> None:
+        """Begin the copies that the route's mirrors draw."""
+        context = self._connection.context
+        draw = context.process.rng.random
+        self._mirrors = tuple(
+            Mirror(self.head, self.record, cluster, context) for cluster, share in forward.mirrors if draw() < share
+        )
+        for mirror in self._mirrors:
+            mirror.start(self.request_whole, now)
+
     def request_data(self, data: bytes) -> None:
         """A piece of the body. `flush_request` sends what has gathered."""
         self.record.bytes_received += len(data)
@@ -192,6 +209,8 @@ class Exchange:
             self._data.append(data)
         elif self._router is not None:
             self._router.data(data)
+            for mirror in self._mirrors:
+                mirror.data(data)
 
     def request_ended(self) -> None:
         """The request is whole."""
@@ -205,6 +224,8 @@ class Exchange:
         if self._router is None:
             return
         self._router.end()
+        for mirror in self._mirrors:
+            mirror.end()
         self._asked_at = now
         forward = self._forward
         if forward is not None and forward.timeout_s is not None:
@@ -216,6 +237,8 @@ class Exchange:
         """Write to the upstream, once for all that came."""
         if self._router is not None:
             self._router.flush()
+        for mirror in self._mirrors:
+            mirror.flush_request()
 
     def hold_upstream(self, held: bool) -> None:
         if self._router is not None:

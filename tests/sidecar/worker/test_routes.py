@@ -1,6 +1,8 @@
 """Routes and filters as a client sees them: choices, edits, rewrites, redirects, injected trouble."""
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -21,8 +23,10 @@ from sidecar.config.route import (
     VirtualHost,
     WeightedCluster,
 )
-from tests.sidecar.worker.peers import Client, Origin, answering
+from tests.sidecar.worker.peers import Client, Incoming, Origin, answering
 from tests.sidecar.worker.proxy import Proxy, cluster, everything, forward_to, plain_listener
+
+Eventually = Callable[..., Awaitable[None]]
 
 
 async def serve(proxy: Proxy, origin: Origin, *routes: Route) -> Address:
@@ -227,3 +231,59 @@ async def test_a_client_that_leaves_during_a_delay_is_forgotten(
     assert (await other.get()).status == 200
     assert len(origin.requests) == 1
     assert sorted(record.flags for record in proxy.records) == ["DI", "DI,DC"]
+
+
+async def test_a_mirror_gets_a_copy_and_its_answer_is_dropped(
+    proxy: Proxy, origin: Origin, client: Client, eventually: Eventually
+) -> None:
+    shadow = Origin()
+    await shadow.start()
+    shadow.handler = answering(500, b"dropped")
+    address = proxy.bind()
+    await proxy.apply(
+        clusters=(cluster("up", origin.address), cluster("shadow", shadow.address)),
+        listeners=(plain_listener("in", address, everything(forward_to("up", mirror=(("shadow", 100.0),)))),),
+    )
+    connection = await client.connect(address)
+
+    await connection.send(b"POST /x HTTP/1.1\r\nHost: a.example:80\r\nContent-Length: 6\r\n\r\nabc")
+    await connection.send(b"def")
+    answer = await connection.answer()
+    assert (answer.status, answer.body) == (200, b"ok")
+    assert (await connection.get()).status == 200
+
+    await eventually(lambda: len(shadow.requests) == 2 and shadow.requests[0].body == b"abcdef", "the copies arrive")
+    copy = shadow.requests[0]
+    assert copy.start == b"POST /x HTTP/1.1"
+    assert copy.get(b"host") == b"a.example-shadow:80"
+    assert copy.get(b"traceparent") == origin.requests[0].get(b"traceparent")
+    assert len(proxy.records) == 2, "copies are not requests of their own"
+    await shadow.close()
+
+
+async def test_a_mirror_that_fails_or_hangs_holds_nobody_up(proxy: Proxy, origin: Origin, client: Client) -> None:
+    hanging = Origin()
+    await hanging.start()
+
+    async def never(incoming: Incoming) -> None:
+        await asyncio.Event().wait()
+
+    hanging.handler = never
+    address = proxy.bind()
+    mirrors = (("gone", 100.0), ("hanging", 100.0))
+    await proxy.apply(
+        clusters=(
+            cluster("up", origin.address),
+            cluster("gone", Address("127.0.0.1", 1)),
+            cluster("hanging", hanging.address),
+        ),
+        listeners=(plain_listener("in", address, everything(forward_to("up", mirror=mirrors))),),
+    )
+    connection = await client.connect(address)
+    for _ in range(5):
+        assert (await connection.get()).status == 200
+    answer = await connection.ask(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n" + b"x" * 9_000_000)
+
+    assert answer.status == 200
+    assert len(origin.requests[-1].body) == 9_000_000
+    await hanging.close()
