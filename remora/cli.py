@@ -53,7 +53,8 @@ def _subcommand(argv: Sequence[str]) -> int:
     except typer.Abort:
         return 130
     except typer.TyperException as error:
-        command = " ".join(["remora", *argv[:1]]) if argv and not argv[0].startswith("-") else "remora"
+        # The command that the trouble is in: of an unknown one there is no help.
+        command = context.command_path if (context := getattr(error, "ctx", None)) is not None else "remora"
         print_error(f"{command}: {' '.join(error.format_message().split())} (see {command} --help)")
         return WRONG_USE
     return result if isinstance(result, int) else DONE

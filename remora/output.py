@@ -32,7 +32,18 @@ def print_data(data: Any, how: Format) -> None:
     if how is Format.YAML:
         print_yaml([data])
     else:
-        sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.write(json_text(data, indent=2) + "\n")
+
+
+def json_text(data: Any, indent: int | None = None) -> str:
+    """JSON that a terminal shows and does not obey: a client's words may hold U+009B, a terminal's CSI."""
+    text = json.dumps(data, ensure_ascii=False, indent=indent)
+    # Outside of strings JSON has printable characters and the line feeds of `indent` alone.
+    return "".join(c if c == "\n" or c.isprintable() else _json_escape(c) for c in text)
+
+
+def _json_escape(character: str) -> str:
+    return json.dumps(character)[1:-1] if character != "\x7f" else "\\u007f"
 
 
 def print_yaml(documents: Iterable[Any]) -> None:

@@ -119,7 +119,11 @@ def _migrate(connection: sqlite3.Connection) -> None:
 def open_reader(path: Path) -> sqlite3.Connection:
     """Open the database read-only. Raises StoreMissing where there is none, StoreError for another version or a file
     that cannot be read."""
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:  # a directory above it is not ours to look into
+        raise StoreError(f"cannot open {path}: {error.strerror}") from error
+    if not there:
         raise StoreMissing(f"no telemetry store at {path}: nothing was collected there yet")
     try:
         connection = sqlite3.connect(

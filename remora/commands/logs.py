@@ -1,6 +1,5 @@
 """`remora logs`: access logs and other records of the mesh, from the embedded store."""
 
-import json
 import sys
 import time
 from dataclasses import asdict
@@ -66,7 +65,7 @@ def logs(
 
 
 def _print(entries: "list[LogEntry]", output: Format, follow: bool) -> None:
-    from remora.output import print_data, print_line
+    from remora.output import json_text, print_data, print_line
 
     if output is Format.TABLE:
         for entry in entries:
@@ -74,7 +73,7 @@ def _print(entries: "list[LogEntry]", output: Format, follow: bool) -> None:
             print_line(f"{stamp}  {entry.severity:<7}  {entry.workload:<20}  {entry.message}")
     elif follow and output is Format.JSON:
         for entry in entries:
-            sys.stdout.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
+            sys.stdout.write(json_text(asdict(entry)) + "\n")
     else:
         print_data([asdict(entry) for entry in entries], output)
     sys.stdout.flush()

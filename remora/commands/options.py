@@ -9,6 +9,15 @@ import typer
 from remora.output import Format
 from remora.state import default_state
 
+
+def _directory(text: str) -> Path:
+    # The empty path is where the user stands: `--state "$UNSET"` would scatter a mesh's state there.
+    # Whether it can be read is State's to find out: that is no wrong use, but an answer.
+    if not text:
+        raise typer.BadParameter("is empty; name a directory")
+    return Path(text)
+
+
 StateOption = Annotated[
     Path,
     typer.Option(
@@ -16,6 +25,7 @@ StateOption = Annotated[
         envvar="REMORA_STATE",
         help="The mesh's state directory.",
         metavar="DIR",
+        parser=_directory,
         default_factory=default_state,
         show_default="~/.local/state/remora",
     ),

@@ -1,9 +1,12 @@
 """The command's contract: help that reads well, one clear line for every trouble, exit status 0, 1 or 2."""
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,7 @@ def test_every_commands_help_has_an_example(name: str, capsys: pytest.CaptureFix
         ("up", "--console-port", "99999"),
         ("run", "--service", "x"),
         ("logs", "--limit", "0"),
+        ("status", "--state", ""),
     ],
 )
 def test_wrong_use_is_one_line_and_status_2(argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,6 +75,48 @@ def test_wrong_use_is_one_line_and_status_2(argv: tuple[str, ...], capsys: pytes
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert "--help" in captured.err
+
+
+def test_an_unknown_command_points_to_the_help_that_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.run(["nonsense"])
+    assert capsys.readouterr().err == "remora: No such command 'nonsense'. (see remora --help)\n"
+
+
+@contextlib.contextmanager
+def _as_nobody() -> Iterator[None]:
+    """Root may read everything; for as long as the block runs we are not root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+@pytest.mark.parametrize("argv", [("status",), ("get", "vs"), ("logs",)], ids=" ".join)
+def test_a_state_that_can_not_be_read_is_an_answer_and_no_wrong_use(
+    argv: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state"
+    state.write_text("")
+    # First with a file in its place, so that everything is imported: nobody may not read every Python installation.
+    assert cli.run([*argv, "--state", str(state)]) == 1
+    state.unlink()
+    state.mkdir()
+    (state / "control.json").write_text("{}")
+    state.chmod(0)
+    capsys.readouterr()
+    try:
+        with _as_nobody():
+            status = cli.run([*argv, "--state", str(state)])
+    finally:
+        state.chmod(0o700)
+    captured = capsys.readouterr()
+    assert (status, captured.out, captured.err.count("\n")) == (1, "", 1), captured.err
+    assert str(state) in captured.err
+    assert "Permission denied" in captured.err
 
 
 @pytest.mark.parametrize(
