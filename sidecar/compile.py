@@ -1,7 +1,8 @@
-"""Build the data plane's hot modules with mypyc: `python -m sidecar.compile DIR`, then run with PYTHONPATH=DIR.
+"""Build the data plane's hot modules with mypyc: `python -m sidecar.compile`. Workers started afterwards use them.
 
-The same source, never a second implementation: DIR gets a copy of the packages with extension modules beside the hot
-ones. Needs mypy and a C compiler; a sidecar runs without either, at about twice the CPU per request in Python code.
+The same source, never a second implementation: a directory of the environment gets a copy of the packages with
+extension modules beside the hot ones, and a digest of the sources. Where the sources have changed since, the build is
+not used. Needs mypy and a C compiler; a sidecar runs without either, at about twice the CPU in Python code.
 """
 
 import argparse
@@ -23,9 +24,11 @@ HOT = (
     "clusters/secrets",
     "clusters/upstream",
     "filters/chain",
+    "filters/client",
     "filters/edits",
     "filters/failures",
     "filters/fault",
+    "filters/retries",
     "filters/router",
     "http/errors",
     "http/fields",
@@ -35,6 +38,7 @@ HOT = (
     "http/head",
     "http/paths",
     "listeners/admission",
+    "listeners/answer",
     "listeners/connection",
     "listeners/context",
     "listeners/date",
@@ -55,12 +59,27 @@ HOT = (
 """Modules of `sidecar` that every request passes through, and those that they subclass or are subclassed by."""
 
 PACKAGES = ("mesh", "sidecar")
+DEFAULT_TARGET = Path(sys.prefix) / "lib" / "remora-compiled"
+"""Where workers of this environment look for the build."""
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The directory of the packages' sources."""
+
 _STAMP = "compiled.sha256"
 _SLOTS = re.compile(r"@dataclass\(((?:frozen=True, )?)slots=True\)")
 
 
 class CompileFailed(Exception):
     """mypyc or the C compiler refused; the text is their output's end."""
+
+
+def usable(target: Path = DEFAULT_TARGET) -> Path | None:
+    """`target` if it holds a build of exactly these sources for this interpreter."""
+    try:
+        built = (target / _STAMP).read_text()
+    except OSError:
+        return None
+    return target if built == _digest(ROOT) else None
 
 
 def compile_into(target: Path, root: Path) -> bool:
@@ -100,14 +119,20 @@ def _digest(root: Path) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0: built or up to date; 1: it could not be built."""
     parser = argparse.ArgumentParser(prog="python -m sidecar.compile", description=__doc__)
-    parser.add_argument("target", type=Path, help="directory to build into; what it holds is replaced")
+    parser.add_argument(
+        "target",
+        type=Path,
+        nargs="?",
+        default=DEFAULT_TARGET,
+        help="directory to build into; what it holds is replaced (default: %(default)s)",
+    )
     flags = parser.parse_args(arguments)
     try:
-        built = compile_into(flags.target, Path(__file__).resolve().parent.parent)
+        built = compile_into(flags.target, ROOT)
     except CompileFailed as error:
         print(f"sidecar.compile: {error}", file=sys.stderr)
         return 1
-    print(f"{'built' if built else 'up to date'}: PYTHONPATH={flags.target.resolve()}")
+    print(f"{'built' if built else 'up to date'}: {flags.target}")
     return 0
 
 

@@ -3,104 +3,25 @@
 It knows neither the client's protocol nor how a reply is worded: `Client` is whoever asked.
 """
 
-import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from sidecar.clusters.cluster import LiveCluster
 from sidecar.clusters.endpoint import LiveEndpoint
 from sidecar.clusters.pool import ConnectFailed
 from sidecar.clusters.upstream import HIGH_WATER_BYTES, UpstreamConnection
-from sidecar.config.route import RetryOn, RetryPolicy
 from sidecar.filters import failures
+from sidecar.filters.client import Client
 from sidecar.filters.failures import Failure
+from sidecar.filters.retries import Retries
 from sidecar.http.errors import ProtocolError
 from sidecar.http.fields import idempotent
 from sidecar.http.h1_render import LAST_CHUNK, chunk
 from sidecar.http.h1_response import ResponseEvent
-from sidecar.http.head import CHUNKED, End, RequestHead, ResponseHead
+from sidecar.http.head import CHUNKED, End, ResponseHead
 from sidecar.net.timers import NEVER
-from sidecar.telemetry.record import RequestRecord
 
 MAX_REPLAY_BYTES: Final = 64 * 1024
 """A longer body is not kept, and its request not sent again once any of it was sent."""
-
-
-class Client(Protocol):
-    """The request's other side."""
-
-    head: RequestHead
-    record: RequestRecord
-
-    def render_request(self, endpoint: LiveEndpoint, attempt: int) -> bytes:
-        """The request's head as it goes to `endpoint`; `attempt` counts from 1."""
-
-    def informed(self, head: ResponseHead) -> None:
-        """A 1xx answer."""
-
-    def answered(self, head: ResponseHead) -> None:
-        """The answer's head."""
-
-    def answer_data(self, data: bytes) -> None:
-        """A piece of the answer's body."""
-
-    def answer_ended(self) -> None:
-        """The answer is whole; the router is done."""
-
-    def flush(self) -> None:
-        """Write what the last calls gathered."""
-
-    def failed(self, failure: Failure) -> None:
-        """There is no answer, or no more of it; the router is done."""
-
-    def hold_client(self, held: bool) -> None:
-        """Stop or resume reading the request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retries:
-    """A retry policy, ready to be asked."""
-
-    policy: RetryPolicy
-    on_connect_failure: bool
-    on_reset: bool
-    statuses: frozenset[int]
-    rng: random.Random = field(repr=False)
-    call_later: Callable[[float, Callable[[], None]], object] = field(repr=False)
-
-    @classmethod
-    def of(
-        cls,
-        policy: RetryPolicy,
-        rng: random.Random,
-        call_later: Callable[[float, Callable[[], None]], object],
-    ) -> "Retries":
-        on = policy.on
-        statuses: set[int] = set()
-        if RetryOn.SERVER_ERROR in on:
-            statuses.update(range(500, 600))
-        if RetryOn.GATEWAY_ERROR in on:
-            statuses.update((502, 503, 504))
-        if RetryOn.RETRIABLE_4XX in on:
-            statuses.add(409)
-        if RetryOn.STATUS_CODES in on:
-            statuses |= policy.status_codes
-        resets = {RetryOn.RESET, RetryOn.RESET_BEFORE_REQUEST, RetryOn.SERVER_ERROR, RetryOn.GATEWAY_ERROR}
-        return cls(
-            policy,
-            bool(on & {RetryOn.CONNECT_FAILURE, RetryOn.SERVER_ERROR, RetryOn.GATEWAY_ERROR, RetryOn.RESET}),
-            bool(on & resets),
-            frozenset(statuses),
-            rng,
-            call_later,
-        )
-
-    def back_off_s(self, retry: int) -> float:
-        """Seconds to wait before the `retry`-th try again (from 1): exponential with full jitter, as Envoy's."""
-        policy = self.policy
-        ceiling: float = min(policy.max_interval_s, policy.base_interval_s * (2**retry - 1))
-        return self.rng.uniform(0.0, ceiling)
 
 
 class Router:
@@ -302,6 +223,8 @@ class Router:
         counts.rq_active -= 1
         if self._retrying:
             counts.rq_retry_active -= 1
+        if self._held_client:
+            self._hold_client(False)
         if self.request_whole:
             endpoint.pool.freed(connection)
         else:
@@ -440,6 +363,8 @@ class Router:
         if connection is not None:
             self.connection = None
             connection.discard()
+        if self._held_client:
+            self._hold_client(False)
 
     def _finish(self) -> None:
         self._done = True

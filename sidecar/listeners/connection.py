@@ -44,6 +44,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_backlog",
+        "_blocked",
         "_closing",
         "_end_at",
         "_head_deadline",
@@ -78,6 +79,7 @@ class DownstreamConnection(asyncio.Protocol):
         config = context.config
         self._reader = RequestReader(max_header_bytes=config.max_header_bytes, max_headers=config.max_headers)
         self._backlog: deque[RequestEvent] = deque()
+        self._blocked = False
         self._processing = False
         self._lingering = 0
         self._closing = False
@@ -146,7 +148,13 @@ class DownstreamConnection(asyncio.Protocol):
         events = self._reader.receive(data)
         if self._backlog:
             self._backlog.extend(events)
-        elif len(events) == 2 and events[1] is END and self.exchange is None and isinstance(events[0], RequestHead):
+        elif (
+            len(events) == 2
+            and events[1] is END
+            and self.exchange is None
+            and not self._blocked
+            and isinstance(events[0], RequestHead)
+        ):
             # By far the most frequent case: one request without a body.
             self._begin(events[0], True)
         else:
@@ -169,12 +177,17 @@ class DownstreamConnection(asyncio.Protocol):
             exchange.client_gone()
 
     def pause_writing(self) -> None:
+        # The present answer waits, and the next request is not begun: answers must not pile up for a slow reader.
+        self._blocked = True
         if self.exchange is not None:
             self.exchange.hold_upstream(True)
 
     def resume_writing(self) -> None:
+        self._blocked = False
         if self.exchange is not None:
             self.exchange.hold_upstream(False)
+        elif self._backlog:
+            self._process_backlog()
 
     # requests
 
@@ -187,6 +200,10 @@ class DownstreamConnection(asyncio.Protocol):
                 event = events[at]
                 exchange = self.exchange
                 if exchange is None:
+                    if self._blocked:
+                        self._backlog.extend(events[at:])
+                        self._hold(_BACKLOG, True)
+                        break
                     at += 1
                     if isinstance(event, RequestHead):
                         whole = at < count and events[at].__class__ is End
@@ -255,13 +272,15 @@ class DownstreamConnection(asyncio.Protocol):
             self._wind_up(whole=exchange is None or exchange.request_whole)
             return
         self._idle_since = now
-        if self._backlog and not self._processing:
-            waiting = list(self._backlog)
-            self._backlog.clear()
-            self._process(waiting)
-            if not self._backlog:
-                self._hold(_BACKLOG, False)
-        elif not self._backlog and self._holds & _BACKLOG:
+        if self._backlog and not self._processing and not self._blocked:
+            self._process_backlog()
+
+    def _process_backlog(self) -> None:
+        """Go on with what came while it could not be served."""
+        waiting = list(self._backlog)
+        self._backlog.clear()
+        self._process(waiting)
+        if not self._backlog:
             self._hold(_BACKLOG, False)
 
     def deadline_moved(self, deadline: float, now: float) -> None:

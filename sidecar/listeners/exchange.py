@@ -1,4 +1,4 @@
-"""One request and its answer, between a client's connection and the router: match, filter, forward, record, once."""
+"""One request between a client's connection and the router: admit, match, filter, forward; who may take how long."""
 
 import logging
 from collections.abc import Awaitable
@@ -9,14 +9,13 @@ from sidecar.filters import failures
 from sidecar.filters.chain import Delay, LocalReply, Paused
 from sidecar.filters.failures import Failure
 from sidecar.filters.router import Router
-from sidecar.http.h1_render import LAST_CHUNK, chunk, informational_head, request_head, response_head
-from sidecar.http.head import CHUNKED, END, UNTIL_CLOSE, End, RequestHead, ResponseHead
+from sidecar.http.h1_render import request_head
+from sidecar.http.head import END, End, RequestHead, ResponseHead
 from sidecar.listeners import local_reply
-from sidecar.listeners.date import http_date
+from sidecar.listeners.answer import Answer
 from sidecar.listeners.mirror import Mirror
-from sidecar.listeners.routes import BoundForward, BoundRoute, Choice
+from sidecar.listeners.routes import BoundForward, Choice
 from sidecar.net.timers import NEVER
-from sidecar.telemetry.record import RequestRecord
 
 if TYPE_CHECKING:
     from sidecar.listeners.connection import DownstreamConnection
@@ -24,52 +23,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Exchange:
+class Exchange(Answer):
     """States: filtering (maybe paused), forwarding, answering, over. It is the router's Client."""
 
-    __slots__ = (
-        "_answered",
-        "_asked_at",
-        "_bodyless",
-        "_choice",
-        "_chunked",
-        "_close",
-        "_connection",
-        "_data",
-        "_forward",
-        "_mirrors",
-        "_out",
-        "_over",
-        "_paused",
-        "_router",
-        "_timeout_at",
-        "activity",
-        "head",
-        "record",
-        "request_whole",
-        "route",
-    )
+    __slots__ = ("_asked_at", "_choice", "_data", "_forward", "_mirrors", "_paused", "_timeout_at")
 
     def __init__(self, connection: "DownstreamConnection", head: RequestHead, now: float) -> None:
-        self._connection = connection
-        self.head = head
-        self.request_whole = False
-        self.record = RequestRecord(connection.binding, now, head.method, head.target, head.authority, head.version)
-        self.route: BoundRoute | None = None
-        self.activity = now
-        """When anything of the request or answer moved last; monotonic seconds."""
-        self._router: Router | None = None
+        super().__init__(connection, head, now)
         self._forward: BoundForward | None = None
         self._choice: Choice | None = None
-        self._out: list[bytes] = []
         self._data: list[bytes | End] = []
         self._mirrors: tuple[Mirror, ...] = ()
         self._paused = False
-        self._answered = False
-        self._bodyless = False
-        self._chunked = False
-        self._close = head.close
-        self._over = False
         self._timeout_at = NEVER
         self._asked_at = now
 
@@ -263,10 +228,6 @@ class Exchange:
         more = context.more(attempt, endpoint.secure)
         return request_head(head.method, head.target, head.authority, head.headers, head.length, more)
 
-    def informed(self, head: ResponseHead) -> None:
-        if self.head.version == "HTTP/1.1":
-            self._out.append(informational_head(head.status, head.headers))
-
     def answered(self, head: ResponseHead) -> None:
         context = self._connection.context
         now = self.activity = context.process.clock.monotonic()
@@ -282,48 +243,6 @@ class Exchange:
             edits.apply(head.headers)
             self._send_head(head, context.server_line)
 
-    def _send_head(self, head: ResponseHead, more: bytes) -> None:
-        context = self._connection.context
-        route = self.route
-        if route is not None and route.chain:
-            route.chain.response(self, head)
-        self.record.status = status = head.status
-        headers = head.headers
-        if not head.dated:
-            headers.append((b"date", http_date(context.process.clock.now())))
-        length = head.length
-        if self.head.method == b"HEAD" or status == 204 or status == 304:
-            self._bodyless = True
-        elif length < 0:
-            if self.head.version == "HTTP/1.1":
-                self._chunked = True
-                length = CHUNKED
-            else:
-                length = UNTIL_CLOSE
-                self._close = True
-        if context.draining or not self.request_whole:
-            self._close = True
-        self._answered = True
-        self._out.append(response_head(status, headers, length, self._close, more))
-
-    def answer_data(self, data: bytes) -> None:
-        if self._bodyless:
-            return
-        self.record.bytes_sent += len(data)
-        self._out.append(chunk(data) if self._chunked else data)
-
-    def answer_ended(self) -> None:
-        if self._chunked:
-            self._out.append(LAST_CHUNK)
-        self._finish()
-
-    def flush(self) -> None:
-        out = self._out
-        if out:
-            self.activity = self._connection.context.process.clock.monotonic()
-            self._out = []
-            self._connection.transport.write(out[0] if len(out) == 1 else b"".join(out))
-
     def failed(self, failure: Failure) -> None:
         self.record.failure = failure.transport_reason
         self._router = None
@@ -335,89 +254,6 @@ class Exchange:
     def hold_client(self, held: bool) -> None:
         if not self._paused:
             self._connection.hold_client(held)
-
-    # answers of our own, and ends
-
-    def refuse(self, reply: LocalReply) -> None:
-        """Answer instead of an upstream."""
-        self._reply(reply, edits=False)
-
-    def _reply(self, reply: LocalReply, *, edits: bool) -> None:
-        record = self.record
-        if reply.flag:
-            record.add_flag(reply.flag)
-        record.details = reply.details
-        head, body = local_reply.render(reply)
-        if edits and self.route is not None and self.route.edits.response is not None:
-            self.route.edits.response.apply(head.headers)
-        if not self.request_whole:
-            self._close = True
-        self._send_head(head, self._connection.context.server_line)
-        if body:
-            self.answer_data(body)
-        self.answer_ended()
-
-    def _finish(self) -> None:
-        """The answer is whole: write it, record it, make room for the next."""
-        self._over = True
-        self._router = None  # it refers to us: a cycle would wait for the garbage collector
-        out = self._out
-        connection = self._connection
-        connection.transport.write(out[0] if len(out) == 1 else b"".join(out))
-        self._out = []
-        process = connection.context.process
-        now = process.clock.monotonic()
-        process.telemetry.finish(self.record, now)
-        connection.exchange_over(now, not self._close and self.request_whole)
-
-    def _cut(self, flag: str, details: str) -> None:
-        """End the connection in the middle of the answer, so that it can not pass for a whole one."""
-        if self._over:
-            return
-        self._over = True
-        record = self.record
-        record.add_flag(flag)
-        record.details = details
-        router = self._router
-        if router is not None:
-            self._router = None
-            router.cancel()
-        connection = self._connection
-        process = connection.context.process
-        now = process.clock.monotonic()
-        process.telemetry.finish(record, now)
-        if self._out and not connection.transport.is_closing():
-            connection.transport.write(b"".join(self._out))
-        connection.abort()
-        connection.exchange_over(now, False)
-
-    def client_gone(self) -> None:
-        """The connection is lost."""
-        if self._over:
-            return
-        self._over = True
-        router = self._router
-        if router is not None:
-            self._router = None
-            router.cancel()
-        record = self.record
-        record.add_flag("DC")
-        record.details = "downstream_remote_disconnect"
-        connection = self._connection
-        connection.context.in_flight -= 1
-        process = connection.context.process
-        process.telemetry.finish(record, process.clock.monotonic())
-
-    def client_broke(self, reply: LocalReply) -> None:
-        """The client sent something that is no body."""
-        router = self._router
-        if router is not None:
-            self._router = None
-            router.cancel()
-        if self._answered:
-            self._cut("DPE", reply.details)
-        else:
-            self.refuse(reply)
 
     # time
 
@@ -449,10 +285,7 @@ class Exchange:
         if self._answered:
             self._cut(reply.flag, reply.details)
             return
-        router = self._router
-        if router is not None:
-            self._router = None
-            router.cancel()
+        self._let_go()
         self.refuse(reply)
 
     def __repr__(self) -> str:

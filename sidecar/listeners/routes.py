@@ -21,7 +21,7 @@ from sidecar.config.route import (
 from sidecar.filters.chain import Chain, Filter, LocalReply
 from sidecar.filters.edits import Edits, UnsupportedEdit, compile_edits
 from sidecar.filters.fault import FaultFilter
-from sidecar.filters.router import Retries
+from sidecar.filters.retries import Retries
 from sidecar.http.head import RequestHead
 from sidecar.routing.table import InvalidRoutes, RouteTable
 from sidecar.routing.weights import WeightedPicker

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.config.endpoint import Address
 from sidecar.config.messages import Applied
-from tests.sidecar.worker.peers import Client, Incoming, Origin
+from tests.sidecar.worker.peers import Client, Incoming, Origin, answering
 from tests.sidecar.worker.proxy import Proxy, cluster, everything, forward_to, plain_listener
 
 
@@ -170,3 +170,24 @@ async def test_a_client_that_says_close_is_closed(proxy: Proxy, origin: Origin, 
 
     assert answer.get(b"connection") == b"close"
     assert await connection.closed() == b""
+
+
+async def test_pipelined_requests_of_a_client_that_reads_nothing_do_not_pile_up(
+    proxy: Proxy, origin: Origin, client: Client
+) -> None:
+    origin.handler = answering(200, b"x" * 100_000)
+    connection = await client.connect(await serve(proxy, origin))
+    connection.writer.transport.pause_reading()
+    total = 2000
+    connection.writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * total)
+
+    before = -1
+    while len(origin.requests) != before or not origin.requests:
+        before = len(origin.requests)
+        await asyncio.sleep(0.1)
+    assert len(origin.requests) < total / 2, "answers pile up in memory"
+
+    connection.writer.transport.resume_reading()
+    for _ in range(total):
+        assert len((await connection.answer()).body) == 100_000
+    assert len(origin.requests) == total
