@@ -91,7 +91,7 @@ def test_a_certificate_for_another_key_is_refused(authority: TestAuthority) -> N
 
 def test_a_certificate_that_no_trusted_root_signed_is_refused(authority: TestAuthority) -> None:
     request = SigningRequest(IDENTITY)
-    leaf = TestAuthority("root").issue(public_key(request), (URI,))
+    leaf = TestAuthority("root", now=NOW).issue(public_key(request), (URI,))
     with pytest.raises(UnusableCertificate, match="no trusted root"):
         request.accept((leaf,), authority.pem, NOW.timestamp())
 
