@@ -15,13 +15,22 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 # docs/decisions/0001-two-owners-of-the-otlp-types.md. The bound is pyproject.toml's.
 OTLP_TYPES = $(shell sed -n 's/^ *"\(opentelemetry-proto[^"]*\)".*/\1/p' pyproject.toml | head -1)
 
-.PHONY: help setup setup-dev up test check fmt golden fuzz bench clean
+# The data plane's hot modules become machine code where there is a C compiler; without, they are interpreted.
+COMPILE = @command -v cc >/dev/null || { echo "No C compiler: the proxy's hot path stays interpreted. \
+	apt-get install gcc python3-dev, then make compile, about halves its CPU." >&2; exit 0; }; \
+	echo "Compiling the proxy's hot path (about a minute; once)"; \
+	$(BIN)/python -m sidecar.compile || echo "The hot path could not be compiled and stays interpreted." >&2
+
+.PHONY: help setup setup-dev compile up test check fmt golden fuzz bench clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
 setup: $(VENV)/.installed ## Make .venv with the command at .venv/bin/remora
 setup-dev: $(VENV)/.installed-dev
+
+compile: setup ## Compile the proxy's hot path again, after a change of its sources; until then it runs interpreted
+	$(BIN)/python -m sidecar.compile
 
 up: setup ## Bring up the mesh on this machine, with its sample applications
 	@exec $(BIN)/remora up
@@ -47,7 +56,7 @@ golden: setup-dev ## Rewrite the golden files from what the code does now; read 
 fuzz: setup-dev ## Let Hypothesis search far longer than in CI (ARGS as for test)
 	$(BIN)/python -m pytest --hypothesis-profile=deep -m 'not mesh' $(ARGS)
 
-bench: setup-dev ## Measure our sidecar beside Envoy, nginx and HAProxy; writes docs/benchmarks.md and build/bench.json
+bench: setup-dev compile ## Measure our sidecar beside Envoy, nginx and HAProxy; writes docs/benchmarks.md and build/bench.json
 	$(BIN)/python -m tests.bench $(ARGS)
 
 clean: ## Remove .venv and what tools left behind
@@ -63,11 +72,13 @@ $(VENV)/bin/python:
 
 # The stamps make the second time quick. They depend on pyproject.toml: a changed dependency installs again.
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(PIP) --editable '.[all]'
+	$(PIP) --editable '.[all,compile]'
 	$(PIP) --force-reinstall --no-deps '$(OTLP_TYPES)'
+	$(COMPILE)
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
-	$(PIP) --editable '.[all,dev]'
+	$(PIP) --editable '.[all,compile,dev]'
 	$(PIP) --force-reinstall --no-deps '$(OTLP_TYPES)'
+	$(COMPILE)
 	@touch $@ $(VENV)/.installed

@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterable
 from functools import partial
 
+import sidecar.compile
 from mesh.clock import Clock
 from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
 from sidecar.agent import config_dump
@@ -79,7 +80,7 @@ class Agent(Views, Telemetry):
             bootstrap.concurrency,
             endpoints.traffic,
             self,
-            partial(start_worker, worker_command),
+            partial(start_worker, worker_command, packages=sidecar.compile.usable()),
             clock,
             lambda: Backoff(rng, base_s=0.2, max_s=10.0),
         )

@@ -3,16 +3,19 @@
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from sidecar.config.endpoint import Address
 from sidecar.config.messages import Listen, ToAgent, ToWorker
 from sidecar.net.channel import Channel
 
-COMMAND: Sequence[str] = (sys.executable, "-m", "sidecar.worker")
+COMMAND: Sequence[str] = (sys.executable, "-P", "-m", "sidecar.worker")
+"""`-P`: a directory named sidecar or mesh where the user stands must not take our packages' place."""
 
 ADDRESSES_PER_MESSAGE = 32
 """Sockets that travel beside one frame; the kernel and the channel have limits of their own above it."""
@@ -83,8 +86,12 @@ class WorkerProcess:
             self._process.kill()
 
 
-async def start_worker(command: Sequence[str], events: WorkerEvents) -> WorkerProcess:
-    """Start a process with one end of a new channel. Raises OSError."""
+async def start_worker(command: Sequence[str], events: WorkerEvents, *, packages: Path | None = None) -> WorkerProcess:
+    """Start a process with one end of a new channel. Raises OSError.
+
+    `packages`: where its modules come from instead of where ours do: sidecar.compile's build of them.
+    """
+    environment = None if packages is None else {**os.environ, "PYTHONPATH": str(packages)}
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         process = await asyncio.create_subprocess_exec(
@@ -92,6 +99,7 @@ async def start_worker(command: Sequence[str], events: WorkerEvents) -> WorkerPr
             "--channel-fd",
             str(theirs.fileno()),
             pass_fds=(theirs.fileno(),),
+            env=environment,
             stdin=asyncio.subprocess.DEVNULL,
             # Ctrl-C in a terminal reaches the agent alone, which then drains its workers.
             start_new_session=True,

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import sidecar.compile
 from mesh.files import write_atomic
 from remora.client import Control
 from remora.documents import Document
@@ -61,7 +62,8 @@ class Remora:
         return None
 
     def version(self) -> str:
-        return f"of this tree, Python {sys.version.split()[0]}"
+        how = "interpreted" if sidecar.compile.usable() is None else "hot path compiled"
+        return f"of this tree, {how}, Python {sys.version.split()[0]}"
 
     @contextlib.contextmanager
     def running(self, case: Case, ground: Ground) -> Iterator[Running]:
