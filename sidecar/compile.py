@@ -47,6 +47,7 @@ HOT = (
     "listeners/mirror",
     "listeners/routes",
     "net/timers",
+    "net/tls_reader",
     "telemetry/bindings",
     "telemetry/entry",
     "telemetry/record",

@@ -17,6 +17,7 @@ from sidecar.config.cluster import Cluster
 from sidecar.config.endpoint import Address
 from sidecar.net.peer import check_server
 from sidecar.net.timers import MAX_LOOK_S, NEVER, TimerWheel
+from sidecar.net.tls_reader import TlsReader
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ class Pool:
                     opened = UpstreamConnection(self, sock, str(self.address))
                     security = self.security
                     await loop.create_connection(
-                        lambda: opened,
+                        lambda: opened if security is None else TlsReader(opened),
                         sock=sock,
                         ssl=None if security is None else security.context,
                         server_hostname=None if security is None else security.sni or "",

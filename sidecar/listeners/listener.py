@@ -12,6 +12,7 @@ from sidecar.listeners.connection import DownstreamConnection
 from sidecar.listeners.context import HttpContext, ListenerCounts, Process
 from sidecar.listeners.sniff import Sniffer
 from sidecar.net.accept import Acceptor
+from sidecar.net.tls_reader import TlsReader
 
 HANDSHAKE_TIMEOUT_S = 10.0
 """A TLS handshake that takes longer ends the connection."""
@@ -123,7 +124,7 @@ class LiveListener:
         protocol = DownstreamConnection(chain.http)
         try:
             await self._process.loop.connect_accepted_socket(
-                lambda: protocol,
+                lambda: protocol if chain.tls is None else TlsReader(protocol),
                 connection,
                 ssl=chain.tls,
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if chain.tls is not None else None,
