@@ -3,10 +3,10 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from remora.failure import Failure
-from remora.output import print_error
+from remora.output import print_error, print_line
 
 if TYPE_CHECKING:
     from typer import Typer
@@ -47,7 +47,7 @@ def _subcommand(argv: Sequence[str]) -> int:
     import typer
 
     try:
-        result = _application()(list(argv), prog_name="remora", standalone_mode=False)
+        result = _application()(list(argv) or ["--help"], prog_name="remora", standalone_mode=False)
     except typer.Exit as end:
         return end.exit_code
     except typer.Abort:
@@ -58,6 +58,14 @@ def _subcommand(argv: Sequence[str]) -> int:
         print_error(f"{command}: {' '.join(error.format_message().split())} (see {command} --help)")
         return WRONG_USE
     return result if isinstance(result, int) else DONE
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print_line(f"remora {version('remora')}")
+        raise SystemExit(DONE)
 
 
 def _application() -> "Typer":
@@ -79,15 +87,22 @@ def _application() -> "Typer":
         up,
     )
 
+    def _root(
+        version: Annotated[
+            bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+        ] = False,
+    ) -> None:
+        """Options of the command itself."""
+
     app = typer.Typer(
         help="Remora: a service mesh and its observability, in Python.",
         epilog="Start with `remora up`, then look at the console that it prints.",
-        no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback()(_root)
     mesh, rules, look, parts = "The mesh", "Traffic rules", "Looking", "Components"
     app.command("up", epilog=up.EPILOG, rich_help_panel=mesh)(up.up)
     app.command("run", epilog=run.EPILOG, rich_help_panel=mesh, context_settings=run.CONTEXT)(run.run)
