@@ -65,6 +65,26 @@ RESPONSE_SPECIAL = RESPONSE_HOP | {
 }
 """Fields of a response that this hop answers for; those without a meaning to the codec are dropped."""
 
+_NOT_TRAILING = REQUEST_SPECIAL.union(
+    RESPONSE_SPECIAL,
+    b"age authorization cache-control content-encoding content-location content-range content-type cookie".split(),
+    b"expires forwarded if-match if-modified-since if-none-match if-range if-unmodified-since location".split(),
+    b"max-forwards origin pragma range referer retry-after set-cookie vary warning www-authenticate".split(),
+)
+_NOT_TRAILING_PREFIXES = (b"x-forwarded-", b"x-envoy-", b"x-b3-", b"proxy-", b"sec-", b"access-control-", b":")
+
+
+def trailing(headers: list[Header]) -> list[Header]:
+    """`headers` without those that must not come behind a body (RFC 9110 6.5.1): what frames, routes, authenticates,
+    modifies or describes a message, and what the mesh vouches for. The one place where this is decided, for both
+    codecs and directions; a message can be judged by its head alone."""
+    return [
+        header
+        for header in headers
+        if header[0] not in _NOT_TRAILING and not header[0].startswith(_NOT_TRAILING_PREFIXES)
+    ]
+
+
 # RFC 3986 host without userinfo, percent-encoding or sub-delims: names of services, IPv4 and bracketed IPv6.
 _AUTHORITY = re.compile(rb"(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9._])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?\Z")
 _ABSOLUTE = re.compile(rb"(https?)://([^/?#]*)([/?].*)?\Z", re.IGNORECASE | re.DOTALL)

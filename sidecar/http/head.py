@@ -17,7 +17,7 @@ class RequestHead:
     `length` and `close` say what they said. Fields that the proxy has a say in come apart, in `ours`.
     """
 
-    __slots__ = ("authority", "close", "headers", "length", "method", "ours", "scheme", "target", "version")
+    __slots__ = ("authority", "close", "headers", "length", "method", "ours", "scheme", "target", "upgrade", "version")
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class RequestHead:
     ) -> None:
         self.method = method
         self.target = target
-        """Origin-form: path and query. Absolute-form has been split into scheme, authority and this."""
+        """Origin-form: path and query; absolute-form has been split into scheme, authority and this. CONNECT: empty."""
         self.authority = authority
         """Host and port as the client wrote them, in lower case."""
         self.headers = headers
@@ -46,6 +46,8 @@ class RequestHead:
         self.ours: dict[bytes, bytes] = {} if ours is None else ours
         """Fields of `http.fields.OURS` as received, repeated ones joined by commas; not in `headers` before the
         listener has decided what of them is believed."""
+        self.upgrade: bytes | None = None
+        """The protocol that the client wants to switch to, in lower case (`websocket`); CONNECT has its method."""
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of `name` (lower case)."""
@@ -65,7 +67,7 @@ class RequestHead:
 class ResponseHead:
     """One response's status and fields, without the hop's own."""
 
-    __slots__ = ("close", "dated", "headers", "keep_alive_s", "length", "status", "version")
+    __slots__ = ("close", "dated", "headers", "keep_alive_s", "length", "status", "upgrade", "version")
 
     def __init__(
         self,
@@ -86,6 +88,8 @@ class ResponseHead:
         """`headers` has a Date."""
         self.keep_alive_s: float | None = None
         """`Keep-Alive: timeout`: how long the upstream keeps an idle connection open."""
+        self.upgrade: bytes | None = None
+        """Of a 101: the protocol that the upstream has switched to, in lower case."""
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of `name` (lower case)."""
@@ -96,6 +100,18 @@ class ResponseHead:
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} {len(self.headers)} headers>"
+
+
+class Trailers:
+    """The fields behind a body, directly before End. Only what may be there: see `http.fields.trailing`."""
+
+    __slots__ = ("headers",)
+
+    def __init__(self, headers: list[Header]) -> None:
+        self.headers = headers
+
+    def __repr__(self) -> str:
+        return f"<Trailers {len(self.headers)} headers>"
 
 
 class End:

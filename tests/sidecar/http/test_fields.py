@@ -1,0 +1,21 @@
+"""Which fields may come behind a body."""
+
+import pytest
+
+from sidecar.http.fields import trailing
+
+
+@pytest.mark.parametrize(
+    "name",
+    "host content-length transfer-encoding authorization te connection trailer upgrade cookie set-cookie content-type"
+    " content-encoding proxy-authorization x-forwarded-for x-forwarded-client-cert x-envoy-original-path x-request-id"
+    " traceparent expect keep-alive :path cache-control range".split(),
+)
+def test_what_decides_over_a_message_never_comes_behind_it(name: str) -> None:
+    assert trailing([(name.encode(), b"x"), (b"grpc-status", b"0")]) == [(b"grpc-status", b"0")]
+
+
+def test_checksums_and_outcomes_come_behind_a_body() -> None:
+    fields = [(b"grpc-message", b"a%20b"), (b"digest", b"x"), (b"server-timing", b"db;dur=5"), (b"x-checksum", b"1")]
+
+    assert trailing(fields) == fields
