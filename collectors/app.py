@@ -17,7 +17,9 @@ from collectors.identity import Authority, Identity, IdentityError
 from collectors.options import Address, Options, parse
 from collectors.pipeline import Gate
 from collectors.processors.redaction import Redaction
-from collectors.receivers.forward import ForwardReceiver
+from collectors.receivers.claims import Claims
+from collectors.receivers.forward import Authenticate, ForwardReceiver
+from collectors.receivers.members import MembersFile
 from collectors.receivers.otlp_grpc import OtlpGrpcReceiver
 from collectors.receivers.otlp_http import OtlpHttpReceiver
 from collectors.receivers.scrape import Scraper
@@ -95,6 +97,7 @@ class _Collector:
         options = self._options
         limits = Limits(retention_s=options.retention_hours * 3600, max_bytes=options.max_store_mib << 20)
         path = options.state / "store" / "telemetry.sqlite"
+        targets = options.state / "targets.json"
         # Closed last: what receivers still hand over is committed first.
         store = await asyncio.to_thread(Store.open, path, limits=limits, clock=self._clock)
         stack.push_async_callback(asyncio.to_thread, store.close)
@@ -121,14 +124,15 @@ class _Collector:
         self._identity.on_change(tls.update)
         self._identity.on_change(web_tls.update)
 
-        forward = ForwardReceiver(gate, self._telemetry, self._clock)
+        claims = Claims(MembersFile(targets).present, self._telemetry, self._clock)
+        forward = ForwardReceiver(gate, self._telemetry, self._clock, claims)
         stack.push_async_callback(forward.close, _CLOSE_S)
-        otlp_grpc = OtlpGrpcReceiver(gate, self._telemetry, self._clock, trust_domain)
+        otlp_grpc = OtlpGrpcReceiver(gate, self._telemetry, self._clock, claims, trust_domain)
         stack.push_async_callback(otlp_grpc.close, _CLOSE_S)
         otlp_http = WebServer(
-            OtlpHttpReceiver(gate, self._telemetry, self._clock),
+            OtlpHttpReceiver(gate, self._telemetry, self._clock, claims),
             tls=web_tls.context,
-            admit=lambda connection: _admitted(authenticate, connection),
+            identify=lambda connection: _identified(authenticate, connection),
         )
         stack.push_async_callback(otlp_http.close)
         health = WebServer(Health(store, self._telemetry))
@@ -146,7 +150,7 @@ class _Collector:
         await otlp_http.listen(sockets["otlp_http"])
         await health.listen(sockets["health"])
         scraper = Scraper(
-            options.state / "targets.json",
+            targets,
             gate,
             self._telemetry,
             self._clock,
@@ -165,13 +169,12 @@ class _Collector:
                 file.write(json.dumps(ready) + "\n")
 
 
-def _admitted(authenticate: Any, connection: Any) -> bool:
+def _identified(authenticate: Authenticate, connection: Any) -> SpiffeId | None:
     try:
-        authenticate(connection)
+        return authenticate(connection)
     except PeerRefused as error:
         _log.warning("refused a peer of OTLP/HTTP: %s", error)
-        return False
-    return True
+        return None
 
 
 async def _until_gone(fd: int, stop: asyncio.Event) -> None:

@@ -4,6 +4,12 @@ the Unix epoch. Named tuples, since tens of thousands are made each second."""
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+PRINCIPAL_KEY = "peer_principal"
+"""In the body of a log record: who sent it, by its certificate. Never taken from the sender."""
+
+PRINCIPAL_ATTRIBUTE = "remora.peer_principal"
+"""The same in a span's attributes."""
+
 Labels = tuple[tuple[str, str], ...]
 """Sorted by name."""
 

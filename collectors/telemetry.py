@@ -27,6 +27,12 @@ class Telemetry:
             ("receiver", "signal"),
             registry=self.registry,
         )
+        self.foreign = Counter(
+            "remora_collector_foreign_records",
+            "Records refused since they name a workload, service or namespace that is not their sender's.",
+            ("receiver", "signal"),
+            registry=self.registry,
+        )
         self.unacknowledged = Counter(
             "remora_collector_lost_records",
             "Records of senders that wait for no answer, which could not be stored.",

@@ -8,10 +8,14 @@ from typing import Any
 
 import uvicorn
 
+from mesh.spiffe import SpiffeId
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_PEER = "remora.peer"
 
 
 class BodyTooLarge(Exception):
@@ -26,10 +30,10 @@ class WebServer:
         application: Application,
         *,
         tls: ssl.SSLContext | None = None,
-        admit: Callable[[Any], bool] | None = None,
+        identify: Callable[[Any], SpiffeId | None] | None = None,
         max_connections: int = 256,
     ) -> None:
-        """`admit`, given the connection's ssl object after the handshake, decides whether it is served."""
+        """`identify`, given the connection's ssl object after the handshake, says whose it is; None ends it."""
         self._config = uvicorn.Config(
             application,
             log_config=None,
@@ -37,6 +41,8 @@ class WebServer:
             access_log=False,
             lifespan="off",
             ws="none",
+            # Not httptools, which takes Content-Length beside Transfer-Encoding.
+            http="h11",
             interface="asgi3",
             proxy_headers=False,
             server_header=False,
@@ -45,7 +51,7 @@ class WebServer:
             timeout_graceful_shutdown=3,
             ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
-        self._admit = admit
+        self._identify = identify
         self._server: uvicorn.Server | None = None
         self._sock: socket.socket | None = None
 
@@ -53,8 +59,8 @@ class WebServer:
         """Serve on a bound socket."""
         config = self._config
         config.load()
-        if self._admit is not None:
-            config.http_protocol_class = _admitting(config.http_protocol_class, self._admit)
+        if self._identify is not None:
+            config.http_protocol_class = _identifying(config.http_protocol_class, self._identify)
         server = uvicorn.Server(config)
         server.lifespan = config.lifespan_class(config)
         await server.startup(sockets=[sock])
@@ -66,14 +72,27 @@ class WebServer:
             await self._server.shutdown(sockets=[self._sock])
 
 
-def _admitting(protocol: Any, admit: Callable[[Any], bool]) -> Any:
-    class Admitting(protocol):  # type: ignore[misc]
+def _identifying(protocol: Any, identify: Callable[[Any], SpiffeId | None]) -> Any:
+    class Identifying(protocol):  # type: ignore[misc]
+        app_state: dict[str, Any]
+
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            if not admit(transport.get_extra_info("ssl_object")):
+            peer = identify(transport.get_extra_info("ssl_object"))
+            if peer is None:
                 transport.abort()
+            else:
+                # Copied into the scope of each of the connection's requests.
+                self.app_state = {**self.app_state, _PEER: peer}
 
-    return Admitting
+    return Identifying
+
+
+def peer_of(scope: Scope) -> SpiffeId:
+    """Who sent the request, of a server that identifies its peers."""
+    peer = scope["state"][_PEER]
+    assert isinstance(peer, SpiffeId)
+    return peer
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:

@@ -76,7 +76,7 @@ class Plane:
         self.serving = ServingCertificate(stored.authority, clock)
         self.planner = Planner(self._settings())
         self.publisher = Publisher(self.planner, clock, self.metrics)
-        self.targets = TargetsFile(options.state / "targets.json")
+        self.targets = TargetsFile(options.state / "targets.json", options.trust_domain)
         self.publisher.on_change.append(self.targets.update)
         self._authority_metrics = AuthorityMetrics(self._registry, self.root_expires_at)
         add_common(self._registry, self.publisher)

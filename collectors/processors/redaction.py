@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from collectors.pipeline import Consumer
-from collectors.records import Batch, LogRecord, SpanRecord
+from collectors.records import PRINCIPAL_KEY, Batch, LogRecord, SpanRecord
 from mesh.records import ACCESS_KEYS, ACCESS_TAG
 
 REDACTED = "[redacted]"
@@ -32,7 +32,7 @@ _TOKENS = re.compile(
 _HINTS = re.compile(r"[=@]|[\"']\s*:|earer|asic|egotiate|uthorization|eyJ|EARER|ASIC|EGOTIATE|UTHORIZATION")
 """Text without one of these has no token; looking for them first is much cheaper."""
 
-_ACCESS_KEYS = frozenset(ACCESS_KEYS)
+_ACCESS_KEYS = frozenset((*ACCESS_KEYS, PRINCIPAL_KEY))
 _ACCESS_TEXT = ("path", "user_agent", "authority", "x_forwarded_for", "requested_server_name")
 """What a client wrote into an access record; the other fields are the sidecar's own words."""
 

@@ -1,12 +1,12 @@
 """Forward-protocol events as records: whose they are, how bad they are, and under which id they are stored once."""
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
+from collectors.receivers.claims import Judge
 from collectors.receivers.forward_parser import Delivery, Event
-from collectors.records import Batch, LogRecord
+from collectors.records import PRINCIPAL_KEY, Batch, LogRecord
 from mesh.records import ACCESS_TAG
-from mesh.spiffe import SpiffeId
 
 _SEVERITIES = {
     "fatal": "error", "critical": "error", "crit": "error", "alert": "error", "emerg": "error", "emergency": "error",
@@ -18,6 +18,16 @@ _SEVERITIES = {
 _SEVERITY_KEYS = ("severity", "level", "log_level", "loglevel", "lvl")
 _MAX_ID_CHARS = 256
 _HEX = frozenset("0123456789abcdef")
+
+
+class Judged(NamedTuple):
+    """What of some messages may be stored."""
+
+    batch: Batch
+    refused: int
+    """Records that said what their sender may not say."""
+    why: str
+    """Of the last one refused."""
 
 
 class Events:
@@ -32,17 +42,27 @@ class Events:
         self._epoch = os.urandom(8).hex()
         self._sequence = 0
 
-    def batch(self, deliveries: list[Delivery], peer: SpiffeId | None, now: float) -> Batch:
-        """`peer` is the sender proven by its certificate; `now`, in seconds, stands in for a missing time."""
+    def batch(self, deliveries: list[Delivery], judge: Judge | None, now: float) -> Judged:
+        """`judge` knows the sender by its certificate; None for one without. `now`, in seconds, stands in for a missing
+        time."""
         batch = Batch()
+        refused, why = 0, ""
         for delivery in deliveries:
             batch.size_bytes += delivery.size_bytes
             access = delivery.tag == ACCESS_TAG
             for position, event in enumerate(delivery.events):
+                if judge is not None:
+                    problem = judge.access(event.record) if access else judge.log(event.record)
+                    if problem:
+                        refused, why = refused + 1, problem
+                        continue
+                    event.record[PRINCIPAL_KEY] = judge.principal
+                else:
+                    event.record.pop(PRINCIPAL_KEY, None)
                 id_ = self._id(event, delivery.chunk, position, access)
                 time = now if event.time is None else event.time
-                batch.logs.append(_record(id_, time, delivery.tag, event.record, access, peer))
-        return batch
+                batch.logs.append(_record(id_, time, delivery.tag, event.record, access, judge))
+        return Judged(batch, refused, why)
 
     def _id(self, event: Event, chunk: str | None, position: int, access: bool) -> str:
         if access:
@@ -56,10 +76,10 @@ class Events:
         return f"event:{self._epoch}/{self._sequence}"
 
 
-def _record(id_: str, time: float, tag: str, body: dict[str, Any], access: bool, peer: SpiffeId | None) -> LogRecord:
+def _record(id_: str, time: float, tag: str, body: dict[str, Any], access: bool, judge: Judge | None) -> LogRecord:
     workload = body.get("workload")
     if type(workload) is not str or not workload:
-        workload = peer.service_account if peer is not None else ""
+        workload = judge.peer.service_account if judge is not None else ""
     severity = _access_severity(body.get("response_code")) if access else severity_of(body)
     return LogRecord(id_, time, tag, workload, severity, _trace_id(body.get("trace_id")), body)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from collectors.pipeline import Consumer, Refused
+from collectors.receivers.claims import Claims
 from collectors.receivers.events import Events
 from collectors.receivers.forward_parser import Delivery, ForwardParser, ParserLimits, ProtocolError, render_ack
 from collectors.telemetry import Telemetry
@@ -43,11 +44,17 @@ class ForwardReceiver:
     """Accepts forward-protocol connections on given sockets."""
 
     def __init__(
-        self, consumer: Consumer, telemetry: Telemetry, clock: Clock, limits: ForwardLimits | None = None
+        self,
+        consumer: Consumer,
+        telemetry: Telemetry,
+        clock: Clock,
+        claims: Claims,
+        limits: ForwardLimits | None = None,
     ) -> None:
         self.consumer = consumer
         self.telemetry = telemetry
         self.clock = clock
+        self.claims = claims
         self.limits = limits or ForwardLimits()
         self.events = Events()
         self.connections: set[_Connection] = set()
@@ -197,7 +204,11 @@ class _Connection(asyncio.Protocol):
 
     async def _consume(self, deliveries: list[Delivery]) -> None:
         receiver = self._receiver
-        batch = receiver.events.batch(deliveries, self._peer, receiver.clock.now())
+        judge = receiver.claims.judge(self._peer) if self._peer is not None else None
+        batch, refused, why = receiver.events.batch(deliveries, judge, receiver.clock.now())
+        if refused and self._peer is not None:
+            # Acknowledged like the others: sent again, they would be no truer.
+            receiver.claims.refused("forward", "logs", self._peer, refused, why)
         await receiver.consumer.consume(batch)
         receiver.telemetry.received.labels("forward", "logs").inc(len(batch.logs))
         acks = b"".join(render_ack(delivery.chunk) for delivery in deliveries if delivery.chunk is not None)

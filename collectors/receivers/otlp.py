@@ -1,7 +1,7 @@
 """OTLP's requests as batches, from protobuf and from JSON. No I/O; gRPC and HTTP are in otlp_grpc and otlp_http.
 
 What cannot be stored is refused item by item and counted, for the answer's partial success (opentelemetry-proto,
-docs/specification.md): a span without valid ids or times.
+docs/specification.md): a span without valid ids or times, and all of a resource that is not the sender's.
 """
 
 import base64
@@ -18,8 +18,9 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
+from collectors.receivers.claims import Judge
 from collectors.receivers.events import severity_of
-from collectors.records import Batch, LogRecord, SpanRecord
+from collectors.records import PRINCIPAL_ATTRIBUTE, PRINCIPAL_KEY, Batch, LogRecord, SpanRecord
 
 LOGS_TAG = "otlp.logs"
 """Tag of log records that came by OTLP."""
@@ -47,39 +48,51 @@ class Decoded:
     batch: Batch
     rejected: int
     why: str
+    foreign: int = 0
+    """Of the rejected: those that said what their sender may not say."""
 
 
-def decode_traces(body: bytes, *, as_json: bool = False) -> Decoded:
-    """An ExportTraceServiceRequest. Raises MalformedRequest."""
+def decode_traces(body: bytes, judge: Judge, *, as_json: bool = False) -> Decoded:
+    """An ExportTraceServiceRequest of whom `judge` knows. Raises MalformedRequest."""
     request = _parse(trace_service_pb2.ExportTraceServiceRequest, body, as_json)
     batch = Batch(size_bytes=4 * len(body))
-    rejected, why = 0, ""
+    rejected, foreign, why = 0, 0, ""
     for resource_spans in request.resource_spans:
         resource = _attributes(resource_spans.resource.attributes)
         service = str(resource.get("service.name") or "unknown_service")
         workload = _workload(resource, service)
+        problem = judge.resource(resource, workload)
+        if problem:
+            count = sum(len(scope_spans.spans) for scope_spans in resource_spans.scope_spans)
+            rejected, foreign, why = rejected + count, foreign + count, problem
+            continue
         for scope_spans in resource_spans.scope_spans:
             for span in scope_spans.spans:
                 problem = _span_problem(span)
                 if problem:
                     rejected, why = rejected + 1, problem
                 else:
-                    batch.spans.append(_span(span, service, workload))
-    return Decoded(batch, rejected, why)
+                    batch.spans.append(_span(span, service, workload, judge.principal))
+    return Decoded(batch, rejected, why, foreign)
 
 
-def decode_logs(body: bytes, now: float, *, as_json: bool = False) -> Decoded:
+def decode_logs(body: bytes, judge: Judge, now: float, *, as_json: bool = False) -> Decoded:
     """An ExportLogsServiceRequest; `now`, in seconds, stands in for missing times. Raises MalformedRequest.
 
     OTLP's records have no ids. A request that is sent again is the same bytes, so those and the position make one.
     """
     request = _parse(logs_service_pb2.ExportLogsServiceRequest, body, as_json)
     batch = Batch(size_bytes=4 * len(body))
+    rejected, why = 0, ""
     digest = hashlib.blake2b(body, digest_size=16).hexdigest()
     for resource_logs in request.resource_logs:
         resource = _attributes(resource_logs.resource.attributes)
         service = str(resource.get("service.name") or "unknown_service")
         workload = _workload(resource, service)
+        problem = judge.resource(resource, workload)
+        if problem:
+            rejected, why = rejected + sum(len(each.log_records) for each in resource_logs.scope_logs), problem
+            continue
         for scope_logs in resource_logs.scope_logs:
             for record in scope_logs.log_records:
                 nanos = record.time_unix_nano or record.observed_time_unix_nano
@@ -87,6 +100,7 @@ def decode_logs(body: bytes, now: float, *, as_json: bool = False) -> Decoded:
                 fields = _attributes(record.attributes)
                 fields.pop("message", None)
                 fields.setdefault("service", service)
+                fields[PRINCIPAL_KEY] = judge.principal
                 trace_id = record.trace_id.hex() if len(record.trace_id) == 16 and any(record.trace_id) else None
                 batch.logs.append(
                     LogRecord(
@@ -99,7 +113,7 @@ def decode_logs(body: bytes, now: float, *, as_json: bool = False) -> Decoded:
                         body={"message": message, **fields},
                     )
                 )
-    return Decoded(batch, 0, "")
+    return Decoded(batch, rejected, why, rejected)
 
 
 def trace_response(decoded: Decoded) -> Any:
@@ -162,8 +176,9 @@ def _span_problem(span: Any) -> str:
     return ""
 
 
-def _span(span: Any, service: str, workload: str) -> SpanRecord:
+def _span(span: Any, service: str, workload: str, principal: str) -> SpanRecord:
     attributes = _attributes(span.attributes)
+    attributes[PRINCIPAL_ATTRIBUTE] = principal
     if span.status.message:
         attributes["otel.status_description"] = span.status.message
     if span.events:

@@ -10,6 +10,7 @@ import grpc
 
 from collectors.pipeline import Consumer, Refused
 from collectors.receivers import otlp
+from collectors.receivers.claims import Claims, Judge
 from collectors.receivers.otlp import Decoded, MalformedRequest
 from collectors.telemetry import Telemetry
 from collectors.tls import PeerRefused, authenticate_pem
@@ -31,10 +32,13 @@ _Context = grpc.aio.ServicerContext[bytes, bytes]
 class OtlpGrpcReceiver:
     """One gRPC server."""
 
-    def __init__(self, consumer: Consumer, telemetry: Telemetry, clock: Clock, trust_domain: str) -> None:
+    def __init__(
+        self, consumer: Consumer, telemetry: Telemetry, clock: Clock, claims: Claims, trust_domain: str
+    ) -> None:
         self._consumer = consumer
         self._telemetry = telemetry
         self._clock = clock
+        self._claims = claims
         self._trust_domain = trust_domain
         self._server: grpc.aio.Server | None = None
 
@@ -81,24 +85,24 @@ class OtlpGrpcReceiver:
     async def _logs(self, body: bytes, context: _Context) -> bytes:
         return await self._export("logs", body, context, self._decode_logs, otlp.logs_response)
 
-    def _decode_logs(self, body: bytes) -> Decoded:
-        return otlp.decode_logs(body, self._clock.now())
+    def _decode_logs(self, body: bytes, judge: Judge) -> Decoded:
+        return otlp.decode_logs(body, judge, self._clock.now())
 
     async def _export(
         self,
         signal: str,
         body: bytes,
         context: _Context,
-        decode: Callable[[bytes], Decoded],
+        decode: Callable[[bytes, Judge], Decoded],
         respond: Callable[[Decoded], Any],
     ) -> bytes:
         try:
-            authenticate_pem(context.auth_context(), self._trust_domain)
+            peer = authenticate_pem(context.auth_context(), self._trust_domain)
         except PeerRefused as error:
             _log.warning("refused %s: %s", context.peer(), error)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "unauthenticated")
         try:
-            decoded = decode(body)
+            decoded = decode(body, self._claims.judge(peer))
         except MalformedRequest as error:
             self._telemetry.refused.labels("otlp_grpc", signal).inc()
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
@@ -118,4 +122,6 @@ class OtlpGrpcReceiver:
             await context.abort(code, str(error))
         received.inc(count)
         refused.inc(decoded.rejected)
+        if decoded.foreign:
+            self._claims.refused("otlp_grpc", signal, peer, decoded.foreign, decoded.why)
         return bytes(respond(decoded).SerializeToString())

@@ -9,11 +9,13 @@ from google.protobuf import json_format
 
 from collectors.pipeline import Consumer, Refused
 from collectors.receivers import otlp
+from collectors.receivers.claims import Claims, Judge
 from collectors.receivers.compression import BrokenCompression, InflatesTooFar, inflate
 from collectors.receivers.otlp import Decoded, MalformedRequest
 from collectors.telemetry import Telemetry
-from collectors.web import BodyTooLarge, Receive, Scope, Send, read_body, respond
+from collectors.web import BodyTooLarge, Receive, Scope, Send, peer_of, read_body, respond
 from mesh.clock import Clock
+from mesh.spiffe import SpiffeId
 
 _log = logging.getLogger("remora.otlp")
 
@@ -39,10 +41,11 @@ class _Answer(Exception):
 class OtlpHttpReceiver:
     """The ASGI application."""
 
-    def __init__(self, consumer: Consumer, telemetry: Telemetry, clock: Clock) -> None:
+    def __init__(self, consumer: Consumer, telemetry: Telemetry, clock: Clock, claims: Claims) -> None:
         self._consumer = consumer
         self._telemetry = telemetry
         self._clock = clock
+        self._claims = claims
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -58,7 +61,7 @@ class OtlpHttpReceiver:
             if content_type not in (_PROTOBUF, _JSON):
                 raise _Answer(415, f"content-type must be {_PROTOBUF} or {_JSON}")
             body = await self._body(scope, receive, headers.get(b"content-encoding", b"identity"))
-            response = await self._export(signal, body, content_type == _JSON)
+            response = await self._export(signal, body, peer_of(scope), content_type == _JSON)
         except _Answer as answer:
             await respond(
                 send, answer.status, _render_status(str(answer), content_type), _shown(content_type), answer.headers
@@ -87,12 +90,12 @@ class OtlpHttpReceiver:
             case _:
                 raise _Answer(415, "content-encoding must be gzip or identity")
 
-    async def _export(self, signal: str, body: bytes, as_json: bool) -> Any:
+    async def _export(self, signal: str, body: bytes, peer: SpiffeId, as_json: bool) -> Any:
         received, refused = (
             counter.labels("otlp_http", signal) for counter in (self._telemetry.received, self._telemetry.refused)
         )
         try:
-            decoded = self._decode(signal, body, as_json)
+            decoded = self._decode(signal, body, self._claims.judge(peer), as_json)
             async with asyncio.timeout(_MAX_WAIT_S):
                 await self._consumer.consume(decoded.batch)
         except MalformedRequest as error:
@@ -107,12 +110,14 @@ class OtlpHttpReceiver:
             raise _Answer(400, str(error)) from error
         received.inc(len(decoded.batch))
         refused.inc(decoded.rejected)
+        if decoded.foreign:
+            self._claims.refused("otlp_http", signal, peer, decoded.foreign, decoded.why)
         return otlp.trace_response(decoded) if signal == "traces" else otlp.logs_response(decoded)
 
-    def _decode(self, signal: str, body: bytes, as_json: bool) -> Decoded:
+    def _decode(self, signal: str, body: bytes, judge: Judge, as_json: bool) -> Decoded:
         if signal == "traces":
-            return otlp.decode_traces(body, as_json=as_json)
-        return otlp.decode_logs(body, self._clock.now(), as_json=as_json)
+            return otlp.decode_traces(body, judge, as_json=as_json)
+        return otlp.decode_logs(body, judge, self._clock.now(), as_json=as_json)
 
 
 def _shown(content_type: str) -> str:

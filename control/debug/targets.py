@@ -1,4 +1,8 @@
-"""`targets.json`: where each workload's metrics are, in the form that Prometheus reads (file_sd)."""
+"""`targets.json`: where each workload's metrics are, in the form that Prometheus reads (file_sd), and whose they are.
+
+Labels that begin with `__meta_` are dropped by Prometheus. They are for the collector, which lets a workload's records
+in only under that workload's certificate.
+"""
 
 import asyncio
 import json
@@ -6,18 +10,20 @@ import logging
 from pathlib import Path
 
 from control.api.world import World
+from control.translate.proxies import identity_of
 from mesh.files import write_atomic
 
 _log = logging.getLogger("control.debug")
 
 
-def render_targets(world: World) -> bytes:
+def render_targets(world: World, trust_domain: str) -> bytes:
     """One group for each workload that has metrics."""
     groups = []
     for _, workload in sorted(world.workloads.items()):
         if not workload.metrics:
             continue
         labels = workload.effective_labels
+        service = labels.get("service.istio.io/canonical-name") or workload.service or labels.get("app", "")
         groups.append(
             {
                 "targets": [workload.metrics],
@@ -26,6 +32,8 @@ def render_targets(world: World) -> bytes:
                     "namespace": workload.namespace,
                     "app": labels.get("app", ""),
                     "version": labels.get("version", ""),
+                    "__meta_remora_principal": str(identity_of(workload, trust_domain)),
+                    "__meta_remora_service": service,
                 },
             }
         )
@@ -35,8 +43,9 @@ def render_targets(world: World) -> bytes:
 class TargetsFile:
     """Keeps the file equal to the World. `update` is quick; `run` writes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, trust_domain: str) -> None:
         self._path = path
+        self._trust_domain = trust_domain
         self._wanted: World | None = None
         self._changed = asyncio.Event()
         self._written: bytes | None = None
@@ -52,7 +61,7 @@ class TargetsFile:
             self._changed.clear()
             if self._wanted is None:
                 continue
-            data = render_targets(self._wanted)
+            data = render_targets(self._wanted, self._trust_domain)
             if data == self._written:
                 continue
             try:

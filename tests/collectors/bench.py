@@ -22,11 +22,14 @@ from collectors.exporters.sqlite import StoreExporter
 from collectors.pipeline import Gate
 from collectors.processors.redaction import Redaction
 from collectors.receivers.changes import Changes
+from collectors.receivers.claims import Judge
 from collectors.receivers.events import Events
 from collectors.receivers.exposition import Exposition
 from collectors.receivers.forward_parser import ForwardParser
+from collectors.receivers.members import Members
 from collectors.store import Limits, Reader, Store
 from mesh.records import ACCESS_KEYS, ACCESS_TAG, DURATION_BUCKETS_MS, HTTP_LABELS
+from tests.collectors.authority import PRODUCTPAGE
 
 CHUNK = 200
 """Records in a message: what a busy sidecar sends at once."""
@@ -69,6 +72,7 @@ async def store_all(path: Path, records: int) -> None:
     rng, now = random.Random(1), time.time() - 3600
     store = Store.open(path, limits=Limits(max_bytes=64 << 30))
     gate = Gate(Redaction(StoreExporter(store)), 64 << 20)
+    judge = Judge(PRODUCTPAGE, Members())
     events, parsers = Events(), [ForwardParser() for _ in range(8)]
     cpu = wall = made = 0.0
     for first in range(0, records, CHUNK * 64):
@@ -78,7 +82,7 @@ async def store_all(path: Path, records: int) -> None:
 
         async def connection(parser: ForwardParser, mine: list[bytes]) -> None:
             for one in mine:
-                await gate.consume(events.batch(parser.feed(one), None, now))
+                await gate.consume(events.batch(parser.feed(one), judge, now).batch)
 
         await asyncio.gather(*(connection(parser, messages[i :: len(parsers)]) for i, parser in enumerate(parsers)))
         cpu += cpu_s() - cpu_before

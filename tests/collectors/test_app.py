@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -20,7 +21,8 @@ from collectors.options import parse
 from collectors.store import Reader, Store
 from collectors.tls import client_context
 from mesh.records import ACCESS_TAG
-from tests.collectors.authority import Doors, Mint
+from mesh.spiffe import SpiffeId
+from tests.collectors.authority import DOMAIN, PRODUCTPAGE, Doors, Mint
 from tests.collectors.build import access_body, labels
 from tests.collectors.forward_peers import AckingSender, TlsFluentSender
 from tests.collectors.process import Collector
@@ -301,3 +303,41 @@ def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
         parse(["--help"])
     assert caught.value.code == 0
     assert "remora collect --state" in capsys.readouterr().out
+
+
+async def test_a_workload_s_certificate_writes_no_access_record_about_another(doors: Doors, tmp_path: Path) -> None:
+    """Two certificates of one mesh and one namespace; the control plane's list says whose productpage-v1 is."""
+    state = tmp_path / "state"
+    state.mkdir()
+    owner, other = PRODUCTPAGE, SpiffeId(DOMAIN, "default", "bookinfo-reviews")
+    groups = [
+        {
+            "targets": ["127.0.0.1:1"],
+            "labels": {"workload": name, "namespace": "default", "__meta_remora_principal": str(principal)},
+        }
+        for name, principal in (("productpage-v1", owner), ("reviews-v1", other))
+    ]
+    (state / "targets.json").write_text(json.dumps(groups))
+    with await asyncio.to_thread(Collector, doors, state) as collector:
+        host, port = collector.address("forward")
+
+        def deliver(principal: SpiffeId, chunk: str, *bodies: dict[str, Any]) -> None:
+            context = client_context(doors.mint.credentials(principal))
+            sender = AckingSender(ACCESS_TAG, host=host, port=port, context=context)
+            sender.deliver(base64.b64encode(chunk.encode()).decode(), list(bodies))
+            sender.close()
+
+        forged = access_body(1, id="forged", workload="productpage-v1", response_code=500)
+        claimed = access_body(2, id="claimed", workload="reviews-v1", peer_principal=str(owner))
+        await asyncio.to_thread(deliver, other, "a", forged, claimed)
+        await asyncio.to_thread(deliver, owner, "b", access_body(3, id="true", workload="productpage-v1"))
+        reader = reader_of(state)
+        found = {entry.id: entry.body["peer_principal"] for entry in reader.logs()}
+        reader.close()
+        assert found == {"claimed": str(other), "true": str(owner)}
+        async with httpx.AsyncClient() as client:
+            metrics = (await client.get(f"http://{collector.ready['health']}/metrics")).text
+        assert 'remora_collector_foreign_records_total{receiver="forward",signal="logs"} 1.0' in metrics
+        refusals = [line for line in collector.stderr().splitlines() if "refused 1 records" in line]
+        assert len(refusals) == 1
+        assert str(other) in refusals[0]

@@ -9,8 +9,10 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from collectors.pipeline import Refused
+from collectors.receivers.claims import Claims
 from collectors.receivers.forward import ForwardLimits, ForwardReceiver
 from collectors.receivers.forward_parser import ParserLimits
+from collectors.receivers.members import Members
 from collectors.telemetry import Telemetry
 from collectors.tls import Credentials, ServerTls, authenticate_der, client_context
 from tests.collectors.authority import COLLECTOR, DOMAIN, Mint
@@ -35,7 +37,9 @@ class Rig:
     def __init__(self) -> None:
         self.sink = Sink()
         self.telemetry = Telemetry()
-        self.receiver = ForwardReceiver(self.sink, self.telemetry, FakeClock(), LIMITS)
+        clock = FakeClock()
+        claims = Claims(Members, self.telemetry, clock)
+        self.receiver = ForwardReceiver(self.sink, self.telemetry, clock, claims, LIMITS)
         self.mint = Mint()
         self.tls = ServerTls(self.mint.credentials(COLLECTOR))
         self.address = ("", 0)

@@ -22,12 +22,15 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from collectors.pipeline import Refused
 from collectors.receivers import otlp
+from collectors.receivers.claims import Claims
+from collectors.receivers.members import Members
 from collectors.receivers.otlp_grpc import MAX_REQUEST_BYTES, OtlpGrpcReceiver
 from collectors.receivers.otlp_http import OtlpHttpReceiver
 from collectors.telemetry import Telemetry
 from collectors.tls import Credentials, PeerRefused, ServerTls, authenticate_der, client_context, server_credentials
 from collectors.web import WebServer
-from tests.collectors.authority import COLLECTOR, DOMAIN, Mint
+from mesh.spiffe import SpiffeId
+from tests.collectors.authority import COLLECTOR, DOMAIN, PRODUCTPAGE, Mint
 from tests.collectors.build import NOW, FakeClock
 from tests.collectors.fakes import Sink, bound
 
@@ -81,21 +84,23 @@ class Rig:
         self.telemetry = Telemetry()
         self.mint = Mint()
         self.credentials = self.mint.credentials(COLLECTOR, dns=(NAME,))
-        self.grpc = OtlpGrpcReceiver(self.sink, self.telemetry, FakeClock(), DOMAIN)
+        self.members = Members()
+        clock = FakeClock()
+        claims = Claims(lambda: self.members, self.telemetry, clock)
+        self.grpc = OtlpGrpcReceiver(self.sink, self.telemetry, clock, claims, DOMAIN)
         self.web = WebServer(
-            OtlpHttpReceiver(self.sink, self.telemetry, FakeClock()),
+            OtlpHttpReceiver(self.sink, self.telemetry, clock, claims),
             tls=ServerTls(self.credentials, alpn=("http/1.1",)).context,
-            admit=self._admit,
+            identify=self._identify,
         )
         self.grpc_address = ""
         self.url = ""
 
-    def _admit(self, connection: Any) -> bool:
+    def _identify(self, connection: Any) -> SpiffeId | None:
         try:
-            authenticate_der(connection.getpeercert(True), DOMAIN)
+            return authenticate_der(connection.getpeercert(True), DOMAIN)
         except PeerRefused:
-            return False
-        return True
+            return None
 
     def client(self, credentials: Credentials | None = None) -> httpx.AsyncClient:
         context = client_context(credentials or self.mint.credentials())
@@ -155,7 +160,11 @@ async def test_the_sdk_s_exporter_s_spans_arrive_whole(rig: Rig) -> None:
     assert abs(outer.start - time.time()) < 60
     assert 0 < inner.duration_ms <= outer.duration_ms
     assert (inner.kind, inner.error, outer.error) == ("client", True, False)
-    assert inner.attributes == {"tags": ["a", "b"], "otel.status_description": "no healthy upstream"}
+    assert inner.attributes == {
+        "tags": ["a", "b"],
+        "otel.status_description": "no healthy upstream",
+        "remora.peer_principal": str(PRODUCTPAGE),
+    }
 
 
 async def test_the_exporter_comes_again_when_told_that_we_are_busy(rig: Rig) -> None:
@@ -177,7 +186,12 @@ async def test_logs_arrive_and_a_request_sent_again_has_the_same_ids(rig: Rig) -
     first, again = (batch.logs for batch in rig.sink.batches)
     assert [record.id for record in first] == [record.id for record in again]
     assert len({record.id for record in first}) == 2
-    assert first[0].body == {"message": "line 0", "user": "jason", "service": "reviews"}
+    assert first[0].body == {
+        "message": "line 0",
+        "user": "jason",
+        "service": "reviews",
+        "peer_principal": str(PRODUCTPAGE),
+    }
     assert (first[0].severity, first[0].trace_id, first[0].workload) == ("error", "01" * 16, "reviews")
     assert first[0].time == pytest.approx(NOW)
 
@@ -253,6 +267,52 @@ async def test_grpc_serves_new_handshakes_with_a_new_certificate(rig: Rig) -> No
         await rig.call(TRACES, body, rig.mint.credentials())
 
 
+def as_workload(service: str, workload: str, **attributes: str) -> bytes:
+    """A request with two spans, and a resource that says so."""
+    request = encode_spans(make_spans())
+    pairs = request.resource_spans[0].resource.attributes
+    del pairs[:]
+    for key, value in {"service.name": service, "remora.workload": workload, **attributes}.items():
+        pairs.add(key=key).value.string_value = value
+    return request.SerializeToString()
+
+
+REVIEWS = SpiffeId(DOMAIN, "default", "bookinfo-reviews")
+
+
+@pytest.mark.parametrize("wire", ["grpc", "http"])
+async def test_spans_in_the_name_of_another_workload_are_refused_and_the_owner_s_stored(rig: Rig, wire: str) -> None:
+    """Both have certificates of the mesh; one's word about the other is worth nothing."""
+    rig.members = Members(
+        {("default", "productpage-v1"): str(PRODUCTPAGE), ("default", "reviews-v1"): str(REVIEWS)},
+        {"productpage-v1": frozenset((str(PRODUCTPAGE),))},
+        {"productpage": frozenset((str(PRODUCTPAGE),))},
+        frozenset(("default",)),
+    )
+    body = as_workload("productpage", "productpage-v1")
+    for sender, rejected in ((rig.mint.credentials(REVIEWS), 2), (rig.mint.credentials(PRODUCTPAGE), 0)):
+        if wire == "grpc":
+            content = await rig.call(TRACES, body, sender)
+        else:
+            async with rig.client(sender) as client:
+                content = (await client.post("/v1/traces", content=body, headers=PROTOBUF)).content
+        answer = trace_service_pb2.ExportTraceServiceResponse.FromString(content)
+        assert answer.partial_success.rejected_spans == rejected
+    stored = [span for batch in rig.sink.batches for span in batch.spans]
+    assert {span.attributes["remora.peer_principal"] for span in stored} == {str(PRODUCTPAGE)}
+    assert len(stored) == 2
+    labels = {"receiver": f"otlp_{wire}", "signal": "traces"}
+    assert rig.telemetry.registry.get_sample_value("remora_collector_foreign_records_total", labels) == 2
+
+
+async def test_logs_in_the_name_of_the_mesh_s_own_namespace_are_refused(rig: Rig) -> None:
+    request = logs_request()
+    request.resource_logs[0].resource.attributes.add(key="k8s.namespace.name").value.string_value = "remora-system"
+    answer = logs_service_pb2.ExportLogsServiceResponse.FromString(await rig.call(LOGS, request.SerializeToString()))
+    assert answer.partial_success.rejected_log_records == 2
+    assert not any(batch.logs for batch in rig.sink.batches)
+
+
 # HTTP
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
@@ -311,7 +371,8 @@ async def test_http_takes_json_with_ids_in_hexadecimal(rig: Rig) -> None:
         "eee19b7ec3c1b174",
         "eee19b7ec3c1b173",
     )
-    assert (span.kind, span.duration_ms, span.attributes) == ("server", 1000.0, {"n": 5})
+    attributes = {"n": 5, "remora.peer_principal": str(PRODUCTPAGE)}
+    assert (span.kind, span.duration_ms, span.attributes) == ("server", 1000.0, attributes)
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,14 @@ async def test_targets_follow_registrations(control: ControlProcess, eventually:
     assert json.loads(path.read_text()) == [
         {
             "targets": ["127.0.0.1:55000"],
-            "labels": {"workload": "reviews-v1", "namespace": "default", "app": "reviews", "version": "v1"},
+            "labels": {
+                "workload": "reviews-v1",
+                "namespace": "default",
+                "app": "reviews",
+                "version": "v1",
+                "__meta_remora_principal": "spiffe://cluster.local/ns/default/sa/bookinfo-reviews",
+                "__meta_remora_service": "reviews",
+            },
         }
     ]
 
