@@ -22,6 +22,16 @@ class Balancing(Enum):
     RANDOM = "random"
 
 
+class Protocol(Enum):
+    """What an upstream is spoken to in, by requests; connections that are relayed as bytes have none."""
+
+    HTTP1 = "http1"
+    HTTP2 = "http2"
+    """From the first byte on (prior knowledge)."""
+    AUTO = "auto"
+    """What the upstream chose by ALPN; HTTP/1.1 where there is no TLS."""
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamTls:
     """TLS towards an upstream. `certificate` and `validation` name secrets of the same snapshot."""
@@ -76,3 +86,4 @@ class Cluster:
     max_requests_per_connection: int = 0
     """0: no limit."""
     dns_refresh_s: float = 5.0
+    protocol: Protocol = Protocol.HTTP1

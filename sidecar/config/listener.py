@@ -15,6 +15,15 @@ class Direction(Enum):
     GATEWAY = "gateway"
 
 
+class Codec(Enum):
+    """What a listener's connections speak."""
+
+    AUTO = "auto"
+    """By ALPN where TLS is ours, else by HTTP/2's preface."""
+    HTTP1 = "http1"
+    HTTP2 = "http2"
+
+
 class TransportMatch(Enum):
     """Which connections a filter chain takes, by their first bytes."""
 
@@ -59,20 +68,49 @@ class Http:
     otherwise they are dropped or replaced (the edge)."""
     fault_filter: bool = True
     server_name: str = "remora"
+    codec: Codec = Codec.AUTO
+
+
+@dataclass(frozen=True, slots=True)
+class TcpTarget:
+    """A cluster's part of the connections."""
+
+    cluster: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tcp:
+    """TCP proxy: bytes are relayed to one of the targets, drawn by weight for each connection."""
+
+    targets: tuple[TcpTarget, ...]
+    stat_prefix: str = "tcp"
+    idle_timeout_s: float = 3600.0
+    """A connection on which neither side has sent anything this long is closed; 0: never."""
+    max_connect_attempts: int = 1
+    """Endpoints that are tried before the connection is given up."""
+    access_log: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class FilterChain:
-    """One way to treat a connection; the first chain whose transport matches takes it."""
+    """One way to treat a connection, as requests or as bytes. The narrowest chain takes one, see
+    `sidecar.listeners.match`."""
 
     transport: TransportMatch
-    http: Http
+    http: Http | None = None
+    """Exactly one of `http` and `tcp` is set."""
     tls: DownstreamTls | None = None
+    tcp: Tcp | None = None
+    server_names: tuple[str, ...] = ()
+    """By SNI, in lower case: `name` or `*.suffix`; empty: any, or none."""
+    application_protocols: tuple[str, ...] = ()
+    """By the ALPN that a ClientHello offers, or by what plaintext begins with (`http/1.0`, `http/1.1`, `h2c`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A bound address. No chain matching a connection means that it is closed."""
+    """A bound address. A connection that no chain takes is closed."""
 
     name: str
     address: Address
@@ -80,5 +118,16 @@ class Listener:
     filter_chains: tuple[FilterChain, ...]
     detect_tls: bool = False
     """Look at the first bytes (Envoy `tls_inspector`) before choosing a chain."""
-    original_destination: bool = False
-    """Connections arrive by iptables REDIRECT."""
+    detect_http: bool = False
+    """Look whether plaintext begins as HTTP does (Envoy `http_inspector`) before choosing a chain."""
+    detect_timeout_s: float = 15.0
+    """A connection that has not said by then what it is ..."""
+    serve_undetected: bool = False
+    """... is served as one that is neither TLS nor HTTP; otherwise it is closed."""
+    default_chain: FilterChain | None = None
+    """Takes what none of the others does."""
+
+    @property
+    def chains(self) -> tuple[FilterChain, ...]:
+        """All of them, the default one last."""
+        return self.filter_chains if self.default_chain is None else (*self.filter_chains, self.default_chain)

@@ -114,8 +114,10 @@ class ListenerTable:
         counts = live.counts if live is not None else ListenerCounts()
         chains: list[LiveChain] = []
         bound: list[RouteTable[BoundRoute]] = []
-        for at, chain in enumerate(config.filter_chains):
+        for at, chain in enumerate(config.chains):
             place = f"filter_chains[{at}]"
+            if chain.http is None:
+                raise UnusableListener(f"listeners/{config.name}", f"{place}.filters", "relaying bytes is not supported")
             table = self._table(config, chain.http, place, routes, clusters, tables)
             tls = None
             if chain.tls is not None:

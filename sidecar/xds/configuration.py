@@ -116,10 +116,10 @@ def _assemble_routes(
 ) -> tuple[RouteConfiguration, ...]:
     """Those that the listeners use, each once."""
     before = {routes.name: routes for routes in serving.routes} if serving else {}
-    used = sorted({chain.http.route_name for each in listeners for chain in each.filter_chains} - {None}, key=str)
+    managers = [chain.http for each in listeners for chain in each.chains if chain.http is not None]
+    used = sorted({http.route_name for http in managers if http.route_name is not None})
     found: list[RouteConfiguration] = []
     for name in used:
-        assert name is not None
         if name in resources[Kind.RDS]:
             value = resources[Kind.RDS][name].decoded.value
             assert isinstance(value, RouteConfiguration)

@@ -1,8 +1,10 @@
 """CDS `Cluster`. Its endpoints come by EDS unless it is static or found by DNS."""
 
+from dataclasses import dataclass, replace
+
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 
-from sidecar.config.cluster import Balancing, Cluster, Discovery, Service, Thresholds, UpstreamTls
+from sidecar.config.cluster import Balancing, Cluster, Discovery, Protocol, Service, Thresholds, UpstreamTls
 from sidecar.config.endpoint import Endpoint
 from sidecar.xds.decode_addresses import expect_ads
 from sidecar.xds.decode_endpoints import decode_endpoints
@@ -41,7 +43,7 @@ def decode_cluster(fields: Fields, decoding: Decoding) -> Cluster:
     connect_timeout_s = fields.seconds("connect_timeout", _DEFAULT_CONNECT_TIMEOUT_S)
     if not connect_timeout_s:
         raise fields.reject("connect_timeout", "must be more than 0")
-    idle_timeout_s, max_requests = _decode_http_options(fields)
+    options = _decode_http_options(fields)
     return Cluster(
         name=name,
         discovery=discovery,
@@ -51,9 +53,10 @@ def decode_cluster(fields: Fields, decoding: Decoding) -> Cluster:
         tls=_decode_tls(fields, decoding),
         thresholds=_decode_thresholds(fields),
         service=_decode_service(fields),
-        idle_timeout_s=idle_timeout_s,
-        max_requests_per_connection=max_requests or fields.wrapped("max_requests_per_connection", 0),
+        idle_timeout_s=options.idle_timeout_s,
+        max_requests_per_connection=options.max_requests or fields.wrapped("max_requests_per_connection", 0),
         dns_refresh_s=fields.seconds("dns_refresh_rate", None) or _DEFAULT_DNS_REFRESH_S,
+        protocol=options.protocol,
     )
 
 
@@ -109,27 +112,53 @@ def _decode_tls(fields: Fields, decoding: Decoding) -> UpstreamTls | None:
     return offered
 
 
-def _decode_http_options(fields: Fields) -> tuple[float, int]:
-    """(idle timeout in seconds, requests per connection or 0). Upstreams are spoken to in HTTP/1.1."""
-    idle_timeout_s = Cluster("").idle_timeout_s
-    max_requests = 0
+@dataclass(frozen=True, slots=True)
+class _HttpOptions:
+    """How requests are spoken to the upstream."""
+
+    protocol: Protocol = Protocol.HTTP1
+    idle_timeout_s: float = Cluster("").idle_timeout_s
+    max_requests: int = 0
+    """Per connection; 0: no limit."""
+
+
+def _decode_http_options(fields: Fields) -> _HttpOptions:
+    decoded = _HttpOptions()
     options = fields.unpacked_map("typed_extension_protocol_options", _OPTION_CLASSES)
     for key, (_, message) in options.items():
         if key != _HTTP_OPTIONS:
             raise fields.reject(f"typed_extension_protocol_options[{key}]", "is not supported")
+        decoded = replace(decoded, protocol=_decode_protocol(message))
         common = message.child("common_http_protocol_options")
         if common is not None:
-            idle_timeout_s = common.seconds("idle_timeout", idle_timeout_s) or idle_timeout_s
-            max_requests = common.wrapped("max_requests_per_connection", 0)
-        kind = message.which("upstream_protocol_options")
-        if kind == "explicit_http_config":
-            explicit = message.must(kind)
-            if explicit.which("protocol_config") != "http_protocol_options":
-                raise explicit.reject("", "only HTTP/1.1 upstream is supported")
-            explicit.must("http_protocol_options")
-        elif kind is not None:
-            raise message.reject(kind, "only explicit_http_config with http_protocol_options is supported")
-    return idle_timeout_s, max_requests
+            decoded = replace(
+                decoded,
+                idle_timeout_s=common.seconds("idle_timeout", None) or decoded.idle_timeout_s,
+                max_requests=common.wrapped("max_requests_per_connection", 0),
+            )
+    return decoded
+
+
+def _decode_protocol(options: Fields) -> Protocol:
+    kind = options.which("upstream_protocol_options")
+    if kind is None:
+        return Protocol.HTTP1
+    if kind == "auto_config":
+        auto = options.must(kind)
+        for each in ("http_protocol_options", "http2_protocol_options"):
+            auto.child(each)
+        return Protocol.AUTO
+    if kind != "explicit_http_config":
+        raise options.reject(kind, "only explicit_http_config and auto_config are supported")
+    explicit = options.must(kind)
+    protocol = explicit.which("protocol_config")
+    if protocol == "http2_protocol_options":
+        explicit.must(protocol)
+        return Protocol.HTTP2
+    if protocol != "http_protocol_options":
+        raise explicit.reject(protocol or "", "only http_protocol_options and http2_protocol_options are supported")
+    explicit.must(protocol)
+    return Protocol.HTTP1
 
 
 def _decode_service(fields: Fields) -> Service:

@@ -4,13 +4,14 @@ from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 
-from sidecar.config.listener import Http
+from sidecar.config.listener import Codec, Http
 from sidecar.config.route import RouteConfiguration
 from sidecar.xds.decode_addresses import expect_ads
 from sidecar.xds.decode_routes import decode_route_configuration
 from sidecar.xds.fields import Fields, by_name
 from sidecar.xds.needs import Decoding
 
+_CODECS = {"AUTO": Codec.AUTO, "HTTP1": Codec.HTTP1, "HTTP2": Codec.HTTP2}
 _FAULT = HTTPFault.DESCRIPTOR.full_name
 _ROUTER = Router.DESCRIPTOR.full_name
 _FORWARD_CERTIFICATE = ("SANITIZE", "SANITIZE_SET", "APPEND_FORWARD")
@@ -23,7 +24,7 @@ _DEFAULT = Http()
 
 def decode_http(fields: Fields, decoding: Decoding) -> Http:
     fields.informational("stat_prefix")
-    fields.only("codec_type", ("AUTO", "HTTP1"))
+    codec = _CODECS[fields.only("codec_type", _CODECS)]
     route_name, routes = _decode_route_source(fields, decoding)
     common = fields.child("common_http_protocol_options")
     idle_timeout_s: float | None = None
@@ -38,7 +39,7 @@ def decode_http(fields: Fields, decoding: Decoding) -> Http:
         route_name=route_name,
         routes=routes,
         sampling_percent=_DEFAULT.sampling_percent if sampling is None else sampling,
-        access_log=_decode_access_log(fields),
+        access_log=decode_access_log(fields),
         trace=sampling is not None,
         idle_timeout_s=_limit(idle_timeout_s, _DEFAULT.idle_timeout_s),
         request_headers_timeout_s=_limit(
@@ -51,6 +52,7 @@ def decode_http(fields: Fields, decoding: Decoding) -> Http:
         trust_forwarded=not fields.wrapped("use_remote_address", False),
         fault_filter=_decode_filters(fields),
         server_name=fields.text("server_name") or _DEFAULT.server_name,
+        codec=codec,
     )
 
 
@@ -121,7 +123,7 @@ def _decode_tracing(fields: Fields) -> float | None:
     return min(percents)
 
 
-def _decode_access_log(fields: Fields) -> bool:
+def decode_access_log(fields: Fields) -> bool:
     """Whether records are sent to the collector. Its format is fixed: all of Envoy's fields as JSON."""
     logs = fields.children("access_log")
     for log in logs:

@@ -1,26 +1,41 @@
-"""LDS `Listener`: address, direction, filter chains that end in an HTTP connection manager."""
+"""LDS `Listener`: address, direction, filter chains that end in an HTTP connection manager or a TCP proxy."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
+from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from sidecar.config.listener import Direction, FilterChain, Listener, TransportMatch
 from sidecar.xds.decode_addresses import decode_address
 from sidecar.xds.decode_http import decode_http
+from sidecar.xds.decode_tcp import decode_tcp
 from sidecar.xds.decode_tls import decode_downstream_tls
 from sidecar.xds.fields import Fields, by_name
 from sidecar.xds.needs import Decoding
 
 _TRANSPORTS = {"": TransportMatch.ANY, "tls": TransportMatch.TLS, "raw_buffer": TransportMatch.RAW}
-_INSPECTOR = TlsInspector.DESCRIPTOR.full_name
+_TLS_INSPECTOR = TlsInspector.DESCRIPTOR.full_name
+_HTTP = HttpConnectionManager.DESCRIPTOR.full_name
+_MAX_DETECTION_S = 60.0
+_SEEN_IN_PLAINTEXT = ("http/1.0", "http/1.1", "h2c")
+"""What Envoy's http_inspector tells of a connection."""
+
+_LISTENER_FILTER_CLASSES = by_name(TlsInspector, HttpInspector)
+_NETWORK_FILTER_CLASSES = by_name(HttpConnectionManager, TcpProxy)
 
 
-_LISTENER_FILTER_CLASSES = by_name(TlsInspector, OriginalDst)
-_NETWORK_FILTER_CLASSES = by_name(HttpConnectionManager)
+@dataclass(slots=True)
+class _Detection:
+    """What a listener finds out about a connection before it chooses a chain."""
+
+    tls: bool = False
+    http: bool = False
+    timeout_s: float = 15.0  # Envoy's
+    serve_undetected: bool = False
 
 
 def decode_listener(fields: Fields, decoding: Decoding) -> Listener:
@@ -31,25 +46,32 @@ def decode_listener(fields: Fields, decoding: Decoding) -> Listener:
         raise fields.reject("address.socket_address.port_value", "must not be 0")
     if not fields.wrapped("bind_to_port", True):
         raise fields.reject("bind_to_port", "listeners without a socket are not supported")
-    inspect_tls, original = _decode_listener_filters(fields)
+    if fields.wrapped("use_original_dst", False):
+        raise fields.reject("use_original_dst", "connections are not handed over by their original destination")
+    detection = _decode_detection(fields)
     direction = _decode_direction(fields, decoding)
-    chains = [_decode_chain(each, decoding, direction) for each in fields.children("filter_chains")]
+    chains = [_decode_chain(each, decoding, direction, detection) for each in fields.children("filter_chains")]
     default = fields.child("default_filter_chain")
-    if default is not None:
-        if default.has("filter_chain_match"):
-            raise default.reject("filter_chain_match", "the default chain takes every connection")
-        chains.append(_decode_chain(default, decoding, direction))
-    if not chains:
+    if default is not None and default.has("filter_chain_match"):
+        raise default.reject("filter_chain_match", "the default chain takes every connection")
+    if not chains and default is None:
         raise fields.reject("filter_chains", "is required")
-    if not inspect_tls and any(chain.transport is TransportMatch.TLS for chain in chains):
-        raise fields.reject("listener_filters", "a chain that matches `tls` needs envoy.filters.listener.tls_inspector")
+    seen: set[object] = set()
+    for at, chain in enumerate(chains):
+        key = (chain.transport, chain.server_names, chain.application_protocols)
+        if key in seen:
+            raise fields.reject(f"filter_chains[{at}].filter_chain_match", "another chain has the same conditions")
+        seen.add(key)
     return Listener(
         name=name,
         address=address,
         direction=direction,
         filter_chains=tuple(chains),
-        detect_tls=inspect_tls,
-        original_destination=original or bool(fields.wrapped("use_original_dst", False)),
+        default_chain=None if default is None else _decode_chain(default, decoding, direction, detection),
+        detect_tls=detection.tls,
+        detect_http=detection.http,
+        detect_timeout_s=detection.timeout_s,
+        serve_undetected=detection.serve_undetected,
     )
 
 
@@ -62,45 +84,83 @@ def _decode_direction(fields: Fields, decoding: Decoding) -> Direction:
     return Direction.INBOUND if direction == "INBOUND" else Direction.OUTBOUND
 
 
-def _decode_listener_filters(fields: Fields) -> tuple[bool, bool]:
-    """(look for TLS, restore the original destination)."""
-    inspect_tls = original = False
+def _decode_detection(fields: Fields) -> _Detection:
+    found = _Detection()
     for each in fields.children("listener_filters"):
         each.informational("name")
         unpacked = each.unpacked("typed_config", _LISTENER_FILTER_CLASSES)
         if unpacked is None:
             raise each.reject("typed_config", "is required")
         kind, message = unpacked
-        if kind == _INSPECTOR:
+        if kind == _TLS_INSPECTOR:
             message.informational("enable_ja3_fingerprinting")
-            inspect_tls = True
+            found.tls = True
         else:
-            original = True
-    return inspect_tls, original
+            found.http = True
+    timeout_s = fields.seconds("listener_filters_timeout", None)
+    if timeout_s is not None:
+        if not 0 < timeout_s <= _MAX_DETECTION_S:
+            raise fields.reject("listener_filters_timeout", f"must be more than 0 and at most {_MAX_DETECTION_S:.0f} s")
+        found.timeout_s = timeout_s
+    found.serve_undetected = bool(fields.value("continue_on_listener_filters_timeout"))
+    return found
 
 
-def _decode_chain(fields: Fields, decoding: Decoding, direction: Direction) -> FilterChain:
+def _decode_chain(fields: Fields, decoding: Decoding, direction: Direction, detection: _Detection) -> FilterChain:
     fields.informational("name", "metadata")
-    match = fields.child("filter_chain_match")
-    transport = TransportMatch.ANY
-    if match is not None:
-        text = match.text("transport_protocol")
-        if text not in _TRANSPORTS:
-            raise match.reject("transport_protocol", f"{text!r} is not supported; supported: tls, raw_buffer")
-        transport = _TRANSPORTS[text]
+    chain = _decode_match(fields, detection)
     filters = fields.children("filters")
     if len(filters) != 1:
-        raise fields.reject("filters", "must be one HTTP connection manager")
+        raise fields.reject("filters", "must be one HTTP connection manager or one TCP proxy")
     filters[0].informational("name")
     unpacked = filters[0].unpacked("typed_config", _NETWORK_FILTER_CLASSES)
     if unpacked is None:
         raise filters[0].reject("typed_config", "is required")
     socket = fields.child("transport_socket")
     tls = decode_downstream_tls(socket, decoding) if socket is not None else None
-    if tls is not None and transport is TransportMatch.RAW:
+    if tls is not None and chain.transport is TransportMatch.RAW:
         raise fields.reject("transport_socket", "a chain that matches raw_buffer cannot terminate TLS")
-    http = decode_http(unpacked[1], decoding)
-    if direction is Direction.INBOUND and transport is TransportMatch.RAW:
+    kind, message = unpacked
+    if kind != _HTTP:
+        return replace(chain, tcp=decode_tcp(message, decoding), tls=tls)
+    http = decode_http(message, decoding)
+    if direction is Direction.INBOUND and chain.transport is TransportMatch.RAW:
         # Beside a chain for mutual TLS, plaintext comes from outside the mesh: nothing it claims is believed.
         http = replace(http, trust_forwarded=False)
-    return FilterChain(transport, http, tls)
+    return replace(chain, http=http, tls=tls)
+
+
+def _decode_match(fields: Fields, detection: _Detection) -> FilterChain:
+    """The conditions alone."""
+    match = fields.child("filter_chain_match")
+    if match is None:
+        return FilterChain(TransportMatch.ANY)
+    text = match.text("transport_protocol")
+    if text not in _TRANSPORTS:
+        raise match.reject("transport_protocol", f"{text!r} is not supported; supported: tls, raw_buffer")
+    transport = _TRANSPORTS[text]
+    names = match.texts("server_names")
+    protocols = match.texts("application_protocols")
+    if not detection.tls and (transport is TransportMatch.TLS or names):
+        name = "server_names" if names else "transport_protocol"
+        raise match.reject(name, "a chain that matches `tls` needs envoy.filters.listener.tls_inspector")
+    if names and transport is TransportMatch.RAW:
+        raise match.reject("server_names", "plaintext names no server")
+    for at, name in enumerate(names):
+        if not _is_server_name(name):
+            raise match.reject(f"server_names[{at}]", f"{name[:100]!r} is neither a name nor *.suffix")
+    for at, protocol in enumerate(protocols):
+        in_plaintext = protocol in _SEEN_IN_PLAINTEXT and transport is not TransportMatch.TLS
+        if not (detection.tls and transport is not TransportMatch.RAW) and not (detection.http and in_plaintext):
+            needed = "http_inspector" if in_plaintext else "tls_inspector"
+            raise match.reject(f"application_protocols[{at}]", f"{protocol[:100]!r} is not seen without {needed}")
+    return FilterChain(
+        transport,
+        server_names=tuple(sorted({name.lower() for name in names})),
+        application_protocols=tuple(sorted(set(protocols))),
+    )
+
+
+def _is_server_name(name: str) -> bool:
+    labels = name.removeprefix("*.").split(".")
+    return len(name) <= 253 and all(0 < len(label) <= 63 and "*" not in label and label.isascii() for label in labels)

@@ -10,7 +10,17 @@ from mesh.records import Workload
 from sidecar.config.cluster import Balancing, Cluster, Discovery, Service, Thresholds, UpstreamTls
 from sidecar.config.codec import from_plain, to_plain
 from sidecar.config.endpoint import Address, Endpoint
-from sidecar.config.listener import Direction, DownstreamTls, FilterChain, Http, Listener, TransportMatch
+from sidecar.config.listener import (
+    Codec,
+    Direction,
+    DownstreamTls,
+    FilterChain,
+    Http,
+    Listener,
+    Tcp,
+    TcpTarget,
+    TransportMatch,
+)
 from sidecar.config.messages import (
     AccessLog,
     Applied,
@@ -98,7 +108,13 @@ SNAPSHOT = Snapshot(
             Direction.INBOUND,
             (
                 FilterChain(TransportMatch.TLS, Http(routes=ROUTES), DownstreamTls("default", "ROOTCA", True)),
-                FilterChain(TransportMatch.RAW, Http(route_name="outbound", sampling_percent=1)),
+                FilterChain(TransportMatch.RAW, Http(route_name="outbound", sampling_percent=1, codec=Codec.HTTP2)),
+                FilterChain(
+                    TransportMatch.TLS,
+                    tcp=Tcp((TcpTarget("outbound|443||db", 3), TcpTarget("other"))),
+                    server_names=("db.example", "*.wild.example"),
+                    application_protocols=("h2",),
+                ),
             ),
             True,
         ),

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from mesh.records import Workload
-from sidecar.config.cluster import Balancing, Cluster, Discovery, Service, Thresholds, UpstreamTls
+from sidecar.config.cluster import Balancing, Cluster, Discovery, Protocol, Service, Thresholds, UpstreamTls
 from sidecar.config.endpoint import Address, Endpoint
-from sidecar.config.listener import Direction, DownstreamTls, Listener, TransportMatch
+from sidecar.config.listener import Codec, Direction, DownstreamTls, Listener, TransportMatch
 from sidecar.config.route import (
     DirectResponse,
     Fault,
@@ -316,13 +316,16 @@ def test_a_gateways_listener_is_the_edge_which_believes_nothing() -> None:
     assert not value.filter_chains[0].http.trust_forwarded
 
 
-def test_a_default_filter_chain_comes_last() -> None:
+def test_a_default_filter_chain_is_told_apart() -> None:
     plain = inbound(
         chain(manager(rds=rds("a")), filter_chain_match={"transport_protocol": "tls"}),
         default_filter_chain=chain(manager(rds=rds("b"))),
     )
     value = decode_listener(plain)
-    assert [each.transport for each in value.filter_chains] == [TransportMatch.TLS, TransportMatch.ANY]
+    assert [each.transport for each in value.filter_chains] == [TransportMatch.TLS]
+    assert value.default_chain is not None
+    assert value.default_chain.http is not None
+    assert value.default_chain.http.route_name == "b"
 
 
 def test_limits_of_a_connection_manager() -> None:
@@ -572,3 +575,29 @@ def test_a_certificate_with_its_key() -> None:
         },
     }
     assert decode(Kind.SDS, pack(Kind.SDS, plain)).value == Certificate("gateway", chain_pem, key_pem)
+
+
+@pytest.mark.parametrize(
+    ("options", "protocol"),
+    [
+        ({"explicit_http_config": {"http_protocol_options": {}}}, Protocol.HTTP1),
+        ({"explicit_http_config": {"http2_protocol_options": {}}}, Protocol.HTTP2),
+        ({"auto_config": {}}, Protocol.AUTO),
+        ({"common_http_protocol_options": {"idle_timeout": "7s"}}, Protocol.HTTP1),
+    ],
+)
+def test_what_a_cluster_speaks(options: dict[str, Any], protocol: Protocol) -> None:
+    name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    plain = eds_cluster("c", typed_extension_protocol_options={name: {"@type": TYPE + name, **options}})
+    value = decode(Kind.CDS, pack(Kind.CDS, plain)).value
+    assert isinstance(value, Cluster)
+    assert value.protocol is protocol
+
+
+@pytest.mark.parametrize(
+    ("codec_type", "codec"), [("AUTO", Codec.AUTO), ("HTTP1", Codec.HTTP1), ("HTTP2", Codec.HTTP2)]
+)
+def test_what_a_listener_speaks(codec_type: str, codec: Codec) -> None:
+    http = decode_listener(listener("l", 80, chain(manager(rds=rds("r"), codec_type=codec_type)))).filter_chains[0].http
+    assert http is not None
+    assert http.codec is codec

@@ -123,14 +123,14 @@ LUA = {"name": "lua", "typed_config": {"@type": TYPE + "google.protobuf.Duration
                 "typed_extension_protocol_options": {
                     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                         "@type": TYPE + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                        "explicit_http_config": {"http2_protocol_options": {}},
+                        "explicit_http_config": {"http3_protocol_options": {}},
                     }
                 }
             },
             "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions]"
-            ".explicit_http_config",
-            "only HTTP/1.1",
-            id="HTTP/2 upstream",
+            ".explicit_http_config.http3_protocol_options",
+            "only http_protocol_options",
+            id="HTTP/3 upstream",
         ),
     ],
 )
@@ -160,8 +160,8 @@ def test_clusters(changes: dict[str, Any], path: str, why: str) -> None:
         pytest.param(
             {"filter_chains.0.filter_chain_match": {"server_names": ["x"]}},
             "filter_chains[0].filter_chain_match.server_names",
-            "is not supported",
-            id="match by SNI",
+            "tls_inspector",
+            id="match by SNI without inspector",
         ),
         pytest.param(
             {"filter_chains.0.filter_chain_match": {"transport_protocol": "quic"}},
@@ -171,7 +171,7 @@ def test_clusters(changes: dict[str, Any], path: str, why: str) -> None:
         ),
         pytest.param(
             {"filter_chains.0.filter_chain_match": {"transport_protocol": "tls"}},
-            "listener_filters",
+            "filter_chains[0].filter_chain_match.transport_protocol",
             "tls_inspector",
             id="TLS match without inspector",
         ),
@@ -182,7 +182,7 @@ def test_clusters(changes: dict[str, Any], path: str, why: str) -> None:
             "type google.protobuf.Duration is not supported",
             id="another network filter",
         ),
-        pytest.param({f"{IN_HTTP}.codec_type": "HTTP2"}, f"{HTTP}.codec_type", "HTTP2", id="HTTP/2 only"),
+        pytest.param({f"{IN_HTTP}.codec_type": "HTTP3"}, f"{HTTP}.codec_type", "HTTP3", id="HTTP/3"),
         pytest.param({f"{IN_HTTP}.rds": None}, f"{HTTP}.rds", "routes must come", id="no routes"),
         pytest.param(
             {f"{IN_HTTP}.http_filters.0": LUA}, f"{HTTP}.http_filters[0].typed_config", "Duration", id="another filter"
