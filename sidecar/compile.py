@@ -46,6 +46,7 @@ HOT = (
     "listeners/local_reply",
     "listeners/mirror",
     "listeners/routes",
+    "listeners/tapped",
     "net/timers",
     "net/tls_reader",
     "telemetry/bindings",

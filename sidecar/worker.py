@@ -37,8 +37,12 @@ from sidecar.config.messages import (
     Reading,
     Ready,
     Refused,
+    Tap,
+    TapCounts,
+    Tapped,
     ToAgent,
     ToWorker,
+    Untap,
 )
 from sidecar.config.snapshot import Node, Snapshot
 from sidecar.listeners.context import OpenConnections, Process
@@ -46,6 +50,7 @@ from sidecar.listeners.listener import LiveListener, render_listeners
 from sidecar.listeners.table import ListenerTable, UnusableListener
 from sidecar.net.channel import Channel
 from sidecar.net.timers import TimerWheel
+from sidecar.tap.taps import Taps
 from sidecar.telemetry.recorder import Telemetry
 from sidecar.telemetry.request_id import IdSource
 
@@ -54,6 +59,9 @@ FLUSH_S = 1.0
 
 TERMINATION_S = 5.0
 """How long requests may take to finish after a SIGTERM; an agent's Drain says for itself."""
+
+MAX_TAPPED_BYTES = 8 * 1024 * 1024
+"""A tapped request is dropped when so much waits for the agent: its place is behind metrics and access records."""
 
 WARM_S = 2.0
 """How long a snapshot waits for the first answers about DNS clusters' names."""
@@ -71,7 +79,9 @@ class Worker:
         clock: Clock,
         send: Callable[[ToAgent], object],
         telemetry: Telemetry,
+        tapped: Callable[[Tapped], bool] | None = None,
     ) -> None:
+        """`tapped` takes a tapped request, or says that it can not; by default as `send`."""
         self._loop = loop
         self._scope = scope
         self._clock = clock
@@ -81,7 +91,8 @@ class Worker:
         self._telemetry = telemetry
         around = Surroundings(loop, scope, clock, self._timers)
         self._open = OpenConnections()
-        process = Process(loop, scope, clock, rng, self._timers, IdSource(), self._telemetry, self._open)
+        self._taps = Taps(clock, rng, tapped if tapped is not None else lambda record: bool(send(record) or True))
+        process = Process(loop, scope, clock, rng, self._timers, IdSource(), self._telemetry, self._open, self._taps)
         self._clusters = ClusterTable(around, rng)
         self._listeners = ListenerTable(process)
         self._secrets: Secrets | None = None
@@ -141,12 +152,29 @@ class Worker:
             text = "null"
         self._send(Inspected(sequence, text))
 
+    def tap(self, tap: Tap) -> None:
+        """Tell of requests that begin from now on and match."""
+        self._taps.open(tap)
+        self._watch()
+
+    def untap(self, tap: Untap) -> None:
+        """Tell no more."""
+        self._send(self._taps.close(tap.number))
+        self._watch()
+
+    def _watch(self) -> None:
+        for live in self._listeners.listeners:
+            for context in live.contexts():
+                context.watch = self._taps.watch(context.direction)
+
     def flush(self) -> None:
         """Hand what was counted and recorded to the agent."""
         counters: list[Growth] = [*self._clusters.growth(), *self._listeners.growth()]
         gauges: list[Reading] = [*self._clusters.readings(), *self._listeners.readings()]
         for message in self._telemetry.flush(counters, gauges):
             self._send(message)
+        if (seen := self._taps.counts()) is not None:
+            self._send(seen)
 
     async def keep_flushing(self) -> None:
         """Flush once a second, for ever."""
@@ -197,6 +225,10 @@ async def serve(channel_fd: int) -> int:
                 scope.spawn(worker.apply(message.sequence, message.snapshot), name="apply")
             elif isinstance(message, Drain):
                 scope.spawn(drain(message.deadline_s), name="drain")
+            elif isinstance(message, Tap):
+                worker.tap(message)
+            elif isinstance(message, Untap):
+                worker.untap(message)
             else:
                 worker.inspect(message.sequence, message.what)
 
@@ -209,7 +241,10 @@ async def serve(channel_fd: int) -> int:
         def send(message: ToAgent) -> None:
             channel.send(message, droppable=not isinstance(message, _ANSWERS))
 
-        worker = Worker(loop, scope, clock, send, Telemetry(Node(), epoch, clock, emit=send))
+        def tapped(message: Tapped) -> bool:
+            return channel.queued_bytes < MAX_TAPPED_BYTES and channel.send(message, droppable=True)
+
+        worker = Worker(loop, scope, clock, send, Telemetry(Node(), epoch, clock, emit=send), tapped)
         scope.spawn(worker.keep_flushing(), name="flush")
         send(Ready(os.getpid(), epoch))
         # A terminal's Ctrl-C reaches every process of the group: what then happens is the agent's to say.
@@ -226,7 +261,7 @@ async def serve(channel_fd: int) -> int:
     return status
 
 
-_ANSWERS = (Ready, Applied, Refused, Inspected, Drained)
+_ANSWERS = (Ready, Applied, Refused, Inspected, TapCounts, Drained)
 
 
 async def _first_failure(scope: TaskScope) -> BaseException | None:

@@ -7,14 +7,14 @@ from typing import Protocol
 
 from sidecar.agent.exposition import CONTENT_TYPE, Labels, number
 from sidecar.agent.guard import refuse_strangers
-from sidecar.agent.http_server import Handler, Request, Response, text
+from sidecar.agent.http_server import Handler, Request, Response, Stream, text
 from sidecar.agent.inspection import clusters_as_text, join_clusters, join_listeners, listeners_as_text
 
 LEVELS = ("debug", "info", "warning", "error")
 
 _JSON = "application/json; charset=utf-8"
 
-Page = Callable[[Request], Awaitable[Response]]
+Page = Callable[[Request], Awaitable[Response | Stream]]
 Pages = Mapping[tuple[str, str], Page]
 """By method and path."""
 
@@ -32,8 +32,8 @@ class Views(Protocol):
     def stop(self, why: str) -> None: ...
 
 
-def admin_pages(views: Views) -> Handler:
-    """Everything; for loopback."""
+def admin_pages(views: Views, more: Pages | None = None) -> Handler:
+    """Everything, and `more` pages; for loopback."""
 
     async def ready(request: Request) -> Response:
         return _readiness(views)
@@ -86,6 +86,7 @@ def admin_pages(views: Views) -> Handler:
         ("POST", "/logging"): set_level,
         ("POST", "/drain"): drain,
         ("POST", "/quitquitquit"): drain,
+        **(more or {}),
     }
     return _guarded(
         _routed(pages, {"/stats": {"format"}, "/clusters": {"format"}, "/listeners": {"format"}, "/logging": {"level"}})
@@ -118,7 +119,7 @@ def _readiness(views: Views) -> Response:
 def _routed(pages: Pages, parameters: Mapping[str, set[str]]) -> Handler:
     """Find the page; what it does not understand is refused, not ignored."""
 
-    async def handle(request: Request) -> Response:
+    async def handle(request: Request) -> Response | Stream:
         methods = [method for method, path in pages if path == request.path]
         if not methods:
             known = "".join(f"{method} {path}\n" for method, path in sorted(pages, key=lambda key: key[1]))
@@ -135,7 +136,7 @@ def _routed(pages: Pages, parameters: Mapping[str, set[str]]) -> Handler:
 
 
 def _guarded(handler: Handler) -> Handler:
-    async def handle(request: Request) -> Response:
+    async def handle(request: Request) -> Response | Stream:
         return refuse_strangers(request) or await handler(request)
 
     return handle

@@ -30,9 +30,10 @@ from sidecar.agent.metrics_page import MetricsPage
 from sidecar.agent.node import snapshot_node, span_resource, xds_node
 from sidecar.agent.span_export import SpanExporter
 from sidecar.agent.supervisor import Supervisor, Telemetry
+from sidecar.agent.taps import Taps
 from sidecar.agent.worker_process import COMMAND, start_worker
 from sidecar.bootstrap import Bootstrap
-from sidecar.config.messages import AccessLog, Metrics, Refused, Spans
+from sidecar.config.messages import AccessLog, Metrics, Refused, Spans, TapCounts, Tapped
 from sidecar.config.secret import Certificate, TrustAnchors
 from sidecar.config.snapshot import Snapshot
 from sidecar.xds.ads import Ads
@@ -94,6 +95,7 @@ class Agent(Views, Telemetry):
             clock,
             Backoff(rng, base_s=0.2, max_s=10.0),
         )
+        self.taps = Taps(self.supervisor, bootstrap.workload, clock)
         self.page = MetricsPage(self.store, partial(vitals, self), lambda: self.supervisor.pids, bootstrap.app_metrics)
         self.access = self._access_exporter(rng)
         self.span_exporter = self._span_exporter(rng)
@@ -142,7 +144,7 @@ class Agent(Views, Telemetry):
         if self._bootstrap.lifeline_fd is not None:
             scope.spawn(self._watch_lifeline(self._bootstrap.lifeline_fd), name="lifeline")
         self._servers = [
-            (HttpServer(admin_pages(self), scope), self._endpoints.admin),
+            (HttpServer(admin_pages(self, {("POST", "/tap"): self.taps.page}), scope), self._endpoints.admin),
             (HttpServer(metrics_pages(self), scope), self._endpoints.metrics),
         ]
         if self._endpoints.readiness is not None:
@@ -174,6 +176,7 @@ class Agent(Views, Telemetry):
     async def _drain(self) -> None:
         self._draining = True
         deadline_s = self._bootstrap.drain_deadline_s
+        self.taps.end("the sidecar stops")
         _log.info("draining, at most %.1f s", deadline_s)
         abandoned = await self.supervisor.drain(deadline_s)
         if abandoned:
@@ -275,8 +278,15 @@ class Agent(Views, Telemetry):
         if self.span_exporter is not None:
             self.span_exporter.offer(spans.spans)
 
+    def tapped(self, tapped: Tapped) -> None:
+        self.taps.tapped(tapped)
+
+    def tap_counts(self, worker: int, counts: TapCounts) -> None:
+        self.taps.counted(worker, counts)
+
     def worker_gone(self, worker: int) -> None:
         self.store.forget(worker)
+        self.taps.worker_gone(worker)
 
     # Views: what the endpoints show.
 

@@ -10,6 +10,7 @@ from sidecar.agent.metric_store import MetricStore
 from sidecar.agent.metrics_page import MetricsPage
 from sidecar.agent.span_export import SpanExporter
 from sidecar.agent.supervisor import Supervisor
+from sidecar.agent.taps import Taps
 from sidecar.agent.vitals import Vital
 
 
@@ -23,6 +24,7 @@ class Parts(Protocol):
     span_exporter: SpanExporter | None
     store: MetricStore
     page: MetricsPage
+    taps: Taps
 
 
 def vitals(parts: Parts) -> Iterator[Vital]:
@@ -34,6 +36,7 @@ def vitals(parts: Parts) -> Iterator[Vital]:
         yield from _access(parts.access)
     if parts.span_exporter is not None:
         yield from _spans(parts.span_exporter)
+    yield from _taps(parts.taps)
     store = parts.store
     name = "remora_agent_metrics"
     yield Vital(f"{name}_overflowed_total", "Updates of series beyond the limit.", store.overflowed)
@@ -41,6 +44,13 @@ def vitals(parts: Parts) -> Iterator[Vital]:
     yield Vital(
         "remora_agent_app_metrics_failures_total", "Scrapes of the application that failed.", parts.page.app_failures
     )
+
+
+def _taps(taps: Taps) -> Iterator[Vital]:
+    name = "remora_agent_taps"
+    yield Vital(f"{name}_open", "Taps that are open.", taps.open)
+    yield Vital(f"{name}_opened_total", "Taps that were opened.", taps.opened)
+    yield Vital(f"{name}_dropped_total", "Tapped requests that their reader was too slow for.", taps.dropped)
 
 
 def _identity(identity: Identity) -> Iterator[Vital]:

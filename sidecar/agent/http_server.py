@@ -1,12 +1,13 @@
-"""A small HTTP/1.1 server for operators and scrapers: GET and POST, short answers, everything bounded.
+"""A small HTTP/1.1 server for operators and scrapers: GET and POST, short answers and streams, everything bounded.
 
 Only for the agent's own endpoints, never for traffic.
 """
 
 import asyncio
+import contextlib
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import cast
@@ -24,6 +25,14 @@ IDLE_TIMEOUT_S = 75.0
 
 ANSWER_TIMEOUT_S = 10.0
 
+STALL_S = 30.0
+"""A client that takes nothing of a stream for so long is cut off."""
+
+_STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ntransfer-encoding: chunked\r\nx-content-type-options: nosniff\r\n"
+    b"cache-control: no-store\r\nconnection: close\r\n\r\n"
+)
+
 _log = logging.getLogger("remora.admin")
 
 
@@ -37,6 +46,9 @@ class Request:
     headers: dict[str, str]
     """Names in lower case; of repeated ones the last."""
     body: bytes = b""
+    peer: tuple[str, int] | None = None
+    ours: tuple[str, int] | None = None
+    """Both ends of the connection: IP address and port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +66,17 @@ def text(body: str, status: int = 200) -> Response:
     return Response(status, body.encode())
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer with status 200 that goes on until `parts` ends or the client goes away."""
+
+    parts: AsyncGenerator[bytes, None]
+    hung_up: Callable[[], None]
+    """The client has closed its side: it still reads what comes."""
+    content_type: str
+
+
+Handler = Callable[[Request], Awaitable[Response | Stream]]
 
 
 class HttpServer:
@@ -84,6 +106,7 @@ class HttpServer:
         self._scope.spawn(self._answer(connection, request), name=f"admin {request.path[:40]}")
 
     async def _answer(self, connection: "_Connection", request: Request) -> None:
+        response: Response | Stream
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 response = await self._handler(request)
@@ -93,7 +116,10 @@ class HttpServer:
             # One broken page must not end the agent, whose traffic goes on.
             _log.exception("%s %s", request.method, request.path)
             response = text("internal error\n", 500)
-        connection.send(response)
+        if isinstance(response, Stream):
+            await connection.stream(response)
+        else:
+            connection.send(response)
 
 
 class _Connection(asyncio.Protocol):
@@ -107,6 +133,9 @@ class _Connection(asyncio.Protocol):
         self._begin()
         self._busy = False
         self._keep_alive = True
+        self._streaming: Stream | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
 
     def _begin(self) -> None:
         self._url = b""
@@ -126,6 +155,14 @@ class _Connection(asyncio.Protocol):
         self._server.connections.discard(self)
         self._transport = None
         self._stop_timer()
+        self._writable.set()
+        self._hung_up()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -148,7 +185,13 @@ class _Connection(asyncio.Protocol):
             self._refuse(text("malformed request\n", 400))
 
     def eof_received(self) -> bool:
+        self._hung_up()
         return self._busy
+
+    def _hung_up(self) -> None:
+        streaming, self._streaming = self._streaming, None
+        if streaming is not None:
+            streaming.hung_up()
 
     # What httptools calls.
 
@@ -172,7 +215,12 @@ class _Connection(asyncio.Protocol):
             return
         self._busy = True
         self._stop_timer()
-        self._server.answer(self, Request(method, url.path, query, self._headers, bytes(self._body)))
+        peer, ours = self._place("peername"), self._place("sockname")
+        self._server.answer(self, Request(method, url.path, query, self._headers, bytes(self._body), peer, ours))
+
+    def _place(self, which: str) -> tuple[str, int] | None:
+        address = self._transport.get_extra_info(which) if self._transport is not None else None
+        return (str(address[0]), int(address[1])) if address else None
 
     def send(self, response: Response) -> None:
         """The answer to the request that is being worked on."""
@@ -185,6 +233,30 @@ class _Connection(asyncio.Protocol):
             self._wait()
         else:
             self._transport.close()
+
+    async def stream(self, stream: Stream) -> None:
+        """The answer to the request that is being worked on, in parts, at the client's pace."""
+        self._keep_alive = False
+        self._streaming = stream
+        async with contextlib.aclosing(stream.parts) as parts:
+            self._write_part(_STREAM_HEAD % stream.content_type.encode("ascii"))
+            async for part in parts:
+                self._write_part(b"%x\r\n%b\r\n" % (len(part), part))
+                try:
+                    async with asyncio.timeout(STALL_S):
+                        await self._writable.wait()
+                except TimeoutError:
+                    self.abort()
+                if self._transport is None:
+                    return
+        self._streaming = None
+        self._write_part(b"0\r\n\r\n")
+        if self._transport is not None:
+            self._transport.close()
+
+    def _write_part(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
 
     def _refuse(self, response: Response) -> None:
         self._keep_alive = False

@@ -24,7 +24,11 @@ from sidecar.config.messages import (
     Ready,
     Refused,
     Spans,
+    Tap,
+    TapCounts,
+    Tapped,
     ToAgent,
+    Untap,
 )
 from sidecar.config.snapshot import Snapshot
 
@@ -49,6 +53,8 @@ class Telemetry(Protocol):
     def measured(self, worker: int, metrics: Metrics) -> None: ...
     def access_log(self, records: AccessLog) -> None: ...
     def spans(self, spans: Spans) -> None: ...
+    def tapped(self, tapped: Tapped) -> None: ...
+    def tap_counts(self, worker: int, counts: TapCounts) -> None: ...
     def worker_gone(self, worker: int) -> None: ...
 
 
@@ -102,6 +108,7 @@ class Supervisor(WorkerEvents):
         self._inspections: dict[tuple[int, int], asyncio.Future[str]] = {}
         self._draining = False
         self._abandoned = 0
+        self._taps: dict[int, Tap] = {}
         self.restarts = 0
         self._tasks = TaskScope()
 
@@ -163,6 +170,18 @@ class Supervisor(WorkerEvents):
         self._inspections = {key: each for key, each in self._inspections.items() if each not in waiting}
         return [future.result() for future in waiting if future.done() and not future.cancelled()]
 
+    def tap(self, tap: Tap) -> None:
+        """Have the workers tell of requests that match, those that are yet to start included."""
+        self._taps[tap.number] = tap
+        for slot in self._slots:
+            if slot.worker is not None:
+                slot.worker.send(tap)
+
+    def untap(self, number: int) -> set[int]:
+        """Which workers will say that they have stopped, by a TapCount that is `closed`."""
+        self._taps.pop(number, None)
+        return {slot.index for slot in self._slots if slot.worker is not None and slot.worker.send(Untap(number))}
+
     async def drain(self, deadline_s: float) -> int:
         """No new connections; what is in flight may finish within `deadline_s`. Returns the requests cut off."""
         self._draining = True
@@ -190,6 +209,10 @@ class Supervisor(WorkerEvents):
                 self._telemetry.access_log(message)
             case Spans():
                 self._telemetry.spans(message)
+            case Tapped():
+                self._telemetry.tapped(message)
+            case TapCounts():
+                self._telemetry.tap_counts(slot.index, message)
             case Ready():
                 _log.info("worker %d (epoch %s) runs", message.pid, message.epoch)
             case Applied():
@@ -248,6 +271,8 @@ class Supervisor(WorkerEvents):
             if self._draining:
                 return
             worker.send_sockets(self._sockets.descriptors())
+            for tap in self._taps.values():
+                worker.send(tap)
             if self._target is not None:
                 worker.send(Apply(self._target.sequence, self._target.snapshot))
             await slot.gone.wait()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sidecar.config.endpoint import Address
 from sidecar.config.snapshot import Snapshot
+from sidecar.config.tap import TapFilter, TapRecord
 
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 """A longer frame is a broken peer: the channel closes."""
@@ -45,6 +46,21 @@ class Inspect:
 
     sequence: int
     what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """Tell of the requests that match, as Tapped, until Untap. `number` is the agent's name for it."""
+
+    number: int
+    filter: TapFilter
+
+
+@dataclass(frozen=True, slots=True)
+class Untap:
+    """Stop telling; answered by the tap's last TapCount, which is `closed`."""
+
+    number: int
 
 
 # Worker to agent
@@ -161,11 +177,38 @@ class Inspected:
 
 
 @dataclass(frozen=True, slots=True)
+class Tapped:
+    """A request that these taps asked for. Dropped rather than waited for; TapCounts tells."""
+
+    taps: tuple[int, ...]
+    record: TapRecord
+
+
+@dataclass(frozen=True, slots=True)
+class TapCount:
+    """Growth since the last one."""
+
+    number: int
+    matched: int
+    dropped: int
+    """Of the matched: there was no room, in memory or in the channel."""
+    closed: bool = False
+    """Nothing more comes of this tap."""
+
+
+@dataclass(frozen=True, slots=True)
+class TapCounts:
+    """Of every tap that saw something; once a second, after the records that it counts."""
+
+    counts: tuple[TapCount, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Drained:
     """Nothing is in flight any more, or the deadline passed with `abandoned` requests cut off."""
 
     abandoned: int
 
 
-ToWorker = Listen | Apply | Drain | Inspect
-ToAgent = Ready | Applied | Refused | Metrics | AccessLog | Spans | Inspected | Drained
+ToWorker = Listen | Apply | Drain | Inspect | Tap | Untap
+ToAgent = Ready | Applied | Refused | Metrics | AccessLog | Spans | Inspected | Tapped | TapCounts | Drained

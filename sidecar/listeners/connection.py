@@ -15,6 +15,7 @@ from sidecar.listeners import local_reply
 from sidecar.listeners.admission import Admission, client_certificate_header
 from sidecar.listeners.context import HttpContext
 from sidecar.listeners.exchange import Exchange
+from sidecar.listeners.tapped import begin_tapped
 from sidecar.net.peer import PeerRefused, check_client
 from sidecar.net.timers import NEVER
 from sidecar.net.tls import requested_server_name
@@ -242,7 +243,8 @@ class DownstreamConnection(asyncio.Protocol):
         context = self.context
         context.in_flight += 1
         now = context.process.clock.monotonic()
-        exchange = self.exchange = Exchange(self, head, now)
+        watch = context.watch
+        exchange = self.exchange = Exchange(self, head, now) if watch is None else begin_tapped(watch, self, head, now)
         # The wheel looks every few seconds anyway, and a route with a time-out says so itself.
         if context.impatient:
             self._expect(exchange.deadline(), now)

@@ -14,6 +14,7 @@ from sidecar.http.head import Header
 from sidecar.listeners.routes import BoundRoute
 from sidecar.net.timers import MAX_LOOK_S, TimerWheel
 from sidecar.routing.table import RouteTable
+from sidecar.tap.taps import Taps, Watch
 from sidecar.telemetry.recorder import Telemetry
 from sidecar.telemetry.request_id import IdSource
 from sidecar.telemetry.tracing import Tracer
@@ -56,6 +57,7 @@ class Process:
     ids: IdSource
     telemetry: Telemetry
     open: OpenConnections
+    taps: Taps
 
 
 class ListenerCounts:
@@ -94,6 +96,7 @@ class HttpContext:
         "table",
         "tracer",
         "trust_domains",
+        "watch",
     )
 
     def __init__(
@@ -135,6 +138,8 @@ class HttpContext:
         self.draining = False
         self.impatient = 0 < config.stream_idle_timeout_s < 2 * MAX_LOOK_S
         """The idle time-out is so short that the wheel must be told of each request."""
+        self.watch: Watch | None = process.taps.watch(direction)
+        """None while nobody taps: all that a request pays for it."""
         self.tracer = Tracer(
             process.ids,
             process.rng,

@@ -21,7 +21,7 @@ from sidecar.agent.supervisor import MAX_DEATHS_PER_SNAPSHOT, Supervisor
 from sidecar.agent.worker_process import start_worker
 from sidecar.config.endpoint import Address
 from sidecar.config.listener import Direction, FilterChain, Http, Listener, TransportMatch
-from sidecar.config.messages import AccessLog, Metrics, Spans
+from sidecar.config.messages import AccessLog, Metrics, Spans, Tap, TapCounts, Tapped
 from sidecar.config.snapshot import Node, Snapshot
 
 Eventually = Callable[..., Awaitable[None]]
@@ -35,6 +35,7 @@ class Telemetry:
         self.metrics: list[tuple[int, Metrics]] = []
         self.records: list[AccessLog] = []
         self.gone: list[int] = []
+        self.tap_counts_of: list[tuple[int, TapCounts]] = []
 
     def measured(self, worker: int, metrics: Metrics) -> None:
         self.metrics.append((worker, metrics))
@@ -44,6 +45,12 @@ class Telemetry:
 
     def spans(self, spans: Spans) -> None:
         raise AssertionError("the fake sends none")
+
+    def tapped(self, tapped: Tapped) -> None:
+        raise AssertionError("the fake sends none")
+
+    def tap_counts(self, worker: int, counts: TapCounts) -> None:
+        self.tap_counts_of.append((worker, counts))
 
     def worker_gone(self, worker: int) -> None:
         self.gone.append(worker)
