@@ -4,7 +4,7 @@ import json
 
 from collectors.store import Store
 from collectors.telemetry import Telemetry
-from collectors.web import Receive, Scope, Send, respond
+from mesh.asgi import Receive, Scope, Send, respond
 
 
 class Health:

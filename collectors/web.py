@@ -3,23 +3,15 @@ handlers, its polling loop and its key files."""
 
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
 
+from mesh.asgi import Application, Receive, Scope, Send, framing_problem, refuse
 from mesh.spiffe import SpiffeId
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 _PEER = "remora.peer"
-
-
-class BodyTooLarge(Exception):
-    """The body is over the limit."""
 
 
 class WebServer:
@@ -35,13 +27,13 @@ class WebServer:
     ) -> None:
         """`identify`, given the connection's ssl object after the handshake, says whose it is; None ends it."""
         self._config = uvicorn.Config(
-            application,
+            _unambiguous(application),
             log_config=None,
             log_level="warning",
             access_log=False,
             lifespan="off",
             ws="none",
-            # Not httptools, which takes Content-Length beside Transfer-Encoding.
+            # One parser, whatever else is installed: one that bounds the head.
             http="h11",
             interface="asgi3",
             proxy_headers=False,
@@ -72,6 +64,17 @@ class WebServer:
             await self._server.shutdown(sockets=[self._sock])
 
 
+def _unambiguous(application: Application) -> Application:
+    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
+        problem = framing_problem(scope)
+        if problem:
+            await refuse(scope, receive, send, 400, problem.encode() + b"\n", "text/plain")
+        else:
+            await application(scope, receive, send)
+
+    return checked
+
+
 def _identifying(protocol: Any, identify: Callable[[Any], SpiffeId | None]) -> Any:
     class Identifying(protocol):  # type: ignore[misc]
         app_state: dict[str, Any]
@@ -93,40 +96,3 @@ def peer_of(scope: Scope) -> SpiffeId:
     peer = scope["state"][_PEER]
     assert isinstance(peer, SpiffeId)
     return peer
-
-
-async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
-    """The request's body. Raises BodyTooLarge, and ConnectionError when the client is gone.
-
-    Of one that is too large, a little more is read and forgotten: closed while it still sends, the client would see a
-    reset connection and not the answer.
-    """
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > 4 * max_bytes:
-            raise BodyTooLarge(f"the body is larger than {max_bytes} bytes")
-    body = bytearray()
-    size = 0
-    more = True
-    while more and size <= 4 * max_bytes:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise ConnectionError("the client is gone")
-        piece = message.get("body", b"")
-        size += len(piece)
-        if size <= max_bytes:
-            body += piece
-        else:
-            body.clear()
-        more = message.get("more_body", False)
-    if size > max_bytes:
-        raise BodyTooLarge(f"the body is larger than {max_bytes} bytes")
-    return bytes(body)
-
-
-async def respond(
-    send: Send, status: int, body: bytes, content_type: str, headers: tuple[tuple[bytes, bytes], ...] = ()
-) -> None:
-    """Send a whole response."""
-    fields = [(b"content-type", content_type.encode("ascii")), (b"content-length", str(len(body)).encode("ascii"))]
-    await send({"type": "http.response.start", "status": status, "headers": [*fields, *headers]})
-    await send({"type": "http.response.body", "body": body})

@@ -131,6 +131,7 @@ class Plane:
             self._clock,
             addresses,
             self.stored.authority.root_file,
+            loopback_only=self._options.laptop,
         )
         parts = Parts(
             rules=Rules(self.stored.store, self.planner, self.publisher, self._clock),

@@ -13,7 +13,8 @@ from collectors.receivers.claims import Claims, Judge
 from collectors.receivers.compression import BrokenCompression, InflatesTooFar, inflate
 from collectors.receivers.otlp import Decoded, MalformedRequest
 from collectors.telemetry import Telemetry
-from collectors.web import BodyTooLarge, Receive, Scope, Send, peer_of, read_body, respond
+from collectors.web import peer_of
+from mesh.asgi import BodyTooLarge, ClientGone, Receive, Scope, Send, read_body, refuse, respond
 from mesh.clock import Clock
 from mesh.spiffe import SpiffeId
 
@@ -50,6 +51,7 @@ class OtlpHttpReceiver:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         content_type = _PROTOBUF
+        body: bytes | None = None
         try:
             signal = _SIGNALS.get(scope["path"])
             if signal is None:
@@ -60,35 +62,28 @@ class OtlpHttpReceiver:
             content_type = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
             if content_type not in (_PROTOBUF, _JSON):
                 raise _Answer(415, f"content-type must be {_PROTOBUF} or {_JSON}")
-            body = await self._body(scope, receive, headers.get(b"content-encoding", b"identity"))
-            response = await self._export(signal, body, peer_of(scope), content_type == _JSON)
+            body = await self._body(scope, receive)
+            plain = _decompressed(body, headers.get(b"content-encoding", b"identity"))
+            response = await self._export(signal, plain, peer_of(scope), content_type == _JSON)
         except _Answer as answer:
-            await respond(
-                send, answer.status, _render_status(str(answer), content_type), _shown(content_type), answer.headers
-            )
-        except ConnectionError:
+            said = answer.status, _render_status(str(answer), content_type), _shown(content_type), answer.headers
+            if body is None:
+                await refuse(scope, receive, send, *said)
+            else:
+                await respond(send, *said)
+        except ClientGone:
             return
         else:
             await respond(send, 200, _render(response, content_type), _shown(content_type))
 
-    async def _body(self, scope: Scope, receive: Receive, encoding: bytes) -> bytes:
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
         try:
             async with asyncio.timeout(_BODY_TIMEOUT_S):
-                body = await read_body(scope, receive, MAX_REQUEST_BYTES)
+                return await read_body(scope, receive, MAX_REQUEST_BYTES)
         except BodyTooLarge as error:
-            raise _Answer(413, str(error), ((b"connection", b"close"),)) from error
+            raise _Answer(413, str(error)) from error
         except TimeoutError as error:
-            raise _Answer(408, "the body did not come", ((b"connection", b"close"),)) from error
-        match encoding.strip().lower():
-            case b"identity" | b"":
-                return body
-            case b"gzip":
-                try:
-                    return inflate(body, MAX_INFLATED_BYTES)
-                except BrokenCompression as error:
-                    raise _Answer(413 if isinstance(error, InflatesTooFar) else 400, str(error)) from error
-            case _:
-                raise _Answer(415, "content-encoding must be gzip or identity")
+            raise _Answer(408, "the body did not come") from error
 
     async def _export(self, signal: str, body: bytes, peer: SpiffeId, as_json: bool) -> Any:
         received, refused = (
@@ -118,6 +113,19 @@ class OtlpHttpReceiver:
         if signal == "traces":
             return otlp.decode_traces(body, judge, as_json=as_json)
         return otlp.decode_logs(body, judge, self._clock.now(), as_json=as_json)
+
+
+def _decompressed(body: bytes, encoding: bytes) -> bytes:
+    match encoding.strip().lower():
+        case b"identity" | b"":
+            return body
+        case b"gzip":
+            try:
+                return inflate(body, MAX_INFLATED_BYTES)
+            except BrokenCompression as error:
+                raise _Answer(413 if isinstance(error, InflatesTooFar) else 400, str(error)) from error
+        case _:
+            raise _Answer(415, "content-encoding must be gzip or identity")
 
 
 def _shown(content_type: str) -> str:

@@ -2,6 +2,7 @@
 
 import ipaddress
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -26,6 +27,25 @@ def split_host_port(value: str) -> tuple[str, int]:
     if not colon or not 0 < number < 65_536:
         raise wrong(f"is {shorten(value)}; write IP:PORT, such as 127.0.0.1:9080")
     return host, number
+
+
+def _admin_url(value: str) -> str:
+    """People follow it from the console: nothing but a web address, of nobody's user and password."""
+    if not value:
+        return value
+    try:
+        url = urlsplit(value)
+        port = url.port
+    except ValueError as error:
+        raise wrong(f"is {shorten(value)}; write http://HOST:PORT") from error
+    plain = url.scheme in ("http", "https") and url.hostname and "@" not in url.netloc and "\\" not in value
+    if not plain or port == 0 or url.path not in ("", "/") or url.query or url.fragment:
+        raise wrong(f"is {shorten(value)}; write http://HOST:PORT")
+    return value
+
+
+def _metrics_address(value: str) -> str:
+    return _host_port(value) if value else value
 
 
 HostPort = Annotated[Str, AfterValidator(_host_port)]
@@ -60,8 +80,9 @@ class Workload(_Record):
     outbound: HostPort | None = None
     gateway_ports: dict[Str, HostPort] = Field(default_factory=dict, max_length=64)
     """Port numbers of Gateway resources, as text, to the address bound for each."""
-    admin: OneLine = ""
-    metrics: OneLine = ""
+    admin: Annotated[OneLine, AfterValidator(_admin_url)] = ""
+    """URL of its sidecar's admin pages."""
+    metrics: Annotated[OneLine, AfterValidator(_metrics_address)] = ""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Workload":

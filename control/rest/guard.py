@@ -1,28 +1,35 @@
 """What stands before every endpoint: the right Host, a body of bearable size, and the administrator's token."""
 
+import asyncio
 import hmac
 import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any
 
+from mesh.asgi import (
+    Application,
+    BodyTooLarge,
+    ClientGone,
+    Headers,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    framing_problem,
+    read_body,
+    refuse,
+)
 from mesh.files import NotPrivate, read_private, write_atomic
 
 _log = logging.getLogger("control.rest")
 
 MAX_BODY_BYTES = 20 * 1024 * 1024
+BODY_TIMEOUT_S = 60.0
 OPEN_PATHS = frozenset({"/healthz", "/metrics"})
 """Answered to anyone who reaches the port: alive or not, and counters without names of users or rules."""
 
 HOST_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "remora-control.remora-system.svc"})
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class UnusableToken(Exception):
@@ -45,7 +52,7 @@ def open_token(path: Path) -> str:
 class Guard:
     """An ASGI application around another."""
 
-    def __init__(self, app: App, token: str, hosts: frozenset[str] = frozenset()) -> None:
+    def __init__(self, app: Application, token: str, hosts: frozenset[str] = frozenset()) -> None:
         self._app = app
         self._expected = f"Bearer {token}".encode()
         self._hosts = HOST_NAMES | hosts
@@ -53,18 +60,29 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} here")
-        headers = scope["headers"]
-        refusal = self._refusal(scope["path"], headers)
+        refusal = self._refusal(scope)
+        body = b""
+        if refusal is None:
+            try:
+                async with asyncio.timeout(BODY_TIMEOUT_S):
+                    body = await read_body(scope, receive, MAX_BODY_BYTES)
+            except BodyTooLarge as error:
+                refusal = 413, str(error)
+            except TimeoutError:
+                refusal = 408, f"the body did not come within {BODY_TIMEOUT_S:g} s"
+            except ClientGone:
+                return
         if refusal is not None:
-            await _answer(send, *refusal)
-            return
-        body = await _read_body(headers, receive)
-        if body is None:
-            await _answer(send, 413, f"the body has more than {MAX_BODY_BYTES} bytes")
+            await refuse(scope, receive, send, *_rendered(*refusal))
             return
         await self._app(scope, _replay(body, receive), send)
 
-    def _refusal(self, path: str, headers: list[tuple[bytes, bytes]]) -> tuple[int, str] | None:
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        problem = framing_problem(scope)
+        if problem:
+            return 400, problem
+        headers: Headers = scope["headers"]
+        path = scope["path"]
         # Another name for our address would let a page in a browser speak to us as if we were its own server.
         hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
         if len(hosts) != 1 or _without_port(hosts[0]).lower() not in self._hosts:
@@ -83,23 +101,6 @@ def _without_port(host: str) -> str:
     return name if colon and port.isdigit() else host
 
 
-async def _read_body(headers: list[tuple[bytes, bytes]], receive: Receive) -> bytes | None:
-    """The whole body; None if it is too large."""
-    for name, value in headers:
-        if name == b"content-length" and (not value.isdigit() or int(value) > MAX_BODY_BYTES):
-            return None
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return bytes(body)
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            return None
-        if not message.get("more_body", False):
-            return bytes(body)
-
-
 def _replay(body: bytes, receive: Receive) -> Receive:
     given = False
 
@@ -113,12 +114,6 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-async def _answer(send: Send, status: int, text: str) -> None:
-    body = json.dumps({"error": text}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    if status == 413:
-        headers.append((b"connection", b"close"))  # the rest of the body is not read
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def _rendered(status: int, text: str) -> tuple[int, bytes, str, tuple[tuple[bytes, bytes], ...]]:
+    challenge = ((b"www-authenticate", b"Bearer"),) if status == 401 else ()
+    return status, json.dumps({"error": text}).encode(), "application/json", challenge

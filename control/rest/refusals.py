@@ -19,6 +19,12 @@ class BadCall(Refusal):
     """The call makes no sense, whatever is stored."""
 
 
+class Unprocessable(Refusal):
+    """A value that cannot be taken; the text begins with the path of its field."""
+
+    status = 422
+
+
 class NotFound(Refusal):
     """What is named does not exist."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from control.rest.guard import App
+from mesh.asgi import Application
 
 MAX_CONNECTIONS = 512
 MAX_HEAD_BYTES = 32 * 1024
@@ -19,7 +19,7 @@ STOP_S = 2
 class RestServer(uvicorn.Server):
     """Runs within our event loop and leaves signals to us."""
 
-    def __init__(self, app: App, sock: socket.socket, context: ssl.SSLContext) -> None:
+    def __init__(self, app: Application, sock: socket.socket, context: ssl.SSLContext) -> None:
         # uvicorn's own words go where ours go; its requests are not logged: their paths name rules.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         super().__init__(

@@ -1,13 +1,15 @@
 """Registering and forgetting workloads and the mesh's own components, and the tokens that they begin with."""
 
 import asyncio
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from control.api.workload import Workload
+from control.api.workload import Workload, split_host_port
 from control.ca.template import CONTROL_ACCOUNT, SYSTEM_NAMESPACE
 from control.ca.tokens import Tokens, TooManyTokens
-from control.rest.refusals import BadCall, Unavailable
+from control.rest.refusals import BadCall, Unavailable, Unprocessable
 from control.stores import FileStore, NothingApplied
 from control.translate.proxies import identity_of
 from control.xds.publisher import Publisher
@@ -38,10 +40,19 @@ class Registered:
 
 
 class Registration:
-    """Who belongs to the mesh."""
+    """Who belongs to the mesh. With `loopback_only`, what a workload says of its sidecar's pages must be on this
+    machine: the console links to them, and the collector scrapes them."""
 
     def __init__(
-        self, store: FileStore, tokens: Tokens, publisher: Publisher, clock: Clock, addresses: Addresses, root: Path
+        self,
+        store: FileStore,
+        tokens: Tokens,
+        publisher: Publisher,
+        clock: Clock,
+        addresses: Addresses,
+        root: Path,
+        *,
+        loopback_only: bool,
     ) -> None:
         self._store = store
         self._tokens = tokens
@@ -49,12 +60,19 @@ class Registration:
         self._clock = clock
         self._addresses = addresses
         self._root = root
+        self._loopback_only = loopback_only
 
     async def register(self, workload: Workload, trust_domain: str) -> Registered:
-        """Add or replace; the workload's earlier tokens are worth nothing any more. Raises BadCall, Unavailable."""
+        """Add or replace; the workload's earlier tokens are worth nothing any more.
+
+        Raises BadCall, Unprocessable, Unavailable.
+        """
         identity = identity_of(workload, trust_domain)
         if identity.namespace == SYSTEM_NAMESPACE and identity.service_account.startswith("remora-"):
             raise BadCall(f"{identity} is a component's identity, not a workload's")
+        if self._loopback_only:
+            _require_loopback("admin", urlsplit(workload.admin).hostname)
+            _require_loopback("metrics", split_host_port(workload.metrics)[0] if workload.metrics else None)
         try:
             world = await asyncio.to_thread(self._store.register, workload)
         except NothingApplied as error:
@@ -88,3 +106,14 @@ class Registration:
         except (OSError, TooManyTokens) as error:
             raise Unavailable(f"no token can be issued: {error}") from error
         return Registered(token, node_id, str(identity), self._addresses.ads, self._addresses.csr, root_pem)
+
+
+def _require_loopback(path: str, host: str | None) -> None:
+    if host is None or host == "localhost":
+        return
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return
+    except ValueError:
+        pass  # a name can lead anywhere
+    raise Unprocessable(f"{path}: {host[:253]} is not a loopback address, and this mesh is of one machine")

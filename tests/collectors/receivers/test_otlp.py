@@ -445,3 +445,40 @@ def test_values_of_every_type_become_json_s() -> None:
     found = otlp._value(value, 0)
     assert json.loads(json.dumps(found))["b"] == "/w=="
     assert (found["f"], found["l"], found["n"]) == ("nan", [True], None)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param(b"content-length: 5\r\ntransfer-encoding: chunked\r\n", id="both lengths"),
+        pytest.param(b"transfer-encoding: chunked\r\ncontent-length: 5\r\n", id="the other way round"),
+        pytest.param(b"content-length: 5\r\ncontent-length: 6\r\n", id="two lengths that differ"),
+    ],
+)
+async def test_what_two_parsers_read_differently_is_400_and_the_connection_ends(rig: Rig, lines: bytes) -> None:
+    context = client_context(rig.mint.credentials())
+    port = int(rig.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    head = b"POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n" + lines + b"\r\n"
+    writer.write(head + b"0\r\n\r\nGET /v1/logs HTTP/1.1\r\nhost: x\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.transport.abort()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+async def test_413_is_read_by_a_client_that_sends_its_whole_body_first(rig: Rig) -> None:
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", int(rig.url.rpartition(":")[2]), ssl=client_context(rig.mint.credentials())
+    )
+    size = 5 * MAX_REQUEST_BYTES
+    writer.write(
+        b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % size
+    )
+    for _ in range(size >> 20):
+        writer.write(bytes(1 << 20))
+        await asyncio.wait_for(writer.drain(), 10)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.transport.abort()
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert answer.endswith(b'bytes"}')

@@ -188,3 +188,40 @@ def test_redaction_reaches_every_depth() -> None:
 
     dumped = {"a": [{"privateKey": {"inlineString": "k"}, "name": "n"}]}
     assert json.dumps(_redact(dumped)) == '{"a": [{"privateKey": "[redacted]", "name": "n"}]}'
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("admin", "javascript:alert(1)"),
+        ("admin", "JavaScript://127.0.0.1/%0aalert(1)"),
+        ("admin", "data:text/html,x"),
+        ("admin", "//127.0.0.1:1"),
+        ("admin", "127.0.0.1:1"),
+        ("admin", "http://"),
+        ("admin", "http://evil.example:15000"),
+        ("admin", "http://169.254.169.254"),
+        ("admin", "http://127.0.0.1@evil.example"),
+        ("admin", "http://user:password@127.0.0.1:1"),
+        ("admin", "http://evil.example\\@127.0.0.1:1"),
+        ("admin", "http://127.0.0.1:99999"),
+        ("admin", "http://127.0.0.1:1/x?y"),
+        ("admin", "http://[::1"),
+        ("admin", "http://127.0.0.1:1\n"),
+        ("metrics", "evil.example:1"),
+        ("metrics", "169.254.169.254:80"),
+        ("metrics", "127.0.0.1"),
+    ],
+)
+async def test_a_sidecar_s_pages_elsewhere_or_of_another_scheme_are_refused_with_their_path(
+    rest: httpx.AsyncClient, field: str, value: str
+) -> None:
+    answer = await rest.post("/v1/workloads", json=workload("reviews-v1") | {field: value})
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith(f"{field}: ")
+    assert (await rest.get("/v1/resources/workloads")).json() == {"resources": []}
+
+
+@pytest.mark.parametrize("value", ["", "http://127.0.0.1:15000", "https://localhost:15000/", "http://[::1]:15000"])
+async def test_a_sidecar_s_admin_page_on_this_machine_is_fine(rest: httpx.AsyncClient, value: str) -> None:
+    assert (await rest.post("/v1/workloads", json=workload("reviews-v1") | {"admin": value})).status_code == 201

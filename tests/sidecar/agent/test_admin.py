@@ -180,6 +180,11 @@ async def test_people_on_this_machine_can(host: str, admin: int) -> None:
         pytest.param(
             b"POST /drain HTTP/1.1\r\ncontent-length: 999999\r\n\r\n" + bytes(100_000), 413, id="a large body"
         ),
+        pytest.param(
+            b"POST /drain HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+            id="two lengths",
+        ),
         pytest.param(b"GET / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", 400, id="an upgrade"),
     ],
 )
