@@ -34,6 +34,11 @@ HTTP_LABELS: tuple[str, ...] = (
 )
 """Labels of Istio's HTTP metrics, in Istio's order."""
 
+TCP_LABELS: tuple[str, ...] = tuple(
+    label for label in HTTP_LABELS if label not in ("response_code", "grpc_response_status")
+)
+"""Labels of Istio's TCP metrics, in Istio's order."""
+
 DURATION_BUCKETS_MS: tuple[float, ...] = (
     0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000,
     1_800_000, 3_600_000,

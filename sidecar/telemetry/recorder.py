@@ -21,6 +21,7 @@ from sidecar.telemetry.peer import identify
 from sidecar.telemetry.record import RequestRecord
 from sidecar.telemetry.series import Labels, SeriesTable, Slot, ends
 from sidecar.telemetry.spans import make_spans
+from sidecar.telemetry.tcp import TcpRecord, TcpTelemetry
 
 _UNKNOWN = Workload()
 
@@ -65,6 +66,8 @@ class Telemetry:
         self._message_bytes = min(limits.message_bytes, limits.max_entry_bytes)
         self._emit = emit
         self._series = SeriesTable(max_series=limits.max_series, idle_s=limits.idle_s)
+        self.tcp = TcpTelemetry(self, max_series=limits.max_series, idle_s=limits.idle_s)
+        """Connections that are relayed as bytes."""
         self._packer = EntryPacker()
         self._entries: list[bytes] = []
         self._entry_bytes = 0
@@ -230,6 +233,32 @@ class Telemetry:
         if trace is not None and trace.flags & 1 and downstream.trace:
             self._add_spans(record, now)
 
+    # What relayed connections have in common with requests
+
+    def tcp_labels(self, record: TcpRecord) -> Labels:
+        """The labels of a relayed connection, as known when it is opened."""
+        downstream = record.downstream
+        target = record.target
+        if target is None:
+            target = record.target = self._no_target
+        if downstream.inbound:
+            if downstream.principal is not None and downstream.source is self._nobody:
+                downstream.source = self._source(None, downstream.principal)
+            return target.sources.get(downstream.source) or self._inbound_labels(target, downstream.source)
+        return target.labels if record.upstream is None else record.upstream.labels
+
+    def begin_entry(self, started: float) -> tuple[float, int]:
+        """For an access-log entry: when something began, in seconds since the Unix epoch, and the entry's number."""
+        self._sequence += 1
+        return self._epoch_offset + started, self._sequence
+
+    def add_entry(self, entry: bytes) -> None:
+        """Log what was packed elsewhere."""
+        self._entries.append(entry)
+        self._entry_bytes += len(entry)
+        if self._entry_bytes >= self._message_bytes:
+            self._gather()
+
     def _add_spans(self, record: RequestRecord, now: float) -> None:
         trace = record.trace
         if trace is None or len(self._spans) >= self._limits.max_spans:
@@ -262,6 +291,8 @@ class Telemetry:
     ) -> list[Metrics | AccessLog | Spans]:
         """What came together since the last flush, with others' counters and gauges beside ours. Call once a second;
         nothing to say is an empty list."""
+        monotonic = self._clock.monotonic()
+        relayed = self.tcp.flush(monotonic)
         messages: list[Metrics | AccessLog | Spans] = [*self._messages]
         if self._entries:
             messages.append(self._join_entries())
@@ -270,9 +301,8 @@ class Telemetry:
         if self._spans:
             messages.append(Spans(tuple(self._spans)))
             self._spans = []
-        monotonic = self._clock.monotonic()
         series = self._series.flush(monotonic)
-        grown = [*counters, *self._growth()]
+        grown = [*counters, *relayed, *self._growth()]
         if series or grown or gauges:
             messages.append(Metrics(tuple(series), tuple(grown), tuple(gauges)))
         # The wall clock may have been set; records to come take the new time.
