@@ -27,6 +27,7 @@ from sidecar.clusters.secrets import Secrets
 from sidecar.clusters.table import ClusterTable, UnusableCluster
 from sidecar.config.endpoint import Address
 from sidecar.config.messages import (
+    AccessLog,
     Applied,
     Apply,
     Drain,
@@ -34,11 +35,12 @@ from sidecar.config.messages import (
     Growth,
     Inspected,
     Listen,
+    Ping,
+    Pong,
     Reading,
     Ready,
     Refused,
     Tap,
-    TapCounts,
     Tapped,
     ToAgent,
     ToWorker,
@@ -80,12 +82,15 @@ class Worker:
         send: Callable[[ToAgent], object],
         telemetry: Telemetry,
         tapped: Callable[[Tapped], bool] | None = None,
+        full: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`tapped` takes a tapped request, or says that it can not; by default as `send`."""
+        """`tapped` takes a tapped request, or says that it can not; by default as `send`. `full`: the agent is far
+        behind, counters shall wait here."""
         self._loop = loop
         self._scope = scope
         self._clock = clock
         self._send = send
+        self._full = full
         rng = system_rng()
         self._timers = TimerWheel(loop, clock)
         self._telemetry = telemetry
@@ -168,7 +173,10 @@ class Worker:
                 context.watch = self._taps.watch(context.direction)
 
     def flush(self) -> None:
-        """Hand what was counted and recorded to the agent."""
+        """Hand what was counted and recorded to the agent. While that one does not read, counts go on growing here:
+        they are late, but none is lost."""
+        if self._full():
+            return
         counters: list[Growth] = [*self._clusters.growth(), *self._listeners.growth()]
         gauges: list[Reading] = [*self._clusters.readings(), *self._listeners.readings()]
         for message in self._telemetry.flush(counters, gauges):
@@ -229,6 +237,8 @@ async def serve(channel_fd: int) -> int:
                 worker.tap(message)
             elif isinstance(message, Untap):
                 worker.untap(message)
+            elif isinstance(message, Ping):
+                send(Pong())
             else:
                 worker.inspect(message.sequence, message.what)
 
@@ -239,12 +249,18 @@ async def serve(channel_fd: int) -> int:
         channel = Channel(socket.socket(fileno=channel_fd), ToWorker, receive, closed)
 
         def send(message: ToAgent) -> None:
-            channel.send(message, droppable=not isinstance(message, _ANSWERS))
+            channel.send(message)
+
+        def emit(message: AccessLog) -> bool:
+            return channel.send(message, droppable=True)
+
+        def full() -> bool:
+            return channel.full
 
         def tapped(message: Tapped) -> bool:
             return channel.queued_bytes < MAX_TAPPED_BYTES and channel.send(message, droppable=True)
 
-        worker = Worker(loop, scope, clock, send, Telemetry(Node(), epoch, clock, emit=send), tapped)
+        worker = Worker(loop, scope, clock, send, Telemetry(Node(), epoch, clock, emit=emit), tapped, full)
         scope.spawn(worker.keep_flushing(), name="flush")
         send(Ready(os.getpid(), epoch))
         # A terminal's Ctrl-C reaches every process of the group: what then happens is the agent's to say.
@@ -259,9 +275,6 @@ async def serve(channel_fd: int) -> int:
         await _sent(channel)
         channel.close()
     return status
-
-
-_ANSWERS = (Ready, Applied, Refused, Inspected, TapCounts, Drained)
 
 
 async def _first_failure(scope: TaskScope) -> BaseException | None:

@@ -66,6 +66,7 @@ def _identity(identity: Identity) -> Iterator[Vital]:
 def _workers(supervisor: Supervisor) -> Iterator[Vital]:
     yield Vital("remora_agent_workers", "Worker processes that serve.", supervisor.running)
     yield Vital("remora_agent_worker_restarts_total", "Workers that ended and were replaced.", supervisor.restarts)
+    yield Vital("remora_agent_worker_hangs_total", "Workers killed since they did not answer.", supervisor.hangs)
 
 
 def _discovery(discovery: Discovery) -> Iterator[Vital]:

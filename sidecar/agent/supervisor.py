@@ -21,6 +21,8 @@ from sidecar.config.messages import (
     Inspect,
     Inspected,
     Metrics,
+    Ping,
+    Pong,
     Ready,
     Refused,
     Spans,
@@ -34,6 +36,11 @@ from sidecar.config.snapshot import Snapshot
 
 APPLY_TIMEOUT_S = 20.0
 """A worker that has not answered by then hangs: it is killed and replaced."""
+
+PING_EVERY_S = 2.0
+MAX_SILENT_PINGS = 4
+"""A worker that serves and says nothing for this many pings hangs: within 10 s it is killed and replaced. They are
+counted in turns of our own loop, so that an agent that was held up itself does not blame its workers."""
 
 MAX_DEATHS_PER_SNAPSHOT = 3
 """So many workers that end while applying one snapshot mean that the snapshot is the cause: it is refused."""
@@ -67,6 +74,10 @@ class _Slot:
     worker: WorkerProcess | None = None
     applied: int = 0
     """Sequence number of the snapshot that it serves; 0 for none."""
+    ready: bool = False
+    """It reads its channel."""
+    heard: bool = False
+    """It said something since the last ping."""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     ends: int = 0
     """Unexpected ends since the last stable run."""
@@ -95,12 +106,14 @@ class Supervisor(WorkerEvents):
         backoff: Callable[[], Backoff],
         *,
         apply_timeout_s: float = APPLY_TIMEOUT_S,
+        ping_every_s: float = PING_EVERY_S,
     ) -> None:
         self._sockets = sockets
         self._telemetry = telemetry
         self._start = start
         self._clock = clock
         self._apply_timeout_s = apply_timeout_s
+        self._ping_every_s = ping_every_s
         self._slots = [_Slot(index, backoff()) for index in range(concurrency)]
         self._target: _Target | None = None
         self._good: Snapshot | None = None
@@ -110,6 +123,8 @@ class Supervisor(WorkerEvents):
         self._abandoned = 0
         self._taps: dict[int, Tap] = {}
         self.restarts = 0
+        self.hangs = 0
+        """Workers that were killed since they did not answer."""
         self._tasks = TaskScope()
 
     @property
@@ -202,7 +217,10 @@ class Supervisor(WorkerEvents):
         slot = self._slot_of(worker)
         if slot is None:
             return
+        slot.heard = True
         match message:
+            case Pong():
+                pass
             case Metrics():
                 self._telemetry.measured(slot.index, message)
             case AccessLog():
@@ -214,6 +232,7 @@ class Supervisor(WorkerEvents):
             case TapCounts():
                 self._telemetry.tap_counts(slot.index, message)
             case Ready():
+                slot.ready = True
                 _log.info("worker %d (epoch %s) runs", message.pid, message.epoch)
             case Applied():
                 slot.applied = message.sequence
@@ -266,7 +285,7 @@ class Supervisor(WorkerEvents):
 
     async def _attend(self, slot: _Slot, worker: WorkerProcess) -> None:
         """From start to end of one worker."""
-        slot.worker, slot.applied = worker, 0
+        slot.worker, slot.applied, slot.ready = worker, 0, False
         try:
             if self._draining:
                 return
@@ -275,7 +294,7 @@ class Supervisor(WorkerEvents):
                 worker.send(tap)
             if self._target is not None:
                 worker.send(Apply(self._target.sequence, self._target.snapshot))
-            await slot.gone.wait()
+            await self._until_gone(slot, worker)
         finally:
             slot.worker = None
             slot.gone.set()
@@ -289,6 +308,30 @@ class Supervisor(WorkerEvents):
                 why = f"{self._target.deaths} workers ended while applying it, the last with status {status}"
                 _resolve(self._target.outcome, Refused(self._target.sequence, "", "", why))
         self._settle()
+
+    async def _until_gone(self, slot: _Slot, worker: WorkerProcess) -> None:
+        """Until the worker has ended, of its own or since it hung."""
+        silent = 0
+        while not slot.gone.is_set():
+            if not silent:
+                slot.heard = False
+                worker.send(Ping())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._ping_every_s):
+                    await slot.gone.wait()
+            silent = 0 if slot.heard or slot.gone.is_set() else silent + 1
+            if silent and silent >= self._patience(slot) and not self._draining:
+                _log.error("worker %d has said nothing for %g s: killed", worker.pid, silent * self._ping_every_s)
+                self.hangs += 1
+                worker.kill()
+                await slot.gone.wait()
+
+    def _patience(self, slot: _Slot) -> int:
+        """Silent pings that are borne. Starting and taking over a large configuration hold up a healthy one, too."""
+        applying = self._target is not None and slot.applied != self._target.sequence
+        if slot.ready and not applying:
+            return MAX_SILENT_PINGS
+        return MAX_SILENT_PINGS + round(self._apply_timeout_s / self._ping_every_s)
 
     def _aim(self, snapshot: Snapshot) -> None:
         self._sequence += 1
@@ -313,6 +356,7 @@ class Supervisor(WorkerEvents):
             for slot in self._slots:
                 if slot.worker is not None and slot.applied != target.sequence:
                     _log.error("worker %d does not answer: killed", slot.worker.pid)
+                    self.hangs += 1
                     slot.worker.kill()
 
     def _return_to_good(self) -> None:

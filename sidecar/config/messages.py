@@ -1,8 +1,8 @@
 """What agent and worker say to each other over their Unix socket pair.
 
 A frame is 4 bytes of length, big-endian, then a msgpack array `[kind, ...]`. Sockets travel beside the
-frame that names them, by SCM_RIGHTS. Down: Listen, Apply, Drain, Inspect. Up: Ready, Applied, Refused, Metrics,
-AccessLog, Spans, Inspected, Drained.
+frame that names them, by SCM_RIGHTS. Down: Listen, Apply, Drain, Inspect, Tap, Untap, Ping. Up: Ready, Applied,
+Refused, Metrics, AccessLog, Spans, Inspected, Tapped, TapCounts, Pong, Drained.
 """
 
 from dataclasses import dataclass
@@ -61,6 +61,11 @@ class Untap:
     """Stop telling; answered by the tap's last TapCount, which is `closed`."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Answered by Pong from the worker's event loop: who does not answer does not serve either."""
 
 
 # Worker to agent
@@ -204,11 +209,16 @@ class TapCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class Pong:
+    """The worker's loop turns."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drained:
     """Nothing is in flight any more, or the deadline passed with `abandoned` requests cut off."""
 
     abandoned: int
 
 
-ToWorker = Listen | Apply | Drain | Inspect | Tap | Untap
-ToAgent = Ready | Applied | Refused | Metrics | AccessLog | Spans | Inspected | Tapped | TapCounts | Drained
+ToWorker = Listen | Apply | Drain | Inspect | Tap | Untap | Ping
+ToAgent = Ready | Applied | Refused | Metrics | AccessLog | Spans | Inspected | Tapped | TapCounts | Pong | Drained

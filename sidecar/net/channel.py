@@ -64,7 +64,7 @@ class Channel:
         """
         if self._closed or not self._writable_end:
             return False
-        if droppable and self._queued_bytes > self._max_queued_bytes:
+        if droppable and self.full:
             self.dropped += 1
             return False
         body = msgpack.packb(to_plain(message))
@@ -77,6 +77,11 @@ class Channel:
             if self._queue:
                 self._loop.add_writer(self._sock.fileno(), self._writable)
         return self._writable_end
+
+    @property
+    def full(self) -> bool:
+        """Whether a message that may be dropped would be."""
+        return self._queued_bytes > self._max_queued_bytes
 
     @property
     def queued_bytes(self) -> int:

@@ -59,7 +59,8 @@ class Telemetry:
         limits: Limits = DEFAULT_LIMITS,
         emit: Callable[[AccessLog], object] | None = None,
     ) -> None:
-        """`emit` takes access-log messages as soon as they are full; without it they wait for `flush`."""
+        """`emit` takes access-log messages as soon as they are full, False if it drops one; without it they wait for
+        `flush`."""
         self._epoch = epoch
         self._clock = clock
         self._limits = limits
@@ -271,7 +272,8 @@ class Telemetry:
         """A message is full: send or hold it; drop and count it where too much is held."""
         message = self._join_entries()
         if self._emit is not None:
-            self._emit(message)
+            if self._emit(message) is False:
+                self._entries_dropped += message.count
         elif self._message_bytes_held + len(message.entries) > self._limits.max_entry_bytes:
             self._entries_dropped += message.count
         else:

@@ -1,6 +1,7 @@
 """A worker that forwards nothing: it speaks the channel and does what the snapshot's version tells it to.
 
-`refuse` refuses; `die` ends while applying; `hang` never answers; anything else is applied. Accepts on the sockets that
+`refuse` refuses; `die` ends while applying; `hang` never answers; `spin` is applied, then the loop stands still;
+anything else is applied. Accepts on the sockets that
 it is handed and answers each connection with its process id. Run as a script with `--channel-fd N`.
 """
 
@@ -21,6 +22,8 @@ from sidecar.config.messages import (
     Inspected,
     Listen,
     Metrics,
+    Ping,
+    Pong,
     Ready,
     Refused,
     ToWorker,
@@ -49,6 +52,8 @@ async def main(fd: int) -> None:
                 apply(sequence, snapshot.version)
             case Inspect(sequence, what):
                 channel.send(Inspected(sequence, f'{{"what": "{what}", "pid": {os.getpid()}}}'))
+            case Ping():
+                channel.send(Pong())
             case Drain():
                 channel.send(AccessLog(1, b"last words"))
                 channel.send(Drained(2))
@@ -63,6 +68,9 @@ async def main(fd: int) -> None:
             growth = Growth("remora_fake_total", (("version", version),), 1)
             channel.send(Metrics((), (growth,), ()))
             channel.send(Applied(sequence))
+            if version == "spin":
+                while True:
+                    pass
 
     def on_close(error: Exception | None) -> None:
         if not over.done():

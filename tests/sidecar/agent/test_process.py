@@ -174,6 +174,20 @@ async def test_the_worker_ends_with_its_agent(sidecar: Sidecar, eventually: Even
     await eventually(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, "the worker ends")
 
 
+async def test_a_worker_that_stands_still_is_replaced_within_ten_seconds_and_requests_go_on(
+    sidecar: Sidecar, eventually: Eventually
+) -> None:
+    (worker,) = sidecar.workers()
+    worker.suspend()
+    began = time.monotonic()
+    await eventually(lambda: not worker.is_running(), "the worker that hangs is killed", within=12)
+    assert time.monotonic() - began < 10.5
+    # Connections waited in the listening socket, which the agent holds.
+    assert await sidecar.get("/after") == (200, "/after")
+    _, text = await sidecar.admin("/stats/prometheus")
+    assert "remora_agent_worker_hangs_total 1.0" in text
+
+
 async def test_it_stops_when_its_parent_is_gone(sidecar: Sidecar) -> None:
     assert sidecar.process is not None
     assert sidecar.lifeline is not None

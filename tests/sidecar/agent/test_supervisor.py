@@ -17,7 +17,7 @@ from mesh.clock import SystemClock
 from mesh.lifecycle import TaskScope
 from sidecar.agent.backoff import Backoff
 from sidecar.agent.sockets import Sockets
-from sidecar.agent.supervisor import MAX_DEATHS_PER_SNAPSHOT, Supervisor
+from sidecar.agent.supervisor import MAX_DEATHS_PER_SNAPSHOT, MAX_SILENT_PINGS, Supervisor
 from sidecar.agent.worker_process import start_worker
 from sidecar.config.endpoint import Address
 from sidecar.config.listener import Direction, FilterChain, Http, Listener, TransportMatch
@@ -162,6 +162,39 @@ async def test_the_other_worker_goes_on_while_one_is_replaced(start: Start, even
     await eventually(lambda: first not in workers.pids() and len(workers.pids()) == 2, "it is replaced")
     assert second in workers.pids()
     await eventually(lambda: workers.supervisor.running == 2, "the new one serves the last good snapshot")
+
+
+@pytest.mark.parametrize(
+    "how", ["stopped by a signal", "in an endless loop", "stopped before it had any configuration"]
+)
+async def test_a_worker_that_hangs_between_configurations_is_replaced(
+    start: Start, eventually: Eventually, how: str
+) -> None:
+    workers = start(ping_every_s=0.1)
+    await eventually(lambda: bool(workers.pids()), "a worker runs")
+    if how == "stopped before it had any configuration":
+        await eventually(lambda: workers.supervisor._slots[0].ready, "it reads its channel")
+    else:
+        assert await workers.supervisor.apply(snapshot("spin" if how == "in an endless loop" else "v1")) is None
+    [hung] = workers.pids()
+    if how != "in an endless loop":
+        os.kill(hung, signal.SIGSTOP)
+    began = time.monotonic()
+    await eventually(lambda: workers.pids() not in ([], [hung]), "another worker runs")
+    assert time.monotonic() - began < (MAX_SILENT_PINGS + 2) * 0.1 + 2
+    assert workers.supervisor.hangs == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(hung, 0)
+
+
+async def test_a_worker_that_is_slow_to_take_over_a_configuration_is_not_taken_for_dead(start: Start) -> None:
+    workers = start(ping_every_s=0.02, apply_timeout_s=1.0)
+    began = time.monotonic()
+    refused = asyncio.ensure_future(workers.supervisor.apply(snapshot("hang")))
+    await asyncio.wait([refused], timeout=0.5)
+    assert workers.supervisor.hangs == 0, f"killed after {time.monotonic() - began:.2f} s"
+    assert (await refused) is not None
+    assert workers.supervisor.hangs == MAX_DEATHS_PER_SNAPSHOT
 
 
 async def test_a_snapshot_that_kills_every_worker_is_refused_and_the_old_one_comes_back(

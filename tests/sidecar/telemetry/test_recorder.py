@@ -347,6 +347,17 @@ def test_full_messages_leave_at_once_where_someone_takes_them(make_bench: Callab
     assert left < sent[0].count
 
 
+def test_records_that_nobody_takes_are_counted_as_records_and_not_as_messages(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(message_bytes=2_000, emit=lambda message: False)
+    for _ in range(10):
+        bench.outbound()
+    metrics = bench.metrics()
+    assert metrics is not None
+    [growth] = [each for each in metrics.counters if each.name == "remora_access_log_dropped_total"]
+    assert 5 <= growth.value < 10
+    assert metrics.http[0].requests == 10
+
+
 def test_many_entries_leave_in_several_messages(make_bench: Callable[..., Bench]) -> None:
     bench = make_bench(message_bytes=2_000)
     for _ in range(10):

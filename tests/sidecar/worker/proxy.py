@@ -66,6 +66,7 @@ class Proxy:
         self.worker = worker
         self.telemetry = telemetry
         self.messages = messages
+        self.agent_is_behind = False
         self.snapshot = Snapshot("1", Node(id="sidecar~test"))
         self._sequence = 0
 
@@ -99,9 +100,10 @@ async def running_proxy() -> AsyncIterator[Proxy]:
     clock = SystemClock()
     telemetry = RememberingTelemetry(Node(), "epoch", clock)
     async with TaskScope() as scope:
-        worker = Worker(loop, scope, clock, messages.append, telemetry)
+        worker = Worker(loop, scope, clock, messages.append, telemetry, full=lambda: proxy.agent_is_behind)
+        proxy = Proxy(worker, telemetry, messages)
         try:
-            yield Proxy(worker, telemetry, messages)
+            yield proxy
         finally:
             worker.close()
             await asyncio.sleep(0)

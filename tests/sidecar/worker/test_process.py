@@ -21,6 +21,8 @@ from sidecar.config.messages import (
     Inspected,
     Listen,
     Metrics,
+    Ping,
+    Pong,
     Ready,
     ToAgent,
     ToWorker,
@@ -100,6 +102,11 @@ async def test_it_serves_reports_and_drains(
     agent.send(Drain(5.0))
     await eventually(lambda: agent.got(Drained), "it has drained")
     assert await asyncio.wait_for(agent.process.wait(), 10) == 0
+
+
+async def test_it_answers_a_ping(agent: Agent, eventually: Eventually) -> None:
+    agent.send(Ping())
+    await eventually(lambda: agent.got(Pong), "it answers")
 
 
 async def test_it_ends_when_its_agent_does(agent: Agent, eventually: Eventually) -> None:

@@ -347,6 +347,23 @@ async def test_metrics_of_clusters_and_listeners(proxy: Proxy, origin: Origin, c
     assert isinstance(first.counters[0], Growth)
 
 
+async def test_counts_wait_in_the_worker_while_the_agent_does_not_read(
+    proxy: Proxy, origin: Origin, client: Client
+) -> None:
+    address = proxy.bind()
+    routes = everything(forward_to("a"))
+    await proxy.apply(clusters=(cluster("a", origin.address),), listeners=(plain_listener("l", address, routes),))
+    proxy.agent_is_behind = True
+    before = len(proxy.messages)
+    assert (await (await client.connect(address)).get()).status == 200
+    proxy.worker.flush()
+    assert len(proxy.messages) == before
+    proxy.agent_is_behind = False
+    proxy.worker.flush()
+    metrics = next(each for each in proxy.messages[before:] if isinstance(each, Metrics))
+    assert sum(series.requests for series in metrics.http) == 1
+
+
 async def test_inspection(proxy: Proxy, origin: Origin, client: Client) -> None:
     import json
 
