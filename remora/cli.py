@@ -80,9 +80,11 @@ def _application() -> "Typer":
         diff,
         get,
         graph,
+        inspect,
         logs,
         run,
         status,
+        tap,
         traces,
         up,
     )
@@ -116,6 +118,8 @@ def _application() -> "Typer":
     app.command("logs", epilog=logs.EPILOG, rich_help_panel=look)(logs.logs)
     app.command("traces", epilog=traces.EPILOG, rich_help_panel=look)(traces.traces)
     app.command("graph", epilog=graph.EPILOG, rich_help_panel=look)(graph.graph)
+    app.command("tap", epilog=tap.EPILOG, rich_help_panel=look)(tap.tap)
+    app.command("inspect", epilog=inspect.EPILOG, rich_help_panel=look)(inspect.inspect)
     for name in COMPONENTS:
         app.command(name, rich_help_panel=parts)(components.listed(name))
     return app
