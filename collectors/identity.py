@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from collectors.tls import Credentials, PeerRefused, spiffe_id_of
 from mesh.clock import Clock
 from mesh.csr import FULL_METHOD, CertificateRequest, CertificateResponse, MalformedCertificateMessage
-from mesh.files import read_private
+from mesh.files import read_token
 
 _log = logging.getLogger("remora.identity")
 
@@ -141,7 +141,7 @@ class Identity:
         # A token belongs to the key that used it first; a renewal makes a new key.
         key = self._key if with_token else ec.generate_private_key(ec.SECP256R1())
         if with_token:
-            token = (await asyncio.to_thread(read_private, self._authority.token_file)).decode("ascii").strip()
+            token = (await asyncio.to_thread(read_token, self._authority.token_file)).decode("ascii").strip()
             metadata = (("authorization", f"Bearer {token}"),)
             channel_credentials = grpc.ssl_channel_credentials(roots)
             address = self._authority.csr

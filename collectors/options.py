@@ -68,7 +68,7 @@ def parse(argv: Sequence[str]) -> Options:
                           help="its ADS port, for renewal with the certificate as proof")  # fmt: skip
     identity.add_argument("--root", type=Path, required=True, metavar="FILE", help="the mesh's root certificates, PEM")
     identity.add_argument("--token-file", type=Path, required=True, metavar="FILE",
-                          help="bearer token for the first certificate; mode 0600")  # fmt: skip
+                          help="bearer token for the first certificate; mode 0640 or less")  # fmt: skip
     kept = parser.add_argument_group("what is kept")
     kept.add_argument("--retention-hours", type=_positive, default=24.0, metavar="H",
                       help="older records are deleted (default: %(default)g)")  # fmt: skip

@@ -46,3 +46,32 @@ def read_private(path: Path) -> bytes:
         if mode & 0o077:
             raise NotPrivate(f"{path} has mode {mode:04o}; it holds a secret: chmod 0600 {path}")
         return file.read()
+
+
+def read_token(path: Path, *, kubelet_uid: int = 0) -> bytes:
+    """Read a bearer token that somebody else wrote for us. Raises NotPrivate, OSError.
+
+    A group may read it (0640: Kubernetes does so for a pod with an `fsGroup`), others may not, and it belongs to us or
+    to root. In a projected volume the kubelet decides about modes, and they are 0644 for a pod that names neither user
+    nor group; such a file is taken as it is: only the pod's containers see the volume.
+    """
+    with open(path, "rb") as file:
+        stat = os.fstat(file.fileno())
+        mode = stat.st_mode & 0o777
+        if not (mode & 0o037 == 0 and stat.st_uid in (os.geteuid(), kubelet_uid)) and not _projected(path, kubelet_uid):
+            raise NotPrivate(
+                f"{path} has mode {mode:04o} and belongs to user {stat.st_uid}; it holds a token: chmod 0600 {path}"
+            )
+        return file.read()
+
+
+def _projected(path: Path, kubelet_uid: int) -> bool:
+    """Whether it is a file of the kubelet's: NAME -> ..data/NAME, and ..data -> ..TIMESTAMP, both links root's own
+    (k8s.io/kubernetes/pkg/volume/util/atomic_writer.go)."""
+    data = path.parent / "..data"
+    try:
+        links = ((path, os.readlink(path)), (data, os.readlink(data)))
+        owned = all(os.lstat(link).st_uid == kubelet_uid for link, _ in links)
+    except OSError:
+        return False
+    return owned and links[0][1] == f"..data/{path.name}" and links[1][1].startswith("..") and "/" not in links[1][1]

@@ -257,7 +257,7 @@ def _add_peer_flags(group: _Group) -> None:
     group.add_argument("--csr", required=True, metavar="HOST:PORT", type=remote, help="and first certificate")
     group.add_argument("--root", required=True, metavar="FILE", type=Path, help="the mesh's trust anchors, PEM")
     group.add_argument(
-        "--token-file", required=True, metavar="FILE", type=Path, help="token for the first certificate; mode 0600"
+        "--token-file", required=True, metavar="FILE", type=Path, help="token for the first certificate; mode 0640 or less"
     )
     group.add_argument("--collector-forward", metavar="HOST:PORT", type=remote, help="where access records go")
     group.add_argument("--collector-otlp", metavar="HOST:PORT", type=remote, help="where spans go (OTLP/gRPC)")

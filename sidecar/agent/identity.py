@@ -12,7 +12,7 @@ import grpc.aio
 
 from mesh.clock import Clock
 from mesh.csr import FULL_METHOD, CertificateRequest, CertificateResponse
-from mesh.files import read_private
+from mesh.files import read_token
 from mesh.spiffe import SpiffeId
 from sidecar.agent.backoff import Backoff
 from sidecar.agent.certificates import Issued, SigningRequest, UnusableCertificate
@@ -160,7 +160,7 @@ class Identity:
     def _read_token(self) -> str:
         path = self._authority.token_file
         try:
-            token = read_private(path)[:MAX_TOKEN_BYTES].decode("ascii").strip()
+            token = read_token(path)[:MAX_TOKEN_BYTES].decode("ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise NoToken(f"token file {path}: {error}") from error
         if not token or not token.isprintable():

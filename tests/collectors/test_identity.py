@@ -118,7 +118,7 @@ async def test_a_control_plane_of_another_mesh_is_not_trusted(doors: Doors, tmp_
 
 
 async def test_a_token_that_others_can_read_is_not_used(doors: Doors, tmp_path: Path) -> None:
-    os.chmod(tmp_path / "token", stat.S_IRUSR | stat.S_IRGRP)
+    os.chmod(tmp_path / "token", stat.S_IRUSR | stat.S_IROTH)
     with pytest.raises(NotPrivate):
         await doors.identity().obtain(deadline_s=5)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.files import NotPrivate, read_private, write_atomic
+from mesh.files import NotPrivate, read_private, read_token, write_atomic
 
 
 def test_a_file_is_replaced_whole_with_its_mode(tmp_path: Path) -> None:
@@ -34,3 +34,48 @@ def test_a_secret_is_read_only_from_its_owners_file(tmp_path: Path, mode: int, p
     else:
         with pytest.raises(NotPrivate, match=f"mode {mode:04o}"):
             read_private(path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "fine"),
+    [(0o600, True), (0o400, True), (0o640, True), (0o440, True), (0o660, False), (0o644, False), (0o604, False)],
+)
+def test_a_token_may_be_read_by_its_group_but_not_by_the_world(tmp_path: Path, mode: int, fine: bool) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(b"t")
+    path.chmod(mode)
+    if fine:
+        assert read_token(path) == b"t"
+    else:
+        with pytest.raises(NotPrivate, match=f"mode {mode:04o}"):
+            read_token(path)
+
+
+def projected(directory: Path, mode: int) -> Path:
+    """A projected volume as the kubelet's atomic writer lays it out."""
+    version = directory / "..2026_11_21_13_00_00.1234567890"
+    version.mkdir()
+    (version / "token").write_bytes(b"projected")
+    (version / "token").chmod(mode)
+    (directory / "..data").symlink_to(version.name)
+    (directory / "token").symlink_to("..data/token")
+    return directory / "token"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_a_projected_token_is_read_with_the_mode_that_the_kubelet_gave_it(tmp_path: Path, mode: int) -> None:
+    assert read_token(projected(tmp_path, mode), kubelet_uid=os.getuid()) == b"projected"
+
+
+def test_only_the_kubelet_s_links_make_a_projected_volume(tmp_path: Path) -> None:
+    path = projected(tmp_path, 0o644)
+    with pytest.raises(NotPrivate):
+        read_token(path, kubelet_uid=os.getuid() + 1)
+    link = tmp_path / "linked"
+    link.symlink_to(path.resolve())
+    with pytest.raises(NotPrivate):
+        read_token(link, kubelet_uid=os.getuid())
+    (tmp_path / "..data").unlink()
+    (tmp_path / "..data").symlink_to(tmp_path / "..2026_11_21_13_00_00.1234567890")
+    with pytest.raises(NotPrivate):
+        read_token(path, kubelet_uid=os.getuid())
