@@ -22,7 +22,7 @@ from mesh.clock import Clock, SystemClock, system_rng
 from mesh.lifecycle import TaskScope
 from sidecar.clusters.cluster import LiveCluster
 from sidecar.clusters.inspect import render_clusters
-from sidecar.clusters.pool import Surroundings
+from sidecar.clusters.dial import Surroundings
 from sidecar.clusters.secrets import Secrets
 from sidecar.clusters.table import ClusterTable, UnusableCluster
 from sidecar.config.endpoint import Address

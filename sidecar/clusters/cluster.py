@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from sidecar.clusters.balancers import Balancer, make_balancer
 from sidecar.clusters.counts import ClusterCounts
+from sidecar.clusters.dial import Security, Surroundings
 from sidecar.clusters.endpoint import LiveEndpoint
-from sidecar.clusters.pool import Pool, Security, Surroundings
+from sidecar.clusters.pool import Pool
 from sidecar.config.cluster import Cluster, Discovery
 from sidecar.config.endpoint import Address, Endpoint
 

@@ -1,25 +1,17 @@
-"""The connections to one endpoint under one TLS identity. Giving and taking them back is synchronous."""
+"""The HTTP/1.1 connections to one endpoint under one TLS identity. Giving and taking them back is synchronous."""
 
-import asyncio
-import logging
-import os
 import socket
 import ssl
 from collections import deque
-from dataclasses import dataclass
-from typing import Protocol
 
-from mesh.clock import Clock
-from mesh.lifecycle import TaskScope
 from sidecar.clusters.counts import ClusterCounts
-from sidecar.clusters.upstream import UpstreamConnection
+from sidecar.clusters.dial import Security, Surroundings, dial
+from sidecar.clusters.h1_upstream import UpstreamConnection
+from sidecar.clusters.upstream import ConnectFailed, Holder, Owner, UpstreamStream
 from sidecar.config.cluster import Cluster
 from sidecar.config.endpoint import Address
 from sidecar.net.peer import check_server
-from sidecar.net.timers import MAX_LOOK_S, NEVER, TimerWheel
-from sidecar.net.tls_reader import TlsReader
-
-log = logging.getLogger(__name__)
+from sidecar.net.timers import MAX_LOOK_S, NEVER
 
 _SHORT_S = 3 * MAX_LOOK_S
 
@@ -27,46 +19,7 @@ KEEP_ALIVE_MARGIN_S = 1.0
 """Ours ends this much before the idle time-out that the upstream announced, so that a request does not meet it."""
 
 
-class ConnectFailed(Exception):
-    """No connection: nothing of the request was sent. `reason` is Envoy's transport failure reason, one line."""
-
-    def __init__(self, reason: str, *, timed_out: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.timed_out = timed_out
-
-
-class Waiter(Protocol):
-    """A request that waits for a connection."""
-
-    def connected(self, connection: UpstreamConnection) -> None:
-        """The connection is the waiter's."""
-
-    def connect_failed(self, error: ConnectFailed) -> None:
-        """There will be none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every pool of a process shares."""
-
-    loop: asyncio.AbstractEventLoop
-    scope: TaskScope
-    """Dialling is the only thing here that takes a task."""
-    clock: Clock
-    timers: TimerWheel
-
-
-@dataclass(frozen=True, slots=True)
-class Security:
-    """How an endpoint is spoken to: the context already has our certificate and the trust anchors."""
-
-    context: ssl.SSLContext
-    sni: str | None
-    sans: tuple[str, ...]
-
-
-class Pool:
+class Pool(Owner):
     """States of a connection: dialling, held by a request, or idle here (most recently used first)."""
 
     def __init__(
@@ -84,7 +37,7 @@ class Pool:
         self._around = around
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
-        self._waiting: deque[Waiter] = deque()
+        self._waiting: deque[Holder] = deque()
         self._dialling = 0
         self._retired = False
         self._now = around.clock.monotonic
@@ -101,7 +54,7 @@ class Pool:
         """The cluster's settings changed but not how its endpoint is reached."""
         self._config = config
 
-    def take(self, *, fresh: bool, checked: bool) -> UpstreamConnection | None:
+    def take(self, *, fresh: bool, checked: bool) -> UpstreamStream | None:
         """An idle connection, or None. `checked`: look whether the peer has closed it meanwhile, which costs a system
         call and spares a request that must not be sent twice. `fresh`: none that was used before."""
         if fresh:
@@ -117,7 +70,7 @@ class Pool:
             return connection
         return None
 
-    def wait(self, waiter: Waiter) -> None:
+    def wait(self, waiter: Holder) -> None:
         """Have a connection made for `waiter`, or give it the next that is freed."""
         self._waiting.append(waiter)
         self._counts.rq_pending += 1
@@ -133,7 +86,7 @@ class Pool:
             self._counts.cx_active += 1
             self._around.scope.spawn(self._dial(), name=f"dial {self.address}")
 
-    def forget(self, waiter: Waiter) -> None:
+    def forget(self, waiter: Holder) -> None:
         """`waiter` no longer wants a connection; one under way becomes idle."""
         try:
             self._waiting.remove(waiter)
@@ -141,7 +94,7 @@ class Pool:
             return
         self._counts.rq_pending -= 1
 
-    def _next_waiter(self) -> Waiter | None:
+    def _next_waiter(self) -> Holder | None:
         if not self._waiting:
             return None
         self._counts.rq_pending -= 1
@@ -154,43 +107,27 @@ class Pool:
             connection.close()
 
     async def _dial(self) -> None:
-        loop = self._around.loop
-        config = self._config
-        connection: UpstreamConnection | None = None
-        failure: ConnectFailed
+        opened: list[UpstreamConnection] = []
+
+        def make(sock: socket.socket) -> UpstreamConnection:
+            connection = UpstreamConnection(self, sock, str(self.address))
+            opened.append(connection)
+            return connection
+
+        failure: ConnectFailed | None = None
         try:
-            async with asyncio.timeout(config.connect_timeout_s):
-                sock = _socket_for(self.address)
-                try:
-                    await loop.sock_connect(sock, (self.address.host, self.address.port))
-                    opened = UpstreamConnection(self, sock, str(self.address))
-                    security = self.security
-                    await loop.create_connection(
-                        lambda: opened if security is None else TlsReader(opened),
-                        sock=sock,
-                        ssl=None if security is None else security.context,
-                        server_hostname=None if security is None else security.sni or "",
-                        ssl_handshake_timeout=None if security is None else config.connect_timeout_s,
-                    )
-                except BaseException:
-                    sock.close()
-                    raise
-            if opened.refused is None and not opened.closing:
-                connection = opened
-            failure = ConnectFailed(f"TLS_error: {opened.refused}" if opened.refused else "connection closed at once")
-        except TimeoutError:
-            failure = ConnectFailed("connection timeout", timed_out=True)
-        except ssl.SSLCertVerificationError as error:
-            failure = ConnectFailed(f"TLS_error: CERTIFICATE_VERIFY_FAILED: {error.verify_message}")
-        except ssl.SSLError as error:
-            failure = ConnectFailed(f"TLS_error: {error.reason or 'handshake failed'}")
-        except OSError as error:
-            # libuv's and asyncio's own texts carry the address, which is ours to know.
-            known = os.strerror(error.errno) if error.errno else type(error).__name__
-            failure = ConnectFailed(f"delayed connect error: {known}")
+            await dial(self.address, self.security, self._config.connect_timeout_s, self._around.loop, make)
+        except ConnectFailed as error:
+            failure = error
         finally:
             self._dialling -= 1
-        if connection is None:
+        if failure is None:
+            connection = opened[0]
+            if connection.refused is not None:
+                failure = ConnectFailed(f"TLS_error: {connection.refused}")
+            elif connection.closing:
+                failure = ConnectFailed("connection closed at once")
+        if failure is not None:
             self._failed(failure)
         else:
             self._counts.cx_total += 1
@@ -273,15 +210,3 @@ class Pool:
             f"<Pool {self.address} {len(self._open)} open, {len(self._idle)} idle, {len(self._waiting)} waiting, "
             f"{self._dialling} dialling{', retired' if self._retired else ''}>"
         )
-
-
-def _socket_for(address: Address) -> socket.socket:
-    """A non-blocking TCP socket without Nagle's delay. Raises OSError."""
-    sock = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except OSError:
-        sock.close()
-        raise
-    return sock

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from sidecar.clusters.cluster import LiveCluster
-from sidecar.clusters.pool import Surroundings
+from sidecar.clusters.dial import Surroundings
 from sidecar.config.endpoint import Address, Endpoint
 
 log = logging.getLogger(__name__)

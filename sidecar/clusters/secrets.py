@@ -2,7 +2,7 @@
 
 import ssl
 
-from sidecar.clusters.pool import Security
+from sidecar.clusters.dial import Security
 from sidecar.config.cluster import UpstreamTls
 from sidecar.config.listener import DownstreamTls
 from sidecar.config.secret import Certificate, TrustAnchors

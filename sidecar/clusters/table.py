@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sidecar.clusters.cluster import LiveCluster
-from sidecar.clusters.pool import Security, Surroundings
+from sidecar.clusters.dial import Security, Surroundings
 from sidecar.clusters.resolver import Resolver
 from sidecar.clusters.secrets import Secrets
 from sidecar.config.cluster import Cluster, Discovery

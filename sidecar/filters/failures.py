@@ -1,6 +1,7 @@
 """What can go wrong between us and an upstream, as Envoy answers it: status, body, flag, details."""
 
-from sidecar.clusters.pool import ConnectFailed
+from sidecar.clusters.losses import Loss
+from sidecar.clusters.upstream import ConnectFailed
 from sidecar.filters.chain import LocalReply
 from sidecar.http.errors import ProtocolError
 
@@ -33,15 +34,23 @@ NO_HEALTHY_UPSTREAM = Failure(503, b"no healthy upstream", "UH", "no_healthy_ups
 OVERFLOW = Failure(
     503, _PREFIX + b"overflow", "UO", "upstream_reset_before_response_started{overflow}", overloaded=True
 )
-TERMINATED = Failure(
-    503,
-    _PREFIX + b"connection termination",
-    "UC",
-    "upstream_reset_before_response_started{connection_termination}",
-)
-RESET_AFTER = Failure(502, b"", "UC", "upstream_reset_after_response_started{connection_termination}")
 TIMEOUT = Failure(504, b"upstream request timeout", "UT", "response_timeout")
 PER_TRY_TIMEOUT = Failure(504, b"upstream request timeout", "UT", "upstream_per_try_timeout")
+
+
+def lost(loss: Loss) -> Failure:
+    """The answer was lost before its head had come."""
+    return Failure(
+        503,
+        _PREFIX + loss.reason.replace("_", " ").encode(),
+        loss.flag,
+        f"upstream_reset_before_response_started{{{loss.reason}}}",
+    )
+
+
+def lost_inside(loss: Loss) -> Failure:
+    """The answer was lost after its head."""
+    return Failure(502, b"", loss.flag, f"upstream_reset_after_response_started{{{loss.reason}}}")
 
 
 def connect_failed(error: ConnectFailed) -> Failure:

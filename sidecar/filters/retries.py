@@ -14,6 +14,7 @@ class Retries:
     policy: RetryPolicy
     on_connect_failure: bool
     on_reset: bool
+    on_refused: bool
     statuses: frozenset[int]
     rng: random.Random = field(repr=False)
     call_later: Callable[[float, Callable[[], None]], object] = field(repr=False)
@@ -40,6 +41,7 @@ class Retries:
             policy,
             bool(on & {RetryOn.CONNECT_FAILURE, RetryOn.SERVER_ERROR, RetryOn.GATEWAY_ERROR, RetryOn.RESET}),
             bool(on & resets),
+            bool(on & (resets | {RetryOn.REFUSED_STREAM})),
             frozenset(statuses),
             rng,
             call_later,

@@ -1,88 +1,58 @@
 """The last filter: one request to an upstream and its answer back, with time-outs, retries and circuit breakers.
 
-It knows neither the client's protocol nor how a reply is worded: `Client` is whoever asked.
+It knows neither side's protocol nor how a reply is worded: `Client` is whoever asked, an UpstreamStream carries the
+request.
 """
-
-from typing import Final
 
 from sidecar.clusters.cluster import LiveCluster
 from sidecar.clusters.endpoint import LiveEndpoint
-from sidecar.clusters.pool import ConnectFailed
-from sidecar.clusters.upstream import HIGH_WATER_BYTES, UpstreamConnection
+from sidecar.clusters.losses import CLOSED, REFUSED, STALE, Loss
+from sidecar.clusters.upstream import AnswerEvent, ConnectFailed, UpstreamStream
 from sidecar.filters import failures
 from sidecar.filters.client import Client
 from sidecar.filters.failures import Failure
 from sidecar.filters.retries import Retries
+from sidecar.filters.sending import Sending
 from sidecar.http.errors import ProtocolError
-from sidecar.http.fields import idempotent
-from sidecar.http.h1_render import LAST_CHUNK, chunk
-from sidecar.http.h1_response import ResponseEvent
-from sidecar.http.head import CHUNKED, End, ResponseHead
+from sidecar.http.head import End, ResponseHead, Trailers
 from sidecar.net.timers import NEVER
 
-MAX_REPLAY_BYTES: Final = 64 * 1024
-"""A longer body is not kept, and its request not sent again once any of it was sent."""
 
-
-class Router:
-    """States: picking, waiting for a connection, sending and receiving, backing off, done."""
+class Router(Sending):
+    """States: picking, waiting for a stream, sending and receiving, backing off, done."""
 
     __slots__ = (
         "_attempts_left",
         "_backing_off",
-        "_body",
-        "_body_bytes",
-        "_client",
         "_cluster",
-        "_done",
-        "_held_client",
-        "_repeatable",
         "_resent",
         "_responded",
         "_retries",
         "_retrying",
-        "_sent",
         "_tried",
-        "_unsent",
-        "_unsent_bytes",
         "_waiting",
         "attempts",
-        "connection",
         "endpoint",
-        "request_whole",
-        "try_deadline",
     )
 
     def __init__(self, client: Client, cluster: LiveCluster, retries: Retries | None) -> None:
-        self._client = client
+        super().__init__(client)
         self._cluster = cluster
         self._retries = retries
         self._attempts_left = 0 if retries is None else retries.policy.attempts
-        self._repeatable = idempotent(client.head.method)
-        self._unsent: list[bytes] = []
-        self._unsent_bytes = 0
-        self._body: list[bytes] | None = []
-        self._body_bytes = 0
         self._tried: tuple[LiveEndpoint, ...] = ()
-        self._sent = False
         self._resent = False
         self._responded = False
         self._waiting = False
         self._backing_off = False
         self._retrying = False
-        self._held_client = False
-        self._done = False
         self.attempts = 0
-        self.connection: UpstreamConnection | None = None
         self.endpoint: LiveEndpoint | None = None
-        self.request_whole = False
-        self.try_deadline = NEVER
-        """When this try is given up, monotonic seconds; whoever keeps time calls `try_timed_out`."""
 
     # the client's side
 
     def start(self, now: float) -> None:
-        """Choose an endpoint and a connection. May fail at once."""
+        """Choose an endpoint and a stream. May fail at once."""
         cluster = self._cluster
         counts = cluster.counts
         if not counts.may_request(cluster.config.thresholds):
@@ -92,55 +62,20 @@ class Router:
             return
         counts.rq_active += 1
         if self._retries is not None and self._retries.policy.per_try_timeout_s is not None:
-            self.try_deadline = now + self._retries.policy.per_try_timeout_s
+            self.try_started(now)
         self._attempt(fresh=False)
-        if self.request_whole:
-            self.flush()
 
-    def data(self, data: bytes) -> None:
-        """A piece of the request's body. `flush` sends it."""
-        if self._done:
-            return
-        if self._client.head.length == CHUNKED:
-            data = chunk(data)
-        self._keep(data)
-        self._unsent.append(data)
-        self._unsent_bytes += len(data)
-        if self.connection is None and self._unsent_bytes > HIGH_WATER_BYTES:
-            self._hold_client(True)
-
-    def end(self) -> None:
-        """The request is whole. `flush` sends what is left."""
-        self.request_whole = True
-        if not self._done and self._client.head.length == CHUNKED:
-            self._keep(LAST_CHUNK)
-            self._unsent.append(LAST_CHUNK)
-
-    @property
-    def unsent_bytes(self) -> int:
-        """Of the body, waiting for a connection."""
-        return self._unsent_bytes
-
-    def flush(self) -> None:
-        """Write what has gathered: one write for head and body."""
-        connection = self.connection
-        unsent = self._unsent
-        if connection is None or not unsent:
-            return
-        self._unsent = []
-        self._unsent_bytes = 0
-        self._sent = True
-        connection.transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
+    def try_started(self, now: float) -> None:
+        """Count the time of one try from `now`."""
+        retries = self._retries
+        if retries is not None and retries.policy.per_try_timeout_s is not None:
+            self.try_deadline = now + retries.policy.per_try_timeout_s
 
     def hold_upstream(self, held: bool) -> None:
         """The client reads slower than the upstream answers, or reads again."""
-        connection = self.connection
-        if connection is None or connection.closing:
-            return
-        if held:
-            connection.transport.pause_reading()
-        else:
-            connection.transport.resume_reading()
+        stream = self.stream
+        if stream is not None:
+            stream.hold(held)
 
     def cancel(self) -> None:
         """The client has gone, or its time is up. Nothing is called back any more."""
@@ -158,26 +93,24 @@ class Router:
         self._cluster.counts.rq_timeout += 1
         retries = self._retries
         assert retries is not None
-        if not self._responded and (retries.on_reset or 504 in retries.statuses) and self._try_again():
+        if not self._responded and (retries.on_reset or 504 in retries.statuses) and self._try_again(CLOSED):
             return
         self._give_up(failures.PER_TRY_TIMEOUT)
 
     # the upstream's side
 
-    def connected(self, connection: UpstreamConnection) -> None:
+    def connected(self, stream: UpstreamStream) -> None:
         self._waiting = False
-        self._hold(connection)
-        self.flush()
-        self._hold_client(False)
+        super().connected(stream)
 
     def connect_failed(self, error: ConnectFailed) -> None:
         self._waiting = False
         retries = self._retries
-        if retries is not None and retries.on_connect_failure and self._try_again():
+        if retries is not None and retries.on_connect_failure and self._try_again(CLOSED):
             return
         self._give_up(failures.connect_failed(error))
 
-    def upstream_events(self, events: list[ResponseEvent]) -> None:
+    def upstream_events(self, events: list[AnswerEvent]) -> None:
         client = self._client
         for event in events:
             if event.__class__ is bytes:
@@ -188,17 +121,16 @@ class Router:
                     continue
                 retries = self._retries
                 if retries is not None and event.status in retries.statuses:
-                    if self._try_again():
+                    if self._try_again(CLOSED):
                         return
                     if self._retrying and self._attempts_left <= 0:
                         client.record.add_flag("URX")
                 self._responded = True
                 self._body = None
-                connection = self.connection
-                assert connection is not None
-                connection.keep_alive_s = event.keep_alive_s
-                if event.close:
-                    connection.reader.reusable = False
+                if event.close or event.keep_alive_s is not None:
+                    stream = self.stream
+                    assert stream is not None
+                    stream.heed(event)
                 client.answered(event)
             elif isinstance(event, End):
                 self._complete()
@@ -207,17 +139,19 @@ class Router:
             elif isinstance(event, ProtocolError):
                 self._upstream_broke(event)
                 return
+            elif isinstance(event, Trailers):
+                client.answer_trailers(event.headers)
         client.flush()
 
     def _complete(self) -> None:
-        """The answer is whole. The connection is free before the client hears of it, for its next request."""
+        """The answer is whole. The stream is free before the client hears of it, for its next request."""
         endpoint = self.endpoint
-        connection = self.connection
+        stream = self.stream
         assert endpoint is not None
-        assert connection is not None
+        assert stream is not None
         self._done = True
         self.endpoint = None
-        self.connection = None
+        self.stream = None
         endpoint.active -= 1
         counts = self._cluster.counts
         counts.rq_active -= 1
@@ -225,33 +159,27 @@ class Router:
             counts.rq_retry_active -= 1
         if self._held_client:
             self._hold_client(False)
-        if self.request_whole:
-            endpoint.pool.freed(connection)
-        else:
-            connection.discard()
+        stream.finished(self.request_whole)
 
-    def upstream_lost(self, error: Exception | None) -> None:
-        connection = self.connection
-        self.connection = None
-        if self._done or connection is None:
+    def upstream_lost(self, loss: Loss) -> None:
+        lost = self.stream
+        self.stream = None
+        if self._done or lost is None:
             return
         if self._responded:
-            self._give_up(failures.RESET_AFTER)
+            self._give_up(failures.lost_inside(loss))
             return
-        # A pooled connection may have been closed by the upstream just as the request left: that says nothing about
-        # the upstream, so what may be repeated is sent again once, on a connection of its own (RFC 9112 9.3.1).
-        stale = connection.requests > 1 and not self._resent
-        if stale and self._may_repeat() and not connection.reader.answering:
+        # Neither says anything about the upstream: what may be repeated is sent again once, without a policy's leave.
+        if (loss is STALE or loss is REFUSED) and not self._resent and self._rewind(loss):
             self._resent = True
             self._again(fresh=True)
             return
         retries = self._retries
-        if retries is not None and retries.on_reset and self._try_again():
-            return
-        self._give_up(failures.TERMINATED)
-
-    def upstream_blocked(self, blocked: bool) -> None:
-        self._hold_client(blocked)
+        if retries is not None:
+            wanted = retries.on_refused if loss is REFUSED else retries.on_reset
+            if wanted and self._try_again(loss):
+                return
+        self._give_up(failures.lost(loss))
 
     # inside
 
@@ -266,15 +194,11 @@ class Router:
         counts.rq_total += 1
         self.endpoint = endpoint
         self.attempts += 1
-        self._sent = False
-        body = self._body
-        self._unsent = [self._client.render_request(endpoint, self.attempts)]
-        if body:
-            self._unsent += body
+        self._more = self._client.sending(endpoint, self.attempts)
         pool = endpoint.pool
-        connection = pool.take(fresh=fresh, checked=not self._repeatable)
-        if connection is not None:
-            self._hold(connection)
+        stream = pool.take(fresh=fresh, checked=not self._repeatable)
+        if stream is not None:
+            self._begin(stream)
         elif not counts.may_wait(cluster.config.thresholds):
             counts.rq_overflow += 1
             self._give_up(failures.OVERFLOW)
@@ -282,34 +206,15 @@ class Router:
             self._waiting = True
             pool.wait(self)
 
-    def _hold(self, connection: UpstreamConnection) -> None:
-        self.connection = connection
-        connection.hold(self, self._client.head.method)
-
-    def _keep(self, data: bytes) -> None:
-        if self._body is not None:
-            self._body_bytes += len(data)
-            if self._body_bytes > MAX_REPLAY_BYTES:
-                self._body = None
-            else:
-                self._body.append(data)
-
-    def _may_repeat(self) -> bool:
-        """Sending again does no harm, and everything to send is there."""
-        if not self._sent:
-            if self._body is None:
-                # More than is kept, but none of it has left: the head is first in line, the body behind it.
-                self._body = self._unsent[1:]
-            return True
-        return self._repeatable and self._body is not None
-
-    def _try_again(self) -> bool:
+    def _try_again(self, loss: Loss) -> bool:
         """Retry if policy, budget and the request allow it."""
         retries = self._retries
         counts = self._cluster.counts
-        if retries is None or self._done or self._attempts_left <= 0 or not self._may_repeat():
+        if retries is None or self._done or self._attempts_left <= 0:
             return False
         if not self._retrying and not counts.may_retry(self._cluster.config.thresholds):
+            return False
+        if not self._rewind(loss):
             return False
         self._attempts_left -= 1
         if not self._retrying:
@@ -336,7 +241,7 @@ class Router:
 
     def _upstream_broke(self, error: ProtocolError) -> None:
         if self._responded:
-            self._give_up(failures.RESET_AFTER)
+            self._give_up(failures.lost_inside(CLOSED))
             return
         self._give_up(failures.protocol_error(error))
 
@@ -350,7 +255,7 @@ class Router:
         self._client.failed(failure)
 
     def _leave_endpoint(self) -> None:
-        """Part with the endpoint in the middle of things: its connection is of no more use."""
+        """Part with the endpoint in the middle of things: its stream is of no more use."""
         endpoint = self.endpoint
         if endpoint is None:
             return
@@ -359,27 +264,21 @@ class Router:
         if self._waiting:
             self._waiting = False
             endpoint.pool.forget(self)
-        connection = self.connection
-        if connection is not None:
-            self.connection = None
-            connection.discard()
+        stream = self.stream
+        if stream is not None:
+            self.stream = None
+            stream.discard()
         if self._held_client:
             self._hold_client(False)
 
     def _finish(self) -> None:
         self._done = True
         self._backing_off = False
-        self._unsent = []
-        self._body = None
+        self._forget_request()
         counts = self._cluster.counts
         counts.rq_active -= 1
         if self._retrying:
             counts.rq_retry_active -= 1
-
-    def _hold_client(self, held: bool) -> None:
-        if held != self._held_client:
-            self._held_client = held
-            self._client.hold_client(held)
 
     def __repr__(self) -> str:
         return f"<Router to {self._cluster.name}, try {self.attempts}, {'done' if self._done else 'under way'}>"

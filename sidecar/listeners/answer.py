@@ -1,100 +1,87 @@
-"""The answer to one request, an upstream's or our own: framed for the client, written, recorded exactly once."""
-
-from typing import TYPE_CHECKING
+"""The answer to one request, an upstream's or our own: handed to the client's stream, recorded exactly once."""
 
 from sidecar.filters.chain import LocalReply
+from sidecar.filters.client import Client
 from sidecar.filters.router import Router
-from sidecar.http.h1_render import LAST_CHUNK, chunk, informational_head, response_head
-from sidecar.http.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
+from sidecar.http.head import Header, RequestHead, ResponseHead
 from sidecar.listeners import local_reply
+from sidecar.listeners.client_stream import NO_SERVICE_TIME, ClientStream
 from sidecar.listeners.date import http_date
 from sidecar.listeners.routes import BoundRoute
 from sidecar.telemetry.record import RequestRecord
 
-if TYPE_CHECKING:
-    from sidecar.listeners.connection import DownstreamConnection
 
-
-class Answer:
-    """The half of an exchange that faces the client. `_close`: the connection ends with it."""
+class Answer(Client):
+    """The half of an exchange that faces the client."""
 
     __slots__ = (
         "_answered",
-        "_bodyless",
-        "_chunked",
-        "_close",
-        "_connection",
-        "_out",
         "_over",
         "_router",
+        "_stream",
+        "_trailers",
         "activity",
-        "head",
-        "record",
+        "bodyless",
         "request_whole",
         "route",
     )
 
-    def __init__(self, connection: "DownstreamConnection", head: RequestHead, now: float) -> None:
-        self._connection = connection
+    def __init__(self, stream: ClientStream, head: RequestHead, now: float) -> None:
+        self._stream = stream
         self.head = head
         self.request_whole = False
-        self.record = RequestRecord(connection.binding, now, head.method, head.target, head.authority, head.version)
+        self.bodyless = False
+        """The answer has no body, whatever its head declares: its status or the request's method says so."""
+        self.record = RequestRecord(stream.binding, now, head.method, head.target, head.authority, head.version)
         self.route: BoundRoute | None = None
         self.activity = now
         """When anything of the request or answer moved last; monotonic seconds."""
         self._router: Router | None = None
-        self._out: list[bytes] = []
+        self._trailers: list[Header] | None = None
         self._answered = False
-        self._bodyless = False
-        self._chunked = False
-        self._close = head.close
         self._over = False
 
     def informed(self, head: ResponseHead) -> None:
-        if self.head.version == "HTTP/1.1":
-            self._out.append(informational_head(head.status, head.headers))
+        if self.head.version != "HTTP/1.0":
+            self._stream.send_informational(head)
 
-    def _send_head(self, head: ResponseHead, more: bytes) -> None:
-        context = self._connection.context
+    def _send_head(self, head: ResponseHead, upstream_ms: float) -> None:
+        stream = self._stream
         route = self.route
         if route is not None and route.chain:
             route.chain.response(self, head)
         self.record.status = status = head.status
-        headers = head.headers
         if not head.dated:
-            headers.append((b"date", http_date(context.process.clock.now())))
-        length = head.length
+            head.headers.append((b"date", http_date(stream.context.process.clock.now())))
         if self.head.method == b"HEAD" or status == 204 or status == 304:
-            self._bodyless = True
-        elif length < 0:
-            if self.head.version == "HTTP/1.1":
-                self._chunked = True
-                length = CHUNKED
-            else:
-                length = UNTIL_CLOSE
-                self._close = True
-        if context.draining or not self.request_whole:
-            self._close = True
+            self.bodyless = True
         self._answered = True
-        self._out.append(response_head(status, headers, length, self._close, more))
+        stream.send_head(self, head, upstream_ms)
 
     def answer_data(self, data: bytes) -> None:
-        if self._bodyless:
+        if self.bodyless:
             return
         self.record.bytes_sent += len(data)
-        self._out.append(chunk(data) if self._chunked else data)
+        self._stream.send_data(data)
+
+    def answer_trailers(self, trailers: list[Header]) -> None:
+        self._trailers = trailers
 
     def answer_ended(self) -> None:
-        if self._chunked:
-            self._out.append(LAST_CHUNK)
-        self._finish()
+        """The answer is whole: write it, record it, make room for the next."""
+        self._over = True
+        self._router = None  # it refers to us: a cycle would wait for the garbage collector
+        stream = self._stream
+        stream.send_end(self._trailers)
+        process = stream.context.process
+        now = process.clock.monotonic()
+        process.telemetry.finish(self.record, now)
+        stream.over(now)
 
     def flush(self) -> None:
-        out = self._out
-        if out:
-            self.activity = self._connection.context.process.clock.monotonic()
-            self._out = []
-            self._connection.transport.write(out[0] if len(out) == 1 else b"".join(out))
+        stream = self._stream
+        if stream.flush():
+            self.activity = stream.context.process.clock.monotonic()
 
     def refuse(self, reply: LocalReply) -> None:
         """Answer instead of an upstream."""
@@ -108,28 +95,13 @@ class Answer:
         head, body = local_reply.render(reply)
         if edits and self.route is not None and self.route.edits.response is not None:
             self.route.edits.response.apply(head.headers)
-        if not self.request_whole:
-            self._close = True
-        self._send_head(head, self._connection.context.server_line)
+        self._send_head(head, NO_SERVICE_TIME)
         if body:
             self.answer_data(body)
         self.answer_ended()
 
-    def _finish(self) -> None:
-        """The answer is whole: write it, record it, make room for the next."""
-        self._over = True
-        self._router = None  # it refers to us: a cycle would wait for the garbage collector
-        out = self._out
-        connection = self._connection
-        connection.transport.write(out[0] if len(out) == 1 else b"".join(out))
-        self._out = []
-        process = connection.context.process
-        now = process.clock.monotonic()
-        process.telemetry.finish(self.record, now)
-        connection.exchange_over(now, not self._close and self.request_whole)
-
     def _cut(self, flag: str, details: str) -> None:
-        """End the connection in the middle of the answer, so that it can not pass for a whole one."""
+        """End the answer in the middle, so that it can not pass for a whole one."""
         if self._over:
             return
         self._over = True
@@ -137,17 +109,15 @@ class Answer:
         record.add_flag(flag)
         record.details = details
         self._let_go()
-        connection = self._connection
-        process = connection.context.process
+        stream = self._stream
+        process = stream.context.process
         now = process.clock.monotonic()
         process.telemetry.finish(record, now)
-        if self._out and not connection.transport.is_closing():
-            connection.transport.write(b"".join(self._out))
-        connection.abort()
-        connection.exchange_over(now, False)
+        stream.cut()
+        stream.over(now)
 
     def client_gone(self) -> None:
-        """The connection is lost."""
+        """The connection or stream is lost."""
         if self._over:
             return
         self._over = True
@@ -155,9 +125,9 @@ class Answer:
         record = self.record
         record.add_flag("DC")
         record.details = "downstream_remote_disconnect"
-        connection = self._connection
-        connection.context.in_flight -= 1
-        process = connection.context.process
+        context = self._stream.context
+        context.in_flight -= 1
+        process = context.process
         process.telemetry.finish(record, process.clock.monotonic())
 
     def client_broke(self, reply: LocalReply) -> None:

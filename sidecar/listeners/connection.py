@@ -1,6 +1,5 @@
 """One client's HTTP/1.1 connection: bytes to requests, one at a time, answers in order; who may wait how long."""
 
-import asyncio
 import logging
 import socket
 import struct
@@ -10,16 +9,16 @@ from typing import Any, Final
 from sidecar.filters.chain import LocalReply
 from sidecar.http.errors import ProtocolError
 from sidecar.http.h1_request import RequestEvent, RequestReader
-from sidecar.http.head import END, End, RequestHead
+from sidecar.http.head import END, End, Header, RequestHead, Trailers
 from sidecar.listeners import local_reply
 from sidecar.listeners.admission import Admission, client_certificate_header
 from sidecar.listeners.context import HttpContext
 from sidecar.listeners.exchange import Exchange
+from sidecar.listeners.h1_writer import H1Writer
 from sidecar.listeners.tapped import begin_tapped
 from sidecar.net.peer import PeerRefused, check_client
 from sidecar.net.timers import NEVER
 from sidecar.net.tls import requested_server_name
-from sidecar.telemetry.bindings import Downstream
 
 HIGH_WATER_BYTES: Final = 64 * 1024
 """More than this unsent pauses the upstream; a quarter of it resumes."""
@@ -40,8 +39,9 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 log = logging.getLogger(__name__)
 
 
-class DownstreamConnection(asyncio.Protocol):
-    """States: idle, serving (`exchange` set), lingering (input dropped until the close), closing."""
+class DownstreamConnection(H1Writer):
+    """The loop's Protocol by its methods. States: idle, serving (`exchange` set), lingering (input dropped until the
+    close), closing."""
 
     __slots__ = (
         "_backlog",
@@ -54,31 +54,22 @@ class DownstreamConnection(asyncio.Protocol):
         "_lingering",
         "_processing",
         "_reader",
-        "admission",
-        "binding",
-        "context",
+        "_trailers",
         "deadline",
         "exchange",
         "look_at",
-        "peer",
-        "transport",
     )
 
-    # Known once the connection is made.
-    transport: asyncio.Transport
-    admission: Admission
-    binding: Downstream
-    """The connection, as telemetry knows it."""
-
     def __init__(self, context: HttpContext) -> None:
+        super().__init__()
         self.context = context
         self.exchange: Exchange | None = None
-        self.peer: str | None = None
-        """The SPIFFE URI that the client proved."""
+        self.peer = None
         self.deadline = NEVER
         self.look_at = NEVER
         config = context.config
         self._reader = RequestReader(max_header_bytes=config.max_header_bytes, max_headers=config.max_headers)
+        self._trailers: list[Header] | None = None
         self._backlog: deque[RequestEvent] = deque()
         self._blocked = False
         self._processing = False
@@ -223,7 +214,10 @@ class DownstreamConnection(asyncio.Protocol):
                     if event.__class__ is bytes:
                         exchange.request_data(event)
                     elif isinstance(event, End):
-                        exchange.request_ended()
+                        trailers, self._trailers = self._trailers, None
+                        exchange.request_ended(trailers)
+                    elif isinstance(event, Trailers):
+                        self._trailers = event.headers
                     elif isinstance(event, ProtocolError):
                         exchange.client_broke(local_reply.of_protocol_error(event))
         finally:
@@ -262,16 +256,15 @@ class DownstreamConnection(asyncio.Protocol):
         exchange.request_whole = False  # whatever follows is read and dropped
         exchange.refuse(reply)
 
-    def exchange_over(self, now: float, keep: bool) -> None:
-        """The answer has been written, or there is none to come. `keep`: another request may follow."""
-        context = self.context
-        context.in_flight -= 1
+    def over(self, now: float) -> None:
+        self.context.in_flight -= 1
         exchange = self.exchange
         self.exchange = None
         if self._closing:
             return
-        if not keep:
-            self._wind_up(whole=exchange is None or exchange.request_whole)
+        whole = exchange is None or exchange.request_whole
+        if self._last or not whole:
+            self._wind_up(whole=whole)
             return
         self._idle_since = now
         if self._backlog and not self._processing and not self._blocked:
@@ -286,7 +279,6 @@ class DownstreamConnection(asyncio.Protocol):
             self._hold(_BACKLOG, False)
 
     def deadline_moved(self, deadline: float, now: float) -> None:
-        """The exchange's deadline became earlier."""
         self._expect(deadline, now)
 
     # time
@@ -368,7 +360,6 @@ class DownstreamConnection(asyncio.Protocol):
     # back-pressure
 
     def hold_client(self, held: bool) -> None:
-        """Stop or resume reading, for the upstream's sake."""
         self._hold(_UPSTREAM, held)
 
     def _hold(self, reason: int, held: bool) -> None:

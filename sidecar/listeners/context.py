@@ -9,7 +9,7 @@ from mesh.clock import Clock
 from mesh.lifecycle import TaskScope
 from sidecar.config.listener import Direction, Http
 from sidecar.config.snapshot import Node
-from sidecar.http.h1_render import render_fields
+from sidecar.http.field_lines import NO_FIELDS, FieldLines
 from sidecar.http.head import Header
 from sidecar.listeners.routes import BoundRoute
 from sidecar.net.timers import MAX_LOOK_S, TimerWheel
@@ -92,6 +92,7 @@ class HttpContext:
         "node",
         "own_identity",
         "process",
+        "server_field",
         "server_line",
         "table",
         "tracer",
@@ -124,10 +125,11 @@ class HttpContext:
                 (b"x-envoy-peer-metadata-id", node.id.encode("ascii")),
             ]
         if direction is Direction.INBOUND:
-            self._first = (b"", b"")
+            self._first = (NO_FIELDS, NO_FIELDS)
         else:
-            self._first = self._render_more(1)
-        self.server_line = b"server: %b\r\n" % config.server_name.encode("ascii")
+            self._first = self._make_more(1)
+        self.server_field: Header = (b"server", config.server_name.encode("ascii"))
+        self.server_line = b"server: %b\r\n" % self.server_field[1]
         self.answer_lines = b"x-envoy-upstream-service-time: %d\r\n" + self.server_line.replace(b"%", b"%%")
         """To be formatted with the milliseconds."""
         self.own_identity = node.workload.principal if node.workload.principal != "unknown" else None
@@ -147,15 +149,15 @@ class HttpContext:
             both_sides=direction is Direction.GATEWAY,
         )
 
-    def _render_more(self, attempt: int) -> tuple[bytes, bytes]:
+    def _make_more(self, attempt: int) -> tuple[FieldLines, FieldLines]:
         count: Header = (b"x-envoy-attempt-count", b"%d" % attempt)
-        return render_fields([count]), render_fields([count, *self.metadata])
+        return FieldLines([count]), FieldLines([count, *self.metadata])
 
-    def more(self, attempt: int, secure: bool) -> bytes:
-        """Rendered fields that a request's head gets at the end, on its `attempt`-th try."""
+    def more(self, attempt: int, secure: bool) -> FieldLines:
+        """Fields that a request's head gets at the end, on its `attempt`-th try."""
         if attempt == 1 or self.direction is Direction.INBOUND:
             return self._first[secure]
-        return self._render_more(attempt)[secure]
+        return self._make_more(attempt)[secure]
 
     def drain(self) -> None:
         """Idle connections close now, the others with their next answer."""

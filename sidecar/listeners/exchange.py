@@ -2,23 +2,20 @@
 
 import logging
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
 
 from sidecar.clusters.endpoint import LiveEndpoint
 from sidecar.filters import failures
 from sidecar.filters.chain import Delay, LocalReply, Paused
 from sidecar.filters.failures import Failure
 from sidecar.filters.router import Router
-from sidecar.http.h1_render import request_head
-from sidecar.http.head import END, End, RequestHead, ResponseHead
+from sidecar.http.field_lines import FieldLines
+from sidecar.http.head import Header, RequestHead, ResponseHead
 from sidecar.listeners import local_reply
 from sidecar.listeners.answer import Answer
+from sidecar.listeners.client_stream import NO_SERVICE_TIME, ClientStream
 from sidecar.listeners.mirror import Mirror
 from sidecar.listeners.routes import BoundForward, Choice
 from sidecar.net.timers import NEVER
-
-if TYPE_CHECKING:
-    from sidecar.listeners.connection import DownstreamConnection
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +23,25 @@ log = logging.getLogger(__name__)
 class Exchange(Answer):
     """States: filtering (maybe paused), forwarding, answering, over. It is the router's Client."""
 
-    __slots__ = ("_asked_at", "_choice", "_data", "_forward", "_mirrors", "_paused", "_timeout_at")
+    __slots__ = (
+        "_asked_at",
+        "_choice",
+        "_data",
+        "_forward",
+        "_mirrors",
+        "_paused",
+        "_request_trailers",
+        "_timeout_at",
+    )
 
-    def __init__(self, connection: "DownstreamConnection", head: RequestHead, now: float) -> None:
-        super().__init__(connection, head, now)
+    def __init__(self, stream: ClientStream, head: RequestHead, now: float) -> None:
+        super().__init__(stream, head, now)
         self._forward: BoundForward | None = None
         self._choice: Choice | None = None
-        self._data: list[bytes | End] = []
+        self._data: list[bytes] = []
         self._mirrors: tuple[Mirror, ...] = ()
         self._paused = False
+        self._request_trailers: list[Header] | None = None
         self._timeout_at = NEVER
         self._asked_at = now
 
@@ -43,15 +50,15 @@ class Exchange(Answer):
     def start(self, whole: bool, now: float) -> None:
         """Admit, match, filter, forward. `whole`: the request has no body, or none that is still to come."""
         self.request_whole = whole
-        connection = self._connection
-        context = connection.context
+        stream = self._stream
+        context = stream.context
         head = self.head
         record = self.record
         ours = head.ours
-        record.request_id = connection.admission.admit(head)
+        record.request_id = stream.admission.admit(head)
         record.user_agent = ours.get(b"user-agent")
         record.forwarded_for = ours.get(b"x-forwarded-for")
-        if connection.peer is not None:
+        if stream.peer is not None:
             record.peer_metadata = ours.get(b"x-envoy-peer-metadata")
         trace = record.trace = context.tracer.begin(ours.get(b"traceparent"))
         head.headers.append((b"traceparent", trace.render()))
@@ -80,8 +87,8 @@ class Exchange(Answer):
     def _pause(self, paused: Paused) -> None:
         """Wait for the filter; what arrives of the body meanwhile waits here, and the client if it is much."""
         self._paused = True
-        self._connection.hold_client(True)
-        process = self._connection.context.process
+        self._stream.hold_client(True)
+        process = self._stream.context.process
         verdict = paused.verdict
         if isinstance(verdict, Delay):
             process.loop.call_later(verdict.seconds, self._resume, paused.at, verdict.then)
@@ -101,9 +108,9 @@ class Exchange(Answer):
         if self._over:
             return
         self._paused = False
-        connection = self._connection
-        now = connection.context.process.clock.monotonic()
-        connection.hold_client(False)
+        stream = self._stream
+        now = stream.context.process.clock.monotonic()
+        stream.hold_client(False)
         if reply is not None:
             self.refuse(reply)
             return
@@ -112,13 +119,10 @@ class Exchange(Answer):
         if router is None:
             return  # another filter waits, or the answer was ours
         held, self._data = self._data, []
-        for item in held:
-            if isinstance(item, End):
-                self._end_to_router(now)
-            else:
-                router.data(item)
-                for mirror in self._mirrors:
-                    mirror.data(item)
+        for data in held:
+            self._to_router(router, data)
+        if self.request_whole and not router.request_whole:
+            self._end_to_router(now)
         self.flush_request()
 
     def _go(self, now: float) -> None:
@@ -131,7 +135,7 @@ class Exchange(Answer):
             self._reply(reply, edits=True)
             return
         head = self.head
-        context = self._connection.context
+        context = self._stream.context
         choice = self._choice = forward.choices.pick(context.process.rng.random())
         self.record.target = choice.target
         if choice.cluster is None:
@@ -145,58 +149,62 @@ class Exchange(Answer):
             head.target = forward.rewrite(head.target)
         if forward.host is not None:
             head.authority = forward.host
+        # What came while a filter waited follows when the router has begun.
+        whole = self.request_whole and not self._data and self._request_trailers is None
         if forward.mirrors:
-            self._copy(forward, now)
+            self._copy(forward, whole, now)
         router = self._router = Router(self, choice.cluster, forward.retries)
-        router.request_whole = self.request_whole
+        router.request_whole = whole
         self._asked_at = now
-        if self.request_whole and forward.timeout_s is not None:
+        if whole and forward.timeout_s is not None:
             self._timeout_at = now + forward.timeout_s
         router.start(now)
         if self._timeout_at != NEVER or router.try_deadline != NEVER or forward.idle_timeout_s is not None:
-            self._connection.deadline_moved(self.deadline(), now)
+            self._stream.deadline_moved(self.deadline(), now)
 
-    def _copy(self, forward: BoundForward, now: float) -> None:
+    def _copy(self, forward: BoundForward, whole: bool, now: float) -> None:
         """Begin the copies that the route's mirrors draw."""
-        context = self._connection.context
+        context = self._stream.context
         draw = context.process.rng.random
         self._mirrors = tuple(
             Mirror(self.head, self.record, cluster, context) for cluster, share in forward.mirrors if draw() < share
         )
         for mirror in self._mirrors:
-            mirror.start(self.request_whole, now)
+            mirror.start(whole, now)
 
     def request_data(self, data: bytes) -> None:
         """A piece of the body. `flush_request` sends what has gathered."""
         self.record.bytes_received += len(data)
-        self.activity = self._connection.context.process.clock.monotonic()
+        self.activity = self._stream.context.process.clock.monotonic()
         if self._paused:
             self._data.append(data)
         elif self._router is not None:
-            self._router.data(data)
-            for mirror in self._mirrors:
-                mirror.data(data)
+            self._to_router(self._router, data)
 
-    def request_ended(self) -> None:
+    def _to_router(self, router: Router, data: bytes) -> None:
+        router.data(data)
+        for mirror in self._mirrors:
+            mirror.data(data)
+
+    def request_ended(self, trailers: list[Header] | None) -> None:
         """The request is whole."""
         self.request_whole = True
-        if self._paused:
-            self._data.append(END)
-        else:
-            self._end_to_router(self._connection.context.process.clock.monotonic())
+        self._request_trailers = trailers
+        if not self._paused:
+            self._end_to_router(self._stream.context.process.clock.monotonic())
 
     def _end_to_router(self, now: float) -> None:
         if self._router is None:
             return
-        self._router.end()
+        self._router.end(self._request_trailers)
         for mirror in self._mirrors:
-            mirror.end()
+            mirror.end(self._request_trailers)
         self._asked_at = now
         forward = self._forward
         if forward is not None and forward.timeout_s is not None:
             # Envoy's route timeout runs from the request's end to the answer's.
             self._timeout_at = now + forward.timeout_s
-            self._connection.deadline_moved(self.deadline(), now)
+            self._stream.deadline_moved(self.deadline(), now)
 
     def flush_request(self) -> None:
         """Write to the upstream, once for all that came."""
@@ -211,11 +219,9 @@ class Exchange(Answer):
 
     # the router's Client
 
-    def render_request(self, endpoint: LiveEndpoint, attempt: int) -> bytes:
-        head = self.head
-        context = self._connection.context
+    def sending(self, endpoint: LiveEndpoint, attempt: int) -> FieldLines:
+        context = self._stream.context
         record = self.record
-        record.attempts = attempt
         binding = endpoint.binding
         if binding is None:
             choice = self._choice
@@ -225,23 +231,33 @@ class Exchange(Answer):
                 choice.cluster.config, endpoint.config, secure=endpoint.secure
             )
         record.upstream = binding
-        more = context.more(attempt, endpoint.secure)
-        return request_head(head.method, head.target, head.authority, head.headers, head.length, more)
+        if attempt > 1:
+            self._tried_again(attempt)
+        return context.more(attempt, endpoint.secure)
+
+    def _tried_again(self, attempt: int) -> None:
+        self.record.attempts = attempt
+        stream = self._stream
+        now = stream.context.process.clock.monotonic()
+        router = self._router
+        assert router is not None
+        router.try_started(now)
+        if router.try_deadline != NEVER:
+            stream.deadline_moved(self.deadline(), now)
 
     def answered(self, head: ResponseHead) -> None:
-        context = self._connection.context
-        now = self.activity = context.process.clock.monotonic()
+        now = self.activity = self._stream.context.process.clock.monotonic()
         upstream_s = self.record.upstream_s = now - self._asked_at
         choice = self._choice
         assert choice is not None
         edits = choice.edits.response
         if edits is None:
-            self._send_head(head, context.answer_lines % (upstream_s * 1000.0))
+            self._send_head(head, upstream_s * 1000.0)
         else:
             # The route may want to drop or replace what we say of the upstream.
             head.headers.append((b"x-envoy-upstream-service-time", b"%d" % (upstream_s * 1000.0)))
             edits.apply(head.headers)
-            self._send_head(head, context.server_line)
+            self._send_head(head, NO_SERVICE_TIME)
 
     def failed(self, failure: Failure) -> None:
         self.record.failure = failure.transport_reason
@@ -253,13 +269,13 @@ class Exchange(Answer):
 
     def hold_client(self, held: bool) -> None:
         if not self._paused:
-            self._connection.hold_client(held)
+            self._stream.hold_client(held)
 
     # time
 
     def deadline(self) -> float:
         """When to look again, monotonic seconds."""
-        idle_s = self._connection.context.config.stream_idle_timeout_s
+        idle_s = self._stream.context.config.stream_idle_timeout_s
         forward = self._forward
         if forward is not None and forward.idle_timeout_s is not None:
             idle_s = forward.idle_timeout_s

@@ -2,10 +2,11 @@
 
 from sidecar.clusters.cluster import LiveCluster
 from sidecar.clusters.endpoint import LiveEndpoint
+from sidecar.filters.client import Client
 from sidecar.filters.failures import Failure
 from sidecar.filters.router import Router
-from sidecar.http.h1_render import request_head
-from sidecar.http.head import RequestHead, ResponseHead
+from sidecar.http.field_lines import FieldLines
+from sidecar.http.head import Header, RequestHead, ResponseHead
 from sidecar.listeners.context import HttpContext
 from sidecar.net.timers import NEVER
 from sidecar.telemetry.record import RequestRecord
@@ -17,10 +18,10 @@ TIMEOUT_S = 15.0
 """A copy that takes longer is given up."""
 
 
-class Mirror:
+class Mirror(Client):
     """One copy: the router's Client that drops what comes back. It is neither recorded nor traced."""
 
-    __slots__ = ("_context", "_router", "_unsent", "deadline", "head", "look_at", "record")
+    __slots__ = ("_context", "_router", "deadline", "look_at")
 
     def __init__(
         self, original: RequestHead, record: RequestRecord, cluster: LiveCluster, context: HttpContext
@@ -43,7 +44,6 @@ class Mirror:
         self.deadline = NEVER
         self.look_at = NEVER
         self._context = context
-        self._unsent = 0
         self._router: Router | None = Router(self, cluster, None)
 
     def start(self, whole: bool, now: float) -> None:
@@ -64,10 +64,10 @@ class Mirror:
             if router.unsent_bytes > MAX_UNSENT_BYTES:
                 self.give_up()
 
-    def end(self) -> None:
+    def end(self, trailers: list[Header] | None) -> None:
         """The request is whole."""
         if self._router is not None:
-            self._router.end()
+            self._router.end(trailers)
 
     def flush_request(self) -> None:
         """Write what has gathered."""
@@ -90,10 +90,8 @@ class Mirror:
 
     # the router's Client
 
-    def render_request(self, endpoint: LiveEndpoint, attempt: int) -> bytes:
-        head = self.head
-        more = self._context.more(attempt, endpoint.secure)
-        return request_head(head.method, head.target, head.authority, head.headers, head.length, more)
+    def sending(self, endpoint: LiveEndpoint, attempt: int) -> FieldLines:
+        return self._context.more(attempt, endpoint.secure)
 
     def informed(self, head: ResponseHead) -> None:
         """Dropped."""
@@ -102,6 +100,9 @@ class Mirror:
         """Dropped."""
 
     def answer_data(self, data: bytes) -> None:
+        """Dropped."""
+
+    def answer_trailers(self, trailers: list[Header]) -> None:
         """Dropped."""
 
     def answer_ended(self) -> None:

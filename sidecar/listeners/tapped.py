@@ -1,22 +1,18 @@
 """An exchange that is tapped: the same, telling a recording what happens. There is none while nobody taps."""
 
-from typing import TYPE_CHECKING
-
 from sidecar.http.head import Header, RequestHead, ResponseHead
+from sidecar.listeners.client_stream import ClientStream
 from sidecar.listeners.exchange import Exchange
 from sidecar.tap.recording import Recording
 from sidecar.tap.taps import Recorder, Watch
 
-if TYPE_CHECKING:
-    from sidecar.listeners.connection import DownstreamConnection
 
-
-def begin_tapped(watch: Watch, connection: "DownstreamConnection", head: RequestHead, now: float) -> Exchange:
+def begin_tapped(watch: Watch, stream: ClientStream, head: RequestHead, now: float) -> Exchange:
     """The exchange for a request of a connection that is watched: a tapped one if some tap wants the request."""
     recorder = watch.begin(head)
     if recorder is None:
-        return Exchange(connection, head, now)
-    return TappedExchange(connection, head, now, recorder)
+        return Exchange(stream, head, now)
+    return TappedExchange(stream, head, now, recorder)
 
 
 class TappedExchange(Exchange):
@@ -24,8 +20,8 @@ class TappedExchange(Exchange):
 
     __slots__ = ("_recorder", "_recording")
 
-    def __init__(self, connection: "DownstreamConnection", head: RequestHead, now: float, recorder: Recorder) -> None:
-        super().__init__(connection, head, now)
+    def __init__(self, stream: ClientStream, head: RequestHead, now: float, recorder: Recorder) -> None:
+        super().__init__(stream, head, now)
         self._recorder: Recorder | None = recorder
         self._recording: Recording | None = recorder.recording
         if self._recording is not None:
@@ -43,27 +39,28 @@ class TappedExchange(Exchange):
             self._recording.request_data(data)
         super().request_data(data)
 
-    def request_ended(self) -> None:
+    def request_ended(self, trailers: list[Header] | None) -> None:
         if self._recording is not None:
             self._recording.request_ended(self._now())
-        super().request_ended()
+        super().request_ended(trailers)
 
     # the answer
 
-    def _send_head(self, head: ResponseHead, more: bytes) -> None:
-        super()._send_head(head, more)
+    def _send_head(self, head: ResponseHead, upstream_ms: float) -> None:
+        super()._send_head(head, upstream_ms)
         if self._recording is not None:
-            self._recording.answered(_as_sent(head, more, self._chunked), self._now())
+            server = self._stream.context.server_field
+            self._recording.answered(_as_sent(head, upstream_ms, server), self._now())
 
     def answer_data(self, data: bytes) -> None:
-        if self._recording is not None and not self._bodyless:
+        if self._recording is not None and not self.bodyless:
             self._recording.answer_data(data)
         super().answer_data(data)
 
     # the end, however it comes
 
-    def _finish(self) -> None:
-        super()._finish()
+    def answer_ended(self) -> None:
+        super().answer_ended()
         self._recorded(True)
 
     def _cut(self, flag: str, details: str) -> None:
@@ -81,18 +78,15 @@ class TappedExchange(Exchange):
             recorder.finish(self.record, self._now(), whole=whole)
 
     def _now(self) -> float:
-        return self._connection.context.process.clock.monotonic()
+        return self._stream.context.process.clock.monotonic()
 
 
-def _as_sent(head: ResponseHead, more: bytes, chunked: bool) -> tuple[Header, ...]:
-    """The answer's fields with those that were rendered before, and what says how long the body is."""
+def _as_sent(head: ResponseHead, upstream_ms: float, server: Header) -> tuple[Header, ...]:
+    """The answer's fields with those that every answer gets, and what says how long the body is."""
     fields = list(head.headers)
-    for line in more.split(b"\r\n"):
-        name, colon, value = line.partition(b": ")
-        if colon:
-            fields.append((name, value))
-    if chunked:
-        fields.append((b"transfer-encoding", b"chunked"))
-    elif head.length >= 0 and head.status not in (204, 304):
+    if upstream_ms >= 0.0:
+        fields.append((b"x-envoy-upstream-service-time", b"%d" % upstream_ms))
+    fields.append(server)
+    if head.length >= 0 and head.status not in (204, 304):
         fields.append((b"content-length", b"%d" % head.length))
     return tuple(fields)

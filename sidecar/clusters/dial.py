@@ -1,0 +1,84 @@
+"""Make a connection to an endpoint, TLS and the look at the peer's certificate included, or say why there is none."""
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from mesh.clock import Clock
+from mesh.lifecycle import TaskScope
+from sidecar.clusters.upstream import ConnectFailed
+from sidecar.config.endpoint import Address
+from sidecar.net.timers import TimerWheel
+from sidecar.net.tls_stream import TlsStream
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every pool of a process shares."""
+
+    loop: asyncio.AbstractEventLoop
+    scope: TaskScope
+    """Dialling is the only thing here that takes a task."""
+    clock: Clock
+    timers: TimerWheel
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """How an endpoint is spoken to: the context already has our certificate and the trust anchors."""
+
+    context: ssl.SSLContext
+    sni: str | None
+    sans: tuple[str, ...]
+
+
+async def dial(
+    address: Address,
+    security: Security | None,
+    timeout_s: float,
+    loop: asyncio.AbstractEventLoop,
+    make: Callable[[socket.socket], Any],
+) -> None:
+    """`make` gets the connected socket and returns the loop's protocol; after TLS, if any, its `connection_made` has
+    been called. Raises ConnectFailed."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            sock = _socket_for(address)
+            try:
+                await loop.sock_connect(sock, (address.host, address.port))
+                protocol = cast(asyncio.Protocol, make(sock))
+                if security is None:
+                    await loop.create_connection(lambda: protocol, sock=sock)
+                else:
+                    tls = TlsStream(protocol, security.context, loop, server_side=False, server_hostname=security.sni)
+                    await loop.create_connection(lambda: tls, sock=sock)
+                    await tls.shake_hands()
+            except BaseException:
+                sock.close()
+                raise
+    except TimeoutError:
+        raise ConnectFailed("connection timeout", timed_out=True) from None
+    except ssl.SSLCertVerificationError as error:
+        raise ConnectFailed(f"TLS_error: CERTIFICATE_VERIFY_FAILED: {error.verify_message}") from error
+    except ssl.SSLError as error:
+        raise ConnectFailed(f"TLS_error: {error.reason or 'handshake failed'}") from error
+    except OSError as error:
+        # libuv's and asyncio's own texts carry the address, which is ours to know.
+        known = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise ConnectFailed(f"delayed connect error: {known}") from error
+
+
+def _socket_for(address: Address) -> socket.socket:
+    """A non-blocking TCP socket without Nagle's delay. Raises OSError."""
+    sock = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        sock.close()
+        raise
+    return sock
