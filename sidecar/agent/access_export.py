@@ -45,7 +45,9 @@ Secure = Callable[[socket.socket], ssl.SSLSocket]
 class _Chunk:
     id: str
     count: int
-    entries: bytes
+    entries: tuple[bytes, ...]
+    size: int
+    """Bytes of all entries."""
 
 
 class AccessExporter:
@@ -87,7 +89,7 @@ class AccessExporter:
     def buffered_bytes(self) -> int:
         """Of entries not acknowledged yet."""
         chunk = self._unacknowledged
-        return self._waiting_bytes + (len(chunk.entries) if chunk is not None else 0)
+        return self._waiting_bytes + (chunk.size if chunk is not None else 0)
 
     def start(self) -> None:
         """Start the thread."""
@@ -170,7 +172,7 @@ class AccessExporter:
             count = sum(part.count for part in parts)
             # Unique to this chunk, equal when it is sent again; 128 bits as the protocol asks for.
             chunk_id = f"{self._rng.getrandbits(128):032x}"
-            self._unacknowledged = _Chunk(chunk_id, count, b"".join(part.entries for part in parts))
+            self._unacknowledged = _Chunk(chunk_id, count, tuple(part.entries for part in parts), size)
             return self._unacknowledged
 
     def _apply_renewal(self, sender: "ForwardSender") -> None:

@@ -7,7 +7,7 @@ same id. https://github.com/fluent/fluentd/wiki/Forward-Protocol-Specification-v
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgpack
 from fluent.sender import FluentSender
@@ -35,14 +35,17 @@ class ForwardSender(FluentSender):  # type: ignore[misc]
     def connected(self) -> bool:
         return self.socket is not None
 
-    def send_chunk(self, chunk_id: str, count: int, entries: bytes) -> None:
-        """Return when the collector has acknowledged. Raises OSError, ssl.SSLError, BrokenAck; then the connection is
-        closed and the chunk is still ours."""
-        packet = msgpack.packb([self.tag, entries, {"chunk": chunk_id, "size": count}])
+    def send_chunk(self, chunk_id: str, count: int, entries: Sequence[bytes]) -> None:
+        """Send `entries`, one after the other, as one chunk; return when the collector has acknowledged it. Raises
+        OSError, ssl.SSLError, BrokenAck; then the connection is closed and the chunk is still ours."""
+        size = sum(map(len, entries))
+        head = b"\x93" + msgpack.packb(self.tag) + b"\xc6" + size.to_bytes(4, "big")  # an array of three; bin 32
+        options = msgpack.packb({"chunk": chunk_id, "size": count})
         try:
             if self.socket is None:
                 self.socket = self._connect()
-            self.socket.sendall(packet)
+            for piece in (head, *entries, options):
+                self.socket.sendall(piece)
             _await_ack(self.socket, chunk_id)
         except BaseException:
             self.disconnect()

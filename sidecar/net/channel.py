@@ -16,10 +16,16 @@ from typing import Any
 import msgpack
 
 from sidecar.config.codec import from_plain, to_plain
-from sidecar.config.messages import MAX_FRAME_BYTES, Listen, ToAgent, ToWorker
+from sidecar.config.messages import MAX_FRAME_BYTES, AccessLog, Listen, ToAgent, ToWorker
 
 _LENGTH = struct.Struct(">I")
+_BIN_32 = struct.Struct(">BI")
+"""msgpack's header of a long byte string: 0xC6 and the length."""
+_ACCESS_LOG = b"\x93" + msgpack.packb(AccessLog.__name__)
+"""How the plain form of an AccessLog begins: an array of three."""
 _MAX_FDS = 64
+_RECEIVE_BYTES = 256 * 1024
+_FDS_SPACE = socket.CMSG_SPACE(_MAX_FDS * array.array("i").itemsize)
 
 
 class BrokenChannel(Exception):
@@ -45,7 +51,10 @@ class Channel:
         self._on_message = on_message
         self._on_close = on_close
         self._loop = asyncio.get_running_loop()
-        self._received = bytearray()
+        # One buffer for all that comes, made longer for a frame that does not fit: fresh memory for every read would
+        # cost more than reading.
+        self._received = bytearray(_RECEIVE_BYTES)
+        self._filled = 0
         self._fds: list[int] = []
         self._queue: deque[tuple[bytes | memoryview, Sequence[int]]] = deque()
         self._queued_bytes = 0
@@ -67,16 +76,24 @@ class Channel:
         if droppable and self.full:
             self.dropped += 1
             return False
-        body = msgpack.packb(to_plain(message))
-        frame = _LENGTH.pack(len(body)) + body
         idle = not self._queue
-        self._queue.append((frame, fds))
-        self._queued_bytes += len(frame)
+        if isinstance(message, AccessLog):
+            # By far the largest part of what is said: its bytes are not copied into a frame.
+            head = _ACCESS_LOG + msgpack.packb(message.count) + _BIN_32.pack(0xC6, len(message.entries))
+            self._enqueue(_LENGTH.pack(len(head) + len(message.entries)) + head, fds)
+            self._enqueue(message.entries, ())
+        else:
+            body = msgpack.packb(to_plain(message))
+            self._enqueue(_LENGTH.pack(len(body)) + body, fds)
         if idle:
             self._writable()
             if self._queue:
                 self._loop.add_writer(self._sock.fileno(), self._writable)
         return self._writable_end
+
+    def _enqueue(self, frame: bytes, fds: Sequence[int]) -> None:
+        self._queue.append((frame, fds))
+        self._queued_bytes += len(frame)
 
     @property
     def full(self) -> bool:
@@ -132,44 +149,59 @@ class Channel:
 
     def _readable(self) -> None:
         try:
-            data, fds, flags, _ = socket.recv_fds(self._sock, 1 << 18, _MAX_FDS)
+            with memoryview(self._received) as buffer:
+                size, ancillary, flags, _ = self._sock.recvmsg_into([buffer[self._filled :]], _FDS_SPACE)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._fail(error)
             return
-        for fd in fds:
-            os.set_inheritable(fd, False)  # recv_fds takes no flags: it has them without close-on-exec
-        self._fds.extend(fds)
+        self._take_descriptors(ancillary)
         if flags & socket.MSG_CTRUNC or len(self._fds) > _MAX_FDS:
             self._fail(BrokenChannel(f"more than {_MAX_FDS} descriptors at once"))
-            return
-        if not data:
+        elif not size:
             self._fail(None)
-            return
-        self._received += data
-        received = self._received
-        start = 0
-        while len(received) - start >= 4:
-            (length,) = _LENGTH.unpack_from(received, start)
-            if length > MAX_FRAME_BYTES:
-                self._fail(BrokenChannel(f"frame of {length} bytes"))
-                return
-            if len(received) - start - 4 < length:
-                break
-            body = bytes(received[start + 4 : start + 4 + length])
-            start += 4 + length
+        else:
+            self._filled += size
             try:
-                message, attached = self._parse(body)
+                self._take_frames()
             except BrokenChannel as error:
                 self._fail(error)
-                return
-            self._on_message(message, attached)
-            if self._closed:
-                return
-        del received[:start]
 
-    def _parse(self, body: bytes) -> tuple[Any, list[int]]:
+    def _take_descriptors(self, ancillary: list[tuple[int, int, bytes]]) -> None:
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds = array.array("i")
+                fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+                for fd in fds:
+                    os.set_inheritable(fd, False)  # recvmsg gives them without close-on-exec
+                self._fds.extend(fds)
+
+    def _take_frames(self) -> None:
+        """Hand on what is whole; what is left moves to the buffer's beginning. Raises BrokenChannel."""
+        start, filled = 0, self._filled
+        try:
+            while not self._closed and filled - start >= _LENGTH.size:
+                (length,) = _LENGTH.unpack_from(self._received, start)
+                if length > MAX_FRAME_BYTES:
+                    raise BrokenChannel(f"frame of {length} bytes")
+                end = start + _LENGTH.size + length
+                if end > filled:
+                    break
+                with memoryview(self._received) as buffer:
+                    message, attached = self._parse(buffer[start + _LENGTH.size : end])
+                start = end
+                self._on_message(message, attached)
+        finally:
+            if start:
+                self._received[: filled - start] = self._received[start:filled]
+                self._filled = filled - start
+        if self._filled == len(self._received):
+            self._received += bytes(len(self._received))
+        elif self._filled < _RECEIVE_BYTES < len(self._received):
+            del self._received[_RECEIVE_BYTES:]
+
+    def _parse(self, body: memoryview) -> tuple[Any, list[int]]:
         """A frame's message and the sockets that it names. Raises BrokenChannel."""
         try:
             message = from_plain(self._expects, msgpack.unpackb(body, strict_map_key=False))
