@@ -56,7 +56,7 @@ def read_request(head: Headers, kinds: int, pseudo: int, extended_connect: bool)
         return "a :path that is no path"
     if not is_token(head.method):
         return "a :method that is no token"
-    if head.scheme != b"http" and head.scheme != b"https" and head.scheme:
+    if head.scheme != b"http" and head.scheme != b"https" and seen & _SCHEME:
         head.scheme = head.scheme.lower()
         if not is_token(head.scheme) or not head.scheme[:1].isalpha():
             return "a :scheme that is none"

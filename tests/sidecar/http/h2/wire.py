@@ -4,7 +4,8 @@ import struct
 from collections.abc import Iterable
 
 from sidecar.http.h2.connection import H2Connection
-from sidecar.http.h2.events import Event
+from sidecar.http.h2.errors import ErrorCode
+from sidecar.http.h2.events import ConnectionFailed, Event, Refused, Reset
 from sidecar.http.h2.frames import PREFACE
 from sidecar.http.h2.hpack_encoder import HpackEncoder
 from sidecar.http.h2.settings import Limits, Settings
@@ -120,3 +121,35 @@ def exchange(left: H2Connection, right: H2Connection) -> tuple[list[Event], list
             return heard_left, heard_right
         heard_right += right.receive(to_right)
         heard_left += left.receive(to_left)
+
+
+def told(connection: H2Connection) -> list[str]:
+    """The output, in words."""
+    return [_words(*each) for each in parse(connection.take_output().removeprefix(PREFACE))]
+
+
+def _words(name: str, flags: int, stream: int, payload: bytes) -> str:
+    if name == "GOAWAY":
+        return f"GOAWAY {int.from_bytes(payload[:4], 'big')} {ErrorCode(int.from_bytes(payload[4:8], 'big')).name}"
+    if name == "RST_STREAM":
+        return f"RST_STREAM {stream} {ErrorCode(int.from_bytes(payload, 'big')).name}"
+    if name in ("SETTINGS", "PING"):
+        return f"{name} ack" if flags & ACK else name
+    if name == "WINDOW_UPDATE":
+        return f"WINDOW_UPDATE {stream} +{int.from_bytes(payload, 'big')}"
+    return f"{name} {stream}{' end' if flags & END_STREAM else ''}"
+
+
+def heard(events: Iterable[Event]) -> list[str]:
+    """Events, in words, without what was wrong: that is for people."""
+    words = []
+    for event in events:
+        if isinstance(event, Reset):
+            words.append(f"Reset {event.stream} {ErrorCode(event.code).name}{' local' if event.local else ''}")
+        elif isinstance(event, Refused):
+            words.append(f"Refused {event.stream} {ErrorCode(event.code).name}")
+        elif isinstance(event, ConnectionFailed):
+            words.append(f"ConnectionFailed {ErrorCode(event.code).name}")
+        else:
+            words.append(repr(event).strip("<>"))
+    return words
