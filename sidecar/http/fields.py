@@ -2,11 +2,12 @@
 
 import re
 from functools import lru_cache
+from typing import Final
 
 from sidecar.http.errors import ProtocolError
 from sidecar.http.head import Header
 
-HOP = frozenset(
+HOP: Final[frozenset[bytes]] = frozenset(
     [
         b"connection",
         b"content-length",
@@ -24,7 +25,7 @@ HOP = frozenset(
 )
 """Fields of a request that end at this hop or that the codec answers for."""
 
-OURS = frozenset(
+OURS: Final[frozenset[bytes]] = frozenset(
     [
         b"traceparent",
         b"user-agent",
@@ -39,9 +40,9 @@ OURS = frozenset(
 )
 """Fields of a request that the proxy reads, makes, replaces or drops: codecs put them into `RequestHead.ours`."""
 
-REQUEST_SPECIAL = HOP | OURS
+REQUEST_SPECIAL: Final[frozenset[bytes]] = HOP | OURS
 
-RESPONSE_HOP = frozenset(
+RESPONSE_HOP: Final[frozenset[bytes]] = frozenset(
     [
         b"connection",
         b"content-length",
@@ -56,7 +57,7 @@ RESPONSE_HOP = frozenset(
 )
 """The same for a response."""
 
-RESPONSE_SPECIAL = RESPONSE_HOP | {
+RESPONSE_SPECIAL: Final[frozenset[bytes]] = RESPONSE_HOP | {
     b"date",
     b"server",
     b"x-envoy-peer-metadata",
@@ -107,6 +108,12 @@ def authority(text: bytes) -> bytes:
     if colon and port.isdigit() and int(port) > 65535:
         raise ProtocolError(400, "http1.invalid_authority", "the port in Host is beyond 65535")
     return lower
+
+
+def port(text: bytes) -> int | None:
+    """The port of what `authority` has let through."""
+    _, colon, digits = text.rpartition(b":")
+    return int(digits) if colon and digits.isdigit() else None
 
 
 def split_absolute(target: bytes) -> tuple[bytes, bytes, bytes]:

@@ -1,294 +1,421 @@
-"""Bytes of a client -> request events. No I/O; llhttp does the grammar, this refuses what llhttp lets pass."""
+"""Bytes of a client -> request events. No I/O; what two readers could take for two things is refused."""
 
-from collections.abc import Callable
-from typing import Any
-
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from typing import Final
 
 from sidecar.http import fields, paths
 from sidecar.http.errors import ProtocolError
-from sidecar.http.head import CHUNKED, END, End, Header, RequestHead
+from sidecar.http.h1_chunks import ChunkReader
+from sidecar.http.h1_lines import (
+    CODEC_ERROR,
+    HOST,
+    MAX_TARGET_BYTES,
+    METHODS,
+    OURS,
+    REQUEST_FIELDS,
+    Special,
+    request_line,
+    request_line_begins,
+    usual_request_line,
+)
+from sidecar.http.head import CHUNKED, END, End, Header, RequestHead, Trailers
 
-RequestEvent = RequestHead | bytes | End | ProtocolError
+RequestEvent = RequestHead | bytes | Trailers | End | ProtocolError
 
-MAX_TARGET_BYTES = 16 * 1024
-"""A longer request target is answered 414."""
+MAX_EARLY_BYTES: Final = 64 * 1024
+"""What a client may send behind a request to switch protocols before it has the answer."""
 
-MAX_FRAMING_BYTES = 8 * 1024
-"""Chunk extensions and trailers of one body, over 32 bytes per chunk; more is a malformed message."""
+MAX_EMPTY_LINES: Final = 1
+"""Ignored before a request line (RFC 9112 2.2)."""
 
-_CODEC_ERROR = "http1.codec_error"
+_HEAD: Final = 0
+_LENGTH: Final = 1
+_CHUNKS: Final = 2
+_ASKED: Final = 3  # to switch protocols; nothing is read before that is decided
+_TUNNEL: Final = 4
 
 
 class RequestReader:
     """Reads the requests of one connection, pipelined ones included.
 
-    `receive` returns what the bytes completed: per request a RequestHead, body bytes, an End. A ProtocolError is
-    always the last event of a connection: after it (and after a request with `close`) input is ignored. Trailers are
-    read and dropped, as Envoy does unless told otherwise: none can set what the head has decided.
+    `receive` returns what the bytes completed: per request a RequestHead, body bytes, maybe Trailers, an End. A
+    ProtocolError is always the last event of a connection: after it (and after a request with `close`) input is
+    ignored.
+
+    Memory: at most `max_header_bytes`, a target and MAX_EARLY_BYTES between calls; the events of one call are bounded
+    by what it was fed.
     """
 
-    def __init__(self, *, max_header_bytes: int = 60 * 1024, max_headers: int = 100) -> None:
+    __slots__ = (
+        "_chunks",
+        "_empty_lines",
+        "_head_bytes",
+        "_held",
+        "_held_lines",
+        "_last",
+        "_left",
+        "_max_header_bytes",
+        "_max_headers",
+        "_state",
+        "_tunnels",
+        "finished",
+    )
+
+    def __init__(self, *, max_header_bytes: int = 60 * 1024, max_headers: int = 100, tunnels: bool = False) -> None:
+        """`tunnels`: requests to switch protocols and CONNECT are events, and `switch` or `decline` must follow their
+        answer; otherwise they are refused with 403."""
         self._max_header_bytes = max_header_bytes
         self._max_headers = max_headers
-        self._events: list[RequestEvent] = []
-        self._target = b""
-        self._headers: list[Header] = []
-        self._hop: list[Header] = []
-        self._ours: dict[bytes, bytes] = {}
-        self._fed = 0
-        self._head_fed = 0
-        self._in_body = False
-        self._framing_bytes = 0
+        self._tunnels = tunnels
+        self._state = _HEAD
+        self._held = b""
+        self._held_lines: list[bytes] = []
+        self._head_bytes = 0
+        self._empty_lines = 0
+        self._left = 0
+        self._chunks: ChunkReader | None = None
         self._last = False
         self.finished = False
         """No further request will be read."""
-        self.on_header = _collector(self._headers, self._hop, self._ours)
-        self._restart()
-
-    def _restart(self) -> None:
-        self._parser: Any = HttpRequestParser(self)
-        self._feed: Callable[[bytes], None] = self._parser.feed_data
 
     @property
     def mid_head(self) -> bool:
         """A request has begun to arrive and its head is not whole."""
-        return self._head_fed > 0
+        return self._state == _HEAD and (bool(self._held) or bool(self._held_lines))
 
     def stop(self) -> None:
         """Ignore what follows: the connection closes after the request being read."""
         self.finished = True
 
-    def receive(self, data: bytes) -> list[RequestEvent]:
-        """Feed bytes as they came; never raises."""
-        if self.finished:
-            return []
-        events = self._events = []
-        in_body = self._in_body
-        self._fed = len(data)
-        try:
-            self._feed(data)
-        except (HttpParserError, HttpParserUpgrade, ProtocolError) as error:
-            self._stopped(data, error)
-            return events
-        if not events or events[-1] is not END:
-            self._bound(data, in_body)
-        return events
+    def switch(self) -> bytes:
+        """The upgrade was granted: what came early; from now on `receive` hands over bytes as they come."""
+        self._state = _TUNNEL
+        early, self._held = self._held, b""
+        return early
 
-    def _stopped(self, data: bytes, error: HttpParserError | HttpParserUpgrade | ProtocolError) -> None:
-        """llhttp, or a callback of ours, refused to go on."""
-        if isinstance(error, HttpParserUpgrade):
-            if not self.finished:
-                self._ignore_upgrade(data[error.args[0] :])
-            return
-        cause = error if isinstance(error, ProtocolError) else error.__context__
-        if isinstance(cause, ProtocolError):
-            self._fail(cause)
-        elif not self.finished:
-            self._fail(ProtocolError(400, _CODEC_ERROR, str(error)))
-
-    def _ignore_upgrade(self, rest: bytes) -> None:
-        """RFC 9110 7.8: h2c may be ignored. llhttp has stopped behind the head; a new one reads on."""
-        events = self._events
-        self._restart()
-        if rest:
-            events += self.receive(rest)
-            self._events = events
-
-    def _bound(self, data: bytes, in_body: bool) -> None:
-        """The request is not whole: what it may take is bounded even where llhttp has nothing to call back about."""
-        if not self._in_body:
-            self._head_fed += len(data)
-            if self._head_fed > self._max_header_bytes + MAX_TARGET_BYTES:
-                self._fail(ProtocolError(431, "http1.headers_too_large", "the head does not end"))
-        elif in_body:
-            # Sizes, extensions and trailers of a chunked body; nothing with a known length.
-            self._framing_bytes += len(data) - sum(len(event) for event in self._events if event.__class__ is bytes)
-            if self._framing_bytes > MAX_FRAMING_BYTES:
-                self._fail(ProtocolError(400, _CODEC_ERROR, "chunk extensions or trailers without end"))
-
-    def _fail(self, error: ProtocolError) -> None:
-        self.finished = True
-        self._head_fed = 0
-        self._events.append(error)
-
-    # llhttp's callbacks
-
-    def on_url(self, target: bytes) -> None:
-        if self._target:
-            target = self._target + target
-        self._target = target
-        if len(target) > MAX_TARGET_BYTES:
-            raise ProtocolError(414, "http1.target_too_large", f"request target over {MAX_TARGET_BYTES} bytes")
-
-    def on_headers_complete(self) -> None:
-        parser = self._parser
-        hop = self._hop
-        target = self._target
-        method = parser.get_method()
-        headers = self._headers.copy()
-        head = RequestHead(method, target, b"", headers, b"http", "HTTP/1.1", 0, False, self._ours.copy())
-        if len(headers) + len(hop) > self._max_headers or self._fed + self._head_fed > self._max_header_bytes:
-            self._check_size()
-        if not parser.should_keep_alive():
-            _check_version(parser, head)
-        if method in _REFUSED_METHODS:
-            raise ProtocolError(*_REFUSED_METHODS[method])
-        if len(hop) == 1 and hop[0][0] == b"host":
-            host: bytes | None = fields.authority(hop[0][1])
-        else:
-            _check_version(parser, head)
-            host = _understand_hop(head, hop)
-        if target[:1] != b"/" or b"#" in target:
-            _understand_target(head, host)
-        elif host is None:
-            raise ProtocolError(400, "http1.missing_host", "no Host")
-        else:
-            head.authority = host
-        if paths.is_odd(target):
-            head.target = paths.normalize(head.target)
-        self._headers.clear()
-        self._ours.clear()
-        hop.clear()
-        self._target = b""
-        self._head_fed = 0
-        if head.length:
-            self._in_body = True
-            self._framing_bytes = 0
-        if head.close:
-            self._last = True
-        self._events.append(head)
-
-    def _check_size(self) -> None:
-        everything = [*self._headers, *self._hop, *self._ours.items()]
-        size = sum(len(name) + len(value) + 4 for name, value in everything)
-        if size > self._max_header_bytes or len(everything) > self._max_headers:
-            raise ProtocolError(431, "http1.headers_too_large", "too many or too large header fields")
-
-    def on_body(self, data: bytes) -> None:
-        self._events.append(data)
-
-    def on_chunk_header(self) -> None:
-        self._framing_bytes -= 32
-
-    def on_message_complete(self) -> None:
-        if self._in_body:
-            self._in_body = False
-            self._headers.clear()  # of trailers
-            self._hop.clear()
-            self._ours.clear()
+    def decline(self) -> list[RequestEvent]:
+        """The answer was another than a switch of protocols. Behind a CONNECT nothing more is read: it is not known
+        whether the client meant it for us. Otherwise the connection goes on with what came meanwhile."""
+        self._state = _HEAD
         if self._last:
             self.finished = True
-        self._events.append(END)
+        early, self._held = self._held, b""
+        return self.receive(early) if early else []
 
+    def receive(self, data: bytes) -> list[RequestEvent]:
+        """Feed bytes as they came; never raises."""
+        events: list[RequestEvent] = []
+        if self.finished:
+            return events
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        try:
+            self._read(data, events)
+        except ProtocolError as error:
+            self.finished = True
+            self._held = b""
+            self._held_lines = []
+            events.append(error)
+        return events
 
-def _collector(headers: list[Header], hop: list[Header], ours: dict[bytes, bytes]) -> Callable[[bytes, bytes], None]:
-    """llhttp's `on_header`: sorts fields by who answers for them. A closure: it runs once per field."""
-    special, ends_here = fields.REQUEST_SPECIAL, fields.HOP
-    collect, collect_hop = headers.append, hop.append
+    def _read(self, data: bytes, events: list[RequestEvent]) -> None:
+        at = 0
+        end = len(data)
+        while at < end and not self.finished:
+            state = self._state
+            if state == _HEAD:
+                at = self._read_head(data, at, events)
+            elif state == _LENGTH:
+                left = self._left - (end - at)
+                if left > 0:
+                    self._left = left
+                    events.append(data[at:] if at else data)
+                    return
+                stop = end + left
+                events.append(data[at:stop] if at or left else data)
+                at = stop
+                self._whole(events)
+            elif state == _CHUNKS:
+                chunks = self._chunks
+                assert chunks is not None
+                at = chunks.read(data, at, events)
+                if chunks.whole:
+                    self._whole(events)
+                else:
+                    self._held = data[at:]
+                    return
+            elif state == _TUNNEL:
+                events.append(data[at:])
+                return
+            else:
+                if end - at > MAX_EARLY_BYTES:
+                    raise ProtocolError(400, CODEC_ERROR, "too much before the answer to an upgrade")
+                self._held = data[at:]
+                return
 
-    def on_header(name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name not in special:
-            collect((name, value.strip()))
-        elif name in ends_here:
-            collect_hop((name, value.strip()))
-        elif name in ours:
-            ours[name] += b"," + value.strip()
+    def _whole(self, events: list[RequestEvent]) -> None:
+        self._state = _HEAD
+        if self._last:
+            self.finished = True
+        events.append(END)
+
+    # the head
+
+    def _read_head(self, data: bytes, at: int, events: list[RequestEvent]) -> int:
+        """Returns how far it came."""
+        if self._held_lines:
+            return self._read_lines(data, at, events)
+        if not at and data[-4:] == b"\r\n\r\n" and data[-7:] != b"\r\n0\r\n\r\n":
+            # By far the most frequent case: one head, nothing else. If it is not, `_head` meets an empty line.
+            lines = data.split(b"\n")
+            del lines[-2:]
+            if self._head(lines, len(data) - 2, events):
+                return len(data)
+        stop = data.find(b"\r\n\r\n", at)
+        if stop < 0:
+            return self._read_lines(data, at, events)
+        lines = data[at : stop + 1].split(b"\n")
+        while lines[0] == b"\r":
+            self._skip_empty_line()
+            if len(lines) == 1:
+                return at + 2
+            del lines[0]
+        self._head(lines, stop + 2 - at, events)
+        return stop + 4
+
+    def _read_lines(self, data: bytes, at: int, events: list[RequestEvent]) -> int:
+        """The head comes in pieces: keep its lines, refuse early what can become no head."""
+        lines = self._held_lines
+        while True:
+            cut = data.find(b"\n", at)
+            if cut < 0:
+                break
+            line = data[at:cut]
+            at = cut + 1
+            if not lines:
+                if line == b"\r":
+                    self._skip_empty_line()
+                    continue
+                self._check_start(line)
+            elif line == b"\r":
+                self._held_lines = []
+                octets, self._head_bytes = self._head_bytes, 0
+                self._head(lines, octets, events)
+                return at
+            elif line not in REQUEST_FIELDS.young:
+                REQUEST_FIELDS.read(line)
+            lines.append(line)
+            self._head_bytes += len(line) + 1
+        rest = data[at:]
+        if lines:
+            octets = self._head_bytes - len(lines[0]) - 1 + (0 if rest == b"\r" else len(rest))
+            self._check_size(len(lines) - 1, octets)
+        elif len(rest) > MAX_TARGET_BYTES + 32:
+            raise ProtocolError(414, "http1.target_too_large", f"request target over {MAX_TARGET_BYTES} bytes")
+        elif rest != b"\r" and request_line_begins(rest) is None:
+            raise ProtocolError(400, CODEC_ERROR, "no request line")
+        if b"\r" in rest[:-1]:
+            raise ProtocolError(400, CODEC_ERROR, "a bare CR")
+        self._held = rest
+        return len(data)
+
+    def _skip_empty_line(self) -> None:
+        self._empty_lines += 1
+        if self._empty_lines > MAX_EMPTY_LINES:
+            raise ProtocolError(400, CODEC_ERROR, "empty lines instead of a request")
+
+    def _check_start(self, line: bytes) -> None:
+        """Why a request line does not do, as an error."""
+        match = request_line(line)
+        if match is None:
+            raise ProtocolError(400, CODEC_ERROR, "a malformed request line")
+        if match[1] not in METHODS:
+            raise ProtocolError(400, CODEC_ERROR, "not a method that we know")
+        if len(match[2]) > MAX_TARGET_BYTES:
+            raise ProtocolError(414, "http1.target_too_large", f"request target over {MAX_TARGET_BYTES} bytes")
+
+    def _check_size(self, lines: int, octets: int) -> None:
+        if lines > self._max_headers or octets > self._max_header_bytes:
+            raise ProtocolError(431, "http1.headers_too_large", "too many or too large header fields")
+
+    def _head(self, lines: list[bytes], octets: int, events: list[RequestEvent]) -> bool:
+        """`octets`: what the lines took on the wire. False, and nothing done: one of them is empty."""
+        first = lines[0]
+        target: bytes
+        match = usual_request_line(first)
+        usual = match is not None
+        if match is not None:
+            method, target = match.groups()
+            minor = b"1"
         else:
-            ours[name] = value.strip()
+            if first == b"\r":
+                return False
+            match = request_line(first)
+            if match is None:
+                raise ProtocolError(400, CODEC_ERROR, "a malformed request line")
+            method, target, minor = match.groups()
+        if len(first) > MAX_TARGET_BYTES or method not in METHODS:
+            self._check_start(first)
+        del lines[0]
+        if octets > self._max_header_bytes or len(lines) > self._max_headers:
+            if b"\r" in lines:
+                return False
+            self._check_size(len(lines), sum([len(line) + 1 for line in lines]))
+        headers: list[Header] = []
+        ours: dict[bytes, bytes] = {}
+        hop: list[Special] | None = None
+        host: bytes | None = None
+        young = REQUEST_FIELDS.young
+        for line in lines:
+            field = young.get(line)
+            if field is None:
+                if line == b"\r":
+                    return False
+                field = REQUEST_FIELDS.read(line)
+            if not isinstance(field, Special):
+                headers.append(field)
+            elif field.kind == OURS:
+                name = field.name
+                if name in ours:
+                    ours[name] += b"," + field.value
+                else:
+                    ours[name] = field.value
+            elif field.kind == HOST:
+                if host is not None:
+                    raise ProtocolError(400, "http1.multiple_hosts", "more than one Host")
+                host = field.value
+            elif hop is None:
+                hop = [field]
+            else:
+                hop.append(field)
+        head = RequestHead(method, target, b"" if host is None else host, headers, b"http", "HTTP/1.1", 0, False, ours)
+        if minor != b"1":
+            head.version = "HTTP/1.0"
+            head.close = True
+        if hop is not None:
+            _understand_hop(head, hop)
+        if not usual or host is None:
+            _understand_target(head, host)
+        if not usual or b"/." in target:
+            head.target = paths.normalize(head.target)
+        self._empty_lines = 0
+        if head.close:
+            self._last = True
+        events.append(head)
+        length = head.length
+        if head.upgrade is not None or head.method == b"CONNECT":
+            self._ask(head, events)
+        elif length == 0:
+            if self._last:
+                self.finished = True
+            events.append(END)
+        elif length == CHUNKED:
+            self._state = _CHUNKS
+            if self._chunks is None:
+                self._chunks = ChunkReader(REQUEST_FIELDS)
+            else:
+                self._chunks.begin()
+        else:
+            self._state = _LENGTH
+            self._left = length
+        return True
 
-    return on_header
-
-
-_RTSP = b"DESCRIBE ANNOUNCE SETUP PLAY PAUSE TEARDOWN GET_PARAMETER SET_PARAMETER REDIRECT RECORD FLUSH".split()
-_REFUSED_METHODS = {
-    **dict.fromkeys(_RTSP, (400, _CODEC_ERROR, "a method of RTSP")),
-    b"CONNECT": (403, "upgrade_failed", "CONNECT is not offered"),
-    b"PRI": (400, _CODEC_ERROR, "HTTP/2 preface on an HTTP/1.1 connection"),
-    b"SOURCE": (400, _CODEC_ERROR, "not an HTTP method"),
-}
-
-
-def _check_version(parser: Any, head: RequestHead) -> None:
-    version = parser.get_http_version()
-    if version == "1.1":
-        return
-    if version != "1.0":
-        raise ProtocolError(400, _CODEC_ERROR, "a version other than HTTP/1.1 and HTTP/1.0")
-    head.version = "HTTP/1.0"
-    head.close = True
+    def _ask(self, head: RequestHead, events: list[RequestEvent]) -> None:
+        """It wants to leave HTTP: nothing is read before that is decided."""
+        if head.method == b"CONNECT" and head.target:
+            events.pop()
+            raise ProtocolError(400, "http1.invalid_url", "CONNECT to a path")
+        if head.length:
+            events.pop()
+            raise ProtocolError(400, "http1.upgrade_with_body", "a body before a switch of protocols")
+        if not self._tunnels:
+            events.pop()
+            raise ProtocolError(403, "upgrade_failed", "CONNECT and protocol upgrades are not offered")
+        if head.method == b"CONNECT":
+            self._last = True
+        self._state = _ASKED
+        events.append(END)
 
 
 def _understand_target(head: RequestHead, host: bytes | None) -> None:
+    """Every form but a path with a Host (RFC 9112 3.2)."""
     target = head.target
     if b"#" in target:
         raise ProtocolError(400, "http1.path_with_fragment", "the request target has a fragment")
-    if target == b"*":
-        if head.method != b"OPTIONS" or host is None:
+    if head.method == b"CONNECT":
+        head.authority = fields.authority(target)
+        if fields.port(head.authority) is None:
+            raise ProtocolError(400, "http1.invalid_url", "CONNECT without a port")
+        if host is None and head.version == "HTTP/1.1":
+            raise ProtocolError(400, "http1.missing_host", "no Host")
+        head.target = b""
+    elif host is None and (target[:1] == b"/" or head.version == "HTTP/1.1"):
+        raise ProtocolError(400, "http1.missing_host", "no Host")
+    elif target[:1] == b"/":
+        pass
+    elif target == b"*":
+        if head.method != b"OPTIONS":
             raise ProtocolError(400, "http1.invalid_url", "the target * is for OPTIONS alone")
-        head.authority = host
     else:
         # RFC 9112 3.2.2: the target's authority replaces Host, whatever Host says.
         head.scheme, head.authority, head.target = fields.split_absolute(target)
 
 
-def _understand_hop(head: RequestHead, hop: list[Header]) -> bytes | None:
-    """Set what the hop's fields say on `head`; return Host's value. Raises ProtocolError."""
-    host: bytes | None = None
+def _understand_hop(head: RequestHead, hop: list[Special]) -> None:
+    """Set what the hop's fields say on `head`. Raises ProtocolError."""
     lengths = 0
-    continues = False
-    for name, value in hop:
-        if name == b"host":
-            if host is not None:
-                raise ProtocolError(400, "http1.multiple_hosts", "more than one Host")
-            host = fields.authority(value)
-        elif name == b"content-length":
-            head.length = int(value)  # llhttp has refused repetition, signs, lists and overflow
+    expects = False
+    upgrade: bytes | None = None
+    upgrades = False
+    for field in hop:
+        name = field.name
+        if name == b"content-length":
+            head.length = field.number
             lengths += 1
+        elif name == b"connection" or name == b"proxy-connection":
+            if field.value != b"keep-alive" and _set_connection(head, field.value):
+                upgrades = True
         elif name == b"transfer-encoding":
-            _set_chunked(head, value)
+            _set_chunked(head, field.value)
             lengths += 1
-        elif name in (b"connection", b"proxy-connection"):
-            _set_connection(head, value)
         elif name == b"upgrade":
-            _refuse_upgrade(value, hop)
+            upgrade = field.value if upgrade is None else upgrade + b"," + field.value
         elif name == b"expect":
-            if value.lower() != b"100-continue":
+            if field.value.lower() != b"100-continue":
                 raise ProtocolError(417, "http1.unknown_expectation", "an expectation other than 100-continue")
-            continues = True
+            expects = True
     if lengths > 1:
         raise ProtocolError(400, "http1.ambiguous_length", "more than one Content-Length or Transfer-Encoding")
-    if continues:
+    if expects and head.version == "HTTP/1.1":
         head.headers.append((b"expect", b"100-continue"))
-    return host
+    if upgrades and upgrade is not None and head.version == "HTTP/1.1" and head.method != b"CONNECT":
+        # RFC 9110 7.8: h2c may be ignored, and an upgrade in HTTP/1.0 must be.
+        wanted = [token for token in fields.list_tokens(upgrade) if token != b"h2c"]
+        if wanted:
+            head.upgrade = b", ".join(wanted)
 
 
 def _set_chunked(head: RequestHead, value: bytes) -> None:
     if head.version != "HTTP/1.1":
         raise ProtocolError(400, "http1.transfer_encoding_not_allowed", "Transfer-Encoding in HTTP/1.0")
-    if value.lower() != b"chunked":
-        raise ProtocolError(501, "http1.invalid_transfer_encoding", "a Transfer-Encoding other than chunked")
-    head.length = CHUNKED
-
-
-def _set_connection(head: RequestHead, value: bytes) -> None:
-    if value == b"keep-alive":
+    if value.lower() == b"chunked":
+        head.length = CHUNKED
         return
+    codings = fields.list_tokens(value)
+    if codings.count(b"chunked") > 1 or b"chunked" in codings[:-1]:
+        raise ProtocolError(400, "http1.invalid_transfer_encoding", "chunked is not the last coding, or there twice")
+    raise ProtocolError(501, "http1.invalid_transfer_encoding", "a Transfer-Encoding other than chunked")
+
+
+def _set_connection(head: RequestHead, value: bytes) -> bool:
+    """Returns whether it names Upgrade."""
     tokens = fields.list_tokens(value)
     if b"close" in tokens:
         head.close = True
-    named = [token for token in tokens if token not in (b"close", b"keep-alive")]
+    named = [token for token in tokens if token not in _OPTIONS]
     if named:
         head.headers[:] = fields.without_named(head.headers, named)
+    return b"upgrade" in tokens
 
 
-def _refuse_upgrade(value: bytes, hop: list[Header]) -> None:
-    """Raise unless the upgrade can be ignored: h2c on a request without a body (llhttp stops at its head)."""
-    asks = any(name == b"connection" and b"upgrade" in fields.list_tokens(text) for name, text in hop)
-    if not asks:
-        return
-    if any(token != b"h2c" for token in fields.list_tokens(value)) or any(
-        name in (b"content-length", b"transfer-encoding") and text != b"0" for name, text in hop
-    ):
-        raise ProtocolError(403, "upgrade_failed", "protocol upgrades are not offered")
+_OPTIONS: Final = frozenset([b"close", b"keep-alive", b"upgrade"])

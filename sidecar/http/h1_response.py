@@ -1,240 +1,307 @@
 """Bytes of an upstream -> response events. No I/O; what an upstream gets wrong ends its connection, not ours."""
 
-from collections.abc import Callable
-from typing import Any
-
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from typing import Any, Final
 
 from sidecar.http import fields
 from sidecar.http.errors import IncompleteMessage, ProtocolError
-from sidecar.http.head import CHUNKED, END, UNTIL_CLOSE, End, Header, ResponseHead
+from sidecar.http.h1_chunks import ChunkReader
+from sidecar.http.h1_lines import CODEC_ERROR, DATE, DROPPED, LENGTH, RESPONSE_FIELDS, Special, status_line
+from sidecar.http.head import CHUNKED, END, UNTIL_CLOSE, End, Header, ResponseHead, Trailers
 
-ResponseEvent = ResponseHead | bytes | End | ProtocolError
+ResponseEvent = ResponseHead | bytes | Trailers | End | ProtocolError
 
-MAX_HEADER_BYTES = 60 * 1024
-MAX_HEADERS = 100
-MAX_INFORMATIONAL = 16
+MAX_HEADER_BYTES: Final = 60 * 1024
+MAX_HEADERS: Final = 100
+MAX_REASON_BYTES: Final = 1024
+MAX_INFORMATIONAL: Final = 16
 """1xx answers to one request; more is an upstream out of its mind."""
 
-MAX_FRAMING_BYTES = 8 * 1024
-"""Chunk extensions and trailers of one body, over 32 bytes per chunk."""
-
-_DETAILS = "http1.codec_error"
-_UNDERSTOOD = frozenset([b"transfer-encoding", b"connection", b"keep-alive"])
+_HEAD: Final = 0
+_LENGTH: Final = 1
+_CHUNKS: Final = 2
+_REST: Final = 3  # until the connection's end: a body without length, or a tunnel
+_NOTHING: Final = 4  # was asked for
 
 
 class ResponseReader:
     """Reads the answers on one upstream connection, one request at a time.
 
-    Call `expect` before each request. `receive` returns its events; the answer's last is End or a ProtocolError.
-    `reusable` tells whether another request may use the connection: nothing came that was not asked for. Trailers are
-    dropped.
+    Call `expect` before each request. `receive` returns its events; the answer's last is End or a ProtocolError (502).
+    `reusable` tells whether another request may use the connection: nothing came that was not asked for. A switch of
+    protocols that was asked for is a head with `upgrade` (of CONNECT: with a status of 2xx), then bytes as they come.
+
+    Memory: at most MAX_HEADER_BYTES and MAX_REASON_BYTES between calls.
     """
 
+    __slots__ = (
+        "_chunks",
+        "_connects",
+        "_head_bytes",
+        "_headless",
+        "_held",
+        "_held_lines",
+        "_informational",
+        "_left",
+        "_state",
+        "_upgrade",
+        "reusable",
+    )
+
     def __init__(self) -> None:
-        self._events: list[ResponseEvent] = []
-        self._headers: list[Header] = []
-        self._hop: list[Header] = []
-        self._fed = 0
-        self._head_fed = 0
-        self._framing_bytes = 0
+        self._state = _NOTHING
+        self._held = b""
+        self._held_lines: list[bytes] = []
+        self._head_bytes = 0
         self._informational = 0
-        self._waiting = False
         self._headless = False  # the answer to HEAD
-        self._length = 0
-        self._in_body = False
+        self._connects = False
+        self._upgrade: bytes | None = None
+        self._left = 0
+        self._chunks: ChunkReader | None = None
         self.reusable = True
-        self.on_header = _collector(self._headers, self._hop)
-        self._restart()
 
-    def _restart(self) -> None:
-        self._parser: Any = HttpResponseParser(self)
-        self._feed: Callable[[bytes], None] = self._parser.feed_data
-
-    def expect(self, method: bytes) -> None:
-        """A request with this method is being sent."""
+    def expect(self, method: bytes, upgrade: bytes | None = None) -> None:
+        """A request with this method is being sent; `upgrade`: the protocol that it asks for."""
         self._headless = method == b"HEAD"
-        self._waiting = True
+        self._connects = method == b"CONNECT"
+        self._upgrade = upgrade
+        self._state = _HEAD
         self._informational = 0
 
     @property
     def answering(self) -> bool:
         """Bytes of the present answer have come."""
-        return self._in_body or self._head_fed > 0
+        state = self._state
+        return state in (_LENGTH, _CHUNKS, _REST) or (
+            state == _HEAD and (bool(self._held) or bool(self._held_lines) or self._informational > 0)
+        )
 
     def receive(self, data: bytes) -> list[ResponseEvent]:
         """Feed bytes as they came; never raises."""
-        events = self._events = []
-        if not self._waiting:
-            self.reusable = False
-            return events
-        in_body = self._in_body
-        self._fed = len(data)
+        events: list[ResponseEvent] = []
+        if self._held:
+            data = self._held + data
+            self._held = b""
         try:
-            self._feed(data)
-        except (HttpParserError, HttpParserUpgrade, ProtocolError) as error:
-            self._stopped(error)
-            return events
-        if self._waiting:
-            self._bound(data, in_body)
+            self._read(data, events)
+        except ProtocolError as error:
+            self._drop()
+            events.append(ProtocolError(502, error.details, error.reason))
         return events
 
     def end_of_stream(self) -> list[ResponseEvent]:
         """The upstream closed: that ends an answer without length, and breaks any other."""
         self.reusable = False
-        if not self._waiting:
+        state = self._state
+        self._drop()
+        if state == _NOTHING:
             return []
-        self._waiting = False
-        if self._in_body and self._length == UNTIL_CLOSE:
+        if state == _REST:
             return [END]
         return [IncompleteMessage("the upstream closed inside its answer")]
 
-    def _stopped(self, error: HttpParserError | HttpParserUpgrade | ProtocolError) -> None:
-        """llhttp, or a callback of ours, refused to go on."""
+    def _drop(self) -> None:
         self.reusable = False
-        if not self._waiting:
-            return
-        cause: BaseException | None = error if isinstance(error, ProtocolError) else error.__context__
-        if isinstance(error, HttpParserUpgrade):
-            cause = ProtocolError(502, _DETAILS, "the upstream switched protocols unasked")
-        self._fail(cause if isinstance(cause, ProtocolError) else ProtocolError(502, _DETAILS, str(error)))
+        self._state = _NOTHING
+        self._held = b""
+        self._held_lines = []
 
-    def _bound(self, data: bytes, in_body: bool) -> None:
-        """The answer is not whole: bound what is no data, a head without end, chunk extensions."""
-        if not self._in_body:
-            self._head_fed += len(data)
-            if self._head_fed > MAX_HEADER_BYTES + 1024:
-                self._fail(ProtocolError(502, "http1.headers_too_large", "the head does not end"))
-        elif in_body and self._length == CHUNKED:
-            self._framing_bytes += len(data) - sum(len(event) for event in self._events if event.__class__ is bytes)
-            if self._framing_bytes > MAX_FRAMING_BYTES:
-                self._fail(ProtocolError(502, _DETAILS, "chunk extensions or trailers without end"))
+    def _read(self, data: bytes, events: list[ResponseEvent]) -> None:
+        at = 0
+        end = len(data)
+        while at < end:
+            state = self._state
+            if state == _HEAD:
+                at = self._read_head(data, at, events)
+            elif state == _LENGTH:
+                left = self._left - (end - at)
+                if left > 0:
+                    self._left = left
+                    events.append(data[at:] if at else data)
+                    return
+                stop = end + left
+                events.append(data[at:stop] if at or left else data)
+                at = stop
+                self._whole(events)
+            elif state == _CHUNKS:
+                chunks = self._chunks
+                assert chunks is not None
+                at = chunks.read(data, at, events)
+                if chunks.whole:
+                    self._whole(events)
+                else:
+                    self._held = data[at:]
+                    return
+            elif state == _REST:
+                events.append(data[at:] if at else data)
+                return
+            else:
+                # More than the answer, or an answer to nothing.
+                self.reusable = False
+                return
 
-    def _fail(self, error: ProtocolError) -> None:
-        self.reusable = False
-        self._waiting = False
-        self._events.append(error)
+    def _whole(self, events: list[ResponseEvent]) -> None:
+        self._state = _NOTHING
+        events.append(END)
 
-    # llhttp's callbacks
+    # the head
 
-    def on_headers_complete(self) -> None:
-        hop = self._hop
-        if not self._waiting:
-            # A second answer in the same bytes.
-            self.reusable = False
-            self._headers.clear()
-            hop.clear()
-            return
-        headers = self._headers.copy()
-        if len(headers) + len(hop) > MAX_HEADERS or self._fed + self._head_fed > MAX_HEADER_BYTES:
-            self._check_size()
-        self._headers.clear()
-        parser = self._parser
-        status = parser.get_status_code()
-        head = ResponseHead(status, headers, "HTTP/1.1", UNTIL_CLOSE)
-        for name, value in hop:
-            if name == b"content-length":
-                head.length = int(value)  # llhttp has refused repetition, signs, lists and overflow
-            elif name == b"date":
-                headers.append((name, value))
-                head.dated = True
-            elif name in _UNDERSTOOD:
-                _understand_hop(parser, head, name, value)
-        hop.clear()
-        if status < 200:
-            self._inform(head)
-            return
-        if not parser.should_keep_alive():
-            _check_version(parser, head)
-        if status > 599:
-            raise ProtocolError(502, _DETAILS, f"status {status}")
-        length = self._length = head.length
-        self._framing_bytes = 0
-        self._events.append(head)
-        if self._headless:
-            # llhttp can not be told that no body follows: its part ends here, and the next answer gets a new one.
-            self._waiting = False
-            self._events.append(END)
-            if length:
-                self._restart()
-            return
-        self._in_body = True
-        if length == UNTIL_CLOSE and status not in (204, 304):
-            head.close = True
+    def _read_head(self, data: bytes, at: int, events: list[ResponseEvent]) -> int:
+        """Returns how far it came."""
+        stop = -1 if self._held_lines else data.find(b"\r\n\r\n", at)
+        if stop < 0:
+            return self._read_lines(data, at, events)
+        lines = data[at : stop + 1].split(b"\n")
+        self._head(lines, stop + 2 - at, events)
+        return stop + 4
 
-    def _check_size(self) -> None:
-        everything = [*self._headers, *self._hop]
-        if len(everything) > MAX_HEADERS or sum(len(n) + len(v) + 4 for n, v in everything) > MAX_HEADER_BYTES:
+    def _read_lines(self, data: bytes, at: int, events: list[ResponseEvent]) -> int:
+        """The head comes in pieces: keep its lines, refuse early what can become no head."""
+        lines = self._held_lines
+        while True:
+            cut = data.find(b"\n", at)
+            if cut < 0:
+                break
+            line = data[at:cut]
+            at = cut + 1
+            if not lines:
+                if status_line(line) is None:
+                    raise ProtocolError(502, CODEC_ERROR, "a malformed status line")
+            elif line == b"\r":
+                self._held_lines = []
+                octets, self._head_bytes = self._head_bytes, 0
+                self._head(lines, octets, events)
+                return at
+            elif line not in RESPONSE_FIELDS.young:
+                RESPONSE_FIELDS.read(line)
+            lines.append(line)
+            self._head_bytes += len(line) + 1
+        rest = data[at:]
+        if b"\r" in rest[:-1]:
+            raise ProtocolError(502, CODEC_ERROR, "a bare CR")
+        if not lines and not rest.startswith(b"HTTP/1."[: len(rest)]):
+            raise ProtocolError(502, CODEC_ERROR, "no status line")
+        octets = self._head_bytes + (0 if rest == b"\r" else len(rest))
+        if len(lines) > MAX_HEADERS + 1 or octets > MAX_HEADER_BYTES + MAX_REASON_BYTES:
             raise ProtocolError(502, "http1.headers_too_large", "too many or too large header fields")
+        self._held = rest
+        return len(data)
 
-    def _inform(self, head: ResponseHead) -> None:
-        if head.status < 100 or head.status == 101:
-            raise ProtocolError(502, _DETAILS, f"status {head.status}, which nobody asked for")
+    def _head(self, lines: list[bytes], octets: int, events: list[ResponseEvent]) -> None:
+        """`octets`: what the lines took on the wire."""
+        match = status_line(lines[0])
+        if match is None:
+            raise ProtocolError(502, CODEC_ERROR, "a malformed status line")
+        if octets > MAX_HEADER_BYTES + MAX_REASON_BYTES or len(lines) > MAX_HEADERS + 1:
+            raise ProtocolError(502, "http1.headers_too_large", "too many or too large header fields")
+        del lines[0]
+        minor, digits = match.groups()
+        status = int(digits)
+        headers: list[Header] = []
+        head = ResponseHead(status, headers, "HTTP/1.1", UNTIL_CLOSE)
+        if minor != b"1":
+            head.version = "HTTP/1.0"
+            head.close = True
+        lengths = 0
+        hop: list[Special] | None = None
+        young = RESPONSE_FIELDS.young
+        for line in lines:
+            field = young.get(line)
+            if field is None:
+                field = RESPONSE_FIELDS.read(line)
+            if not isinstance(field, Special):
+                headers.append(field)
+            elif field.kind == DROPPED:
+                pass
+            elif field.kind == LENGTH:
+                head.length = field.number
+                lengths += 1
+            elif field.kind == DATE:
+                if not head.dated:
+                    headers.append(field.header)
+                    head.dated = True
+            elif hop is None:
+                hop = [field]
+            else:
+                hop.append(field)
+        if hop is not None:
+            lengths += _understand_hop(head, hop)
+        if lengths > 1:
+            raise ProtocolError(502, "http1.ambiguous_length", "more than one Content-Length or Transfer-Encoding")
+        if status < 200:
+            self._inform(head, events)
+            return
+        if self._connects and status < 300:
+            # RFC 9110 9.3.6: what is said of a length means nothing.
+            head.length = UNTIL_CLOSE
+            self._state = _REST
+            events.append(head)
+            return
+        events.append(head)
+        length = head.length
+        if self._headless or status == 204 or status == 304 or length == 0:
+            self._whole(events)
+        elif length > 0:
+            self._state = _LENGTH
+            self._left = length
+        elif length == CHUNKED:
+            self._state = _CHUNKS
+            if self._chunks is None:
+                self._chunks = ChunkReader(RESPONSE_FIELDS)
+            else:
+                self._chunks.begin()
+        else:
+            head.close = True
+            self._state = _REST
+
+    def _inform(self, head: ResponseHead, events: list[Any]) -> None:
+        status = head.status
+        if status == 101:
+            if self._upgrade is None or head.upgrade is None or head.upgrade not in fields.list_tokens(self._upgrade):
+                raise ProtocolError(502, CODEC_ERROR, "status 101, which nobody asked for")
+            head.length = UNTIL_CLOSE
+            self._state = _REST
+            events.append(head)
+            return
         self._informational += 1
         if self._informational > MAX_INFORMATIONAL:
-            raise ProtocolError(502, _DETAILS, f"more than {MAX_INFORMATIONAL} informational answers")
-        self._events.append(head)
-
-    def on_body(self, data: bytes) -> None:
-        if self._waiting:
-            self._events.append(data)
-        else:
-            self.reusable = False
-
-    def on_chunk_header(self) -> None:
-        self._framing_bytes -= 32
-
-    def on_message_complete(self) -> None:
-        if not self._in_body:
-            return  # a HEAD's answer is over already; an informational one ends nothing
-        self._in_body = False
-        self._waiting = False
-        self._head_fed = 0
-        if self._headers or self._hop:  # trailers
-            self._headers.clear()
-            self._hop.clear()
-        self._events.append(END)
+            raise ProtocolError(502, CODEC_ERROR, f"more than {MAX_INFORMATIONAL} informational answers")
+        head.length = 0
+        head.upgrade = None
+        events.append(head)
 
 
-def _collector(headers: list[Header], hop: list[Header]) -> Callable[[bytes, bytes], None]:
-    """llhttp's `on_header`: sorts fields by who answers for them. A closure: it runs once per field."""
-    special = fields.RESPONSE_SPECIAL
-    collect, collect_hop = headers.append, hop.append
-
-    def on_header(name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name not in special:
-            collect((name, value.strip()))
-        else:
-            collect_hop((name, value.strip()))
-
-    return on_header
-
-
-def _check_version(parser: Any, head: ResponseHead) -> None:
-    version = parser.get_http_version()
-    if version == "1.1":
-        return
-    if version != "1.0":
-        raise ProtocolError(502, _DETAILS, "the upstream speaks another version")
-    head.version = "HTTP/1.0"
-    head.close = True
+def _understand_hop(head: ResponseHead, hop: list[Special]) -> int:
+    """Set what the hop's fields say on `head`; returns how many of them give a length. Raises ProtocolError."""
+    lengths = 0
+    for field in hop:
+        name = field.name
+        value = field.value
+        if name == b"connection":
+            if value != b"keep-alive":
+                _set_connection(head, value)
+        elif name == b"keep-alive":
+            head.keep_alive_s = _keep_alive_timeout(value)
+        elif name == b"transfer-encoding":
+            if value.lower() != b"chunked" or head.version != "HTTP/1.1":
+                raise ProtocolError(502, "http1.invalid_transfer_encoding", "a Transfer-Encoding other than chunked")
+            head.length = CHUNKED
+            lengths += 1
+        elif name == b"upgrade" and head.status == 101:
+            head.upgrade = value.lower()
+    return lengths
 
 
-def _understand_hop(parser: Any, head: ResponseHead, name: bytes, value: bytes) -> None:
-    if name == b"transfer-encoding":
-        if value.lower() != b"chunked" or parser.get_http_version() != "1.1":
-            raise ProtocolError(502, "http1.invalid_transfer_encoding", "a Transfer-Encoding other than chunked")
-        head.length = CHUNKED
-    elif name == b"keep-alive":
-        head.keep_alive_s = _keep_alive_timeout(value)
-    elif value != b"keep-alive":
-        tokens = fields.list_tokens(value)
-        if b"close" in tokens:
-            head.close = True
-        named = [token for token in tokens if token not in (b"close", b"keep-alive")]
-        if named:
-            head.headers[:] = fields.without_named(head.headers, named)
+def _set_connection(head: ResponseHead, value: bytes) -> None:
+    tokens = fields.list_tokens(value)
+    if b"close" in tokens:
+        head.close = True
+    named = [token for token in tokens if token not in _OPTIONS]
+    if named:
+        head.headers[:] = fields.without_named(head.headers, named)
+
+
+_OPTIONS: Final = frozenset([b"close", b"keep-alive", b"upgrade"])
 
 
 def _keep_alive_timeout(value: bytes) -> float | None:

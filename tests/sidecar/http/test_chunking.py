@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sidecar.http.errors import ProtocolError
 from sidecar.http.h1_request import RequestReader
 from sidecar.http.h1_response import ResponseReader
-from sidecar.http.head import END, RequestHead, ResponseHead
+from sidecar.http.head import END, RequestHead, ResponseHead, Trailers
 
 token = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_", min_size=1, max_size=12).map(lambda text: "x-" + text)
 value = st.text("abcdefghijklmnopqrstuvwxyz0123456789 ,;=\t/", max_size=30)
@@ -69,6 +69,8 @@ def plain(events: list[object]) -> list[object]:
             seen.append((event.status, event.headers, event.length))
         elif isinstance(event, bytes) and seen and isinstance(seen[-1], bytes):
             seen[-1] += event
+        elif isinstance(event, Trailers):
+            seen.append(("trailers", event.headers))
         elif isinstance(event, ProtocolError):
             seen.append("refused")
         elif event != b"":
@@ -110,7 +112,9 @@ def test_anything_at_all_is_read_or_refused(junk: bytes, places: list[int]) -> N
     ):
         reader = RequestReader()
         events = [event for piece in cut(start + junk, places) for event in reader.receive(piece)]
-        assert all(isinstance(event, RequestHead | bytes | ProtocolError) or event is END for event in events)
+        assert all(
+            isinstance(event, RequestHead | bytes | Trailers | ProtocolError) or event is END for event in events
+        )
         assert not any(isinstance(event, ProtocolError) for event in events[:-1])
     answers = ResponseReader()
     answers.expect(b"GET")

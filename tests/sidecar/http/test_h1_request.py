@@ -4,13 +4,13 @@ import pytest
 
 from sidecar.http.errors import ProtocolError
 from sidecar.http.h1_request import RequestEvent, RequestReader
-from sidecar.http.head import CHUNKED, END, RequestHead
+from sidecar.http.head import CHUNKED, END, RequestHead, Trailers
 
 START = b"GET / HTTP/1.1\r\nHost: a\r\n"
 
 
-def read(*pieces: bytes, **limits: int) -> list[RequestEvent]:
-    reader = RequestReader(**limits)
+def read(*pieces: bytes, max_header_bytes: int = 60 * 1024) -> list[RequestEvent]:
+    reader = RequestReader(max_header_bytes=max_header_bytes)
     return [event for piece in pieces for event in reader.receive(piece)]
 
 
@@ -45,7 +45,7 @@ def test_a_body_of_known_length_is_passed_as_it_comes() -> None:
     assert events[1:] == [b"abc", b"def", END]
 
 
-def test_chunks_lose_their_framing_extensions_and_trailers() -> None:
+def test_chunks_lose_their_framing_extensions_and_what_must_not_trail() -> None:
     events = read(
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n"
         b"3;name=value\r\nabc\r\n2\r\nde\r\n0\r\nHost: evil\r\nAuthorization: x\r\n\r\n"
@@ -54,7 +54,7 @@ def test_chunks_lose_their_framing_extensions_and_trailers() -> None:
     head = events[0]
     assert isinstance(head, RequestHead)
     assert (head.length, head.authority, head.headers) == (CHUNKED, b"a", [])
-    assert events[1:] == [b"abc", b"de", END]
+    assert events[1:] == [b"abcde", END]
 
 
 def test_trailers_do_not_leak_into_the_next_request() -> None:
@@ -63,7 +63,10 @@ def test_trailers_do_not_leak_into_the_next_request() -> None:
         START + b"\r\n",
     )
 
-    head = events[2]
+    trailers, end, head = events[1:4]
+    assert isinstance(trailers, Trailers)
+    assert trailers.headers == [(b"x-trailer", b"1")]
+    assert end is END
     assert isinstance(head, RequestHead)
     assert head.headers == []
     assert head.ours == {}
@@ -143,6 +146,14 @@ def test_h2c_is_ignored_and_the_next_request_read() -> None:
     assert events[0].headers == []
 
 
+def test_h2c_is_ignored_with_a_body_too() -> None:
+    events = read(START + b"Upgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 4\r\n\r\nblah" + START + b"\r\n")
+
+    assert [event.__class__.__name__ for event in events] == ["RequestHead", "bytes", "End", "RequestHead", "End"]
+    assert isinstance(events[0], RequestHead)
+    assert (events[0].headers, events[0].upgrade) == ([], None)
+
+
 def chunked(body: bytes) -> bytes:
     return b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + body
 
@@ -200,7 +211,95 @@ REFUSED = {
     "an empty chunk size": (400, chunked(b"\r\n5\r\nhello\r\n0\r\n\r\n")),
     "CONNECT": (403, b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\nSSH-2.0"),
     "a WebSocket upgrade": (403, START + b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n"),
-    "h2c with a body": (403, START + b"Upgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 4\r\n\r\nblah"),
+    "an upgrade with a body": (
+        400,
+        START + b"Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 4\r\n\r\nblah",
+    ),
+    "CONNECT with a body": (400, b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\nContent-Length: 4\r\n\r\nblah"),
+    "CONNECT to a path": (400, b"CONNECT /a HTTP/1.1\r\nHost: a:443\r\n\r\n"),
+    "CONNECT without a port": (400, b"CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "two spaces before the target": (400, b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "two spaces before the version": (400, b"GET /  HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "a tab in the request line": (400, b"GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "a form feed in the request line": (400, b"GET /\x0c HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "a space before the method": (400, b" GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "no target": (400, b"GET HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "an empty target": (400, b"GET  HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "no version": (400, b"GET / \r\nHost: a\r\n\r\n"),
+    "a version in lower case": (400, b"GET / http/1.1\r\nHost: a\r\n\r\n"),
+    "a version of three digits": (400, b"GET / HTTP/1.10\r\nHost: a\r\n\r\n"),
+    "a version with a zero in front": (400, b"GET / HTTP/01.1\r\nHost: a\r\n\r\n"),
+    "HTTP/1.2": (400, b"GET / HTTP/1.2\r\nHost: a\r\n\r\n"),
+    "a CR behind the version": (400, b"GET / HTTP/1.1\r\r\nHost: a\r\n\r\n"),
+    "three empty lines first": (400, b"\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "two empty lines first": (400, b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "a bare LF first": (400, b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "bare LFs only": (400, b"GET / HTTP/1.1\nHost: a\n\n"),
+    "the last line with a bare LF": (400, b"GET / HTTP/1.1\r\nHost: a\r\n\n"),
+    "a bare CR as a line's end": (400, b"GET / HTTP/1.1\r\nHost: a\rA: b\r\n\r\n"),
+    "a vertical tab in a value": (400, START + b"A: b\x0bc\r\n\r\n"),
+    "a form feed around a value": (400, START + b"A: \x0cb\r\n\r\n"),
+    "a byte over 127 in a name": (400, START + b"\xc3\xa4: b\r\n\r\n"),
+    "a bracket in a name": (400, START + b"A[0]: b\r\n\r\n"),
+    "a quotation mark in a name": (400, START + b'"A": b\r\n\r\n'),
+    "a slash in a name": (400, START + b"A/b: c\r\n\r\n"),
+    "a pseudo-header": (400, START + b":path: /x\r\n\r\n"),
+    "a tab before the colon": (400, START + b"A\t: b\r\n\r\n"),
+    "a length with a zero in front": (400, START + b"Content-Length: 05\r\n\r\nhello"),
+    "a length in hexadecimal": (400, START + b"Content-Length: 0x5\r\n\r\nhello"),
+    "a length with a space inside": (400, START + b"Content-Length: 5 5\r\n\r\nhello"),
+    "a length with an underscore": (400, START + b"Content-Length: 1_0\r\n\r\nhello56789"),
+    "a length with a vertical tab": (400, START + b"Content-Length: \x0b5\r\n\r\nhello"),
+    "a length beyond 18 digits": (400, START + b"Content-Length: 1000000000000000000\r\n\r\nhello"),
+    "a fractional length": (400, START + b"Content-Length: 5.0\r\n\r\nhello"),
+    "chunked with a parameter": (501, START + b"Transfer-Encoding: chunked;foo\r\n\r\n0\r\n\r\n"),
+    "chunked with a comma behind": (501, START + b"Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n"),
+    "chunked with a comma before": (501, START + b"Transfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n"),
+    "chunked and chunked in one field": (400, START + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
+    "chunked and identity": (400, START + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"),
+    "identity": (501, START + b"Transfer-Encoding: identity\r\n\r\n"),
+    "chunked in quotation marks": (501, START + b'Transfer-Encoding: "chunked"\r\n\r\n0\r\n\r\n'),
+    "an empty Transfer-Encoding": (501, START + b"Transfer-Encoding:\r\n\r\n0\r\n\r\n"),
+    "a byte over 127 before chunked": (501, START + b"Transfer-Encoding: \xa0chunked\r\n\r\n0\r\n\r\n"),
+    "a vertical tab before chunked": (400, START + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n"),
+    "Transfer-Encoding with a space before the colon": (
+        400,
+        START + b"Transfer-Encoding : chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    ),
+    "chunked folded": (400, START + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n"),
+    "a Host with two ports": (400, b"GET / HTTP/1.1\r\nHost: a:80:81\r\n\r\n"),
+    "a Host with a NUL": (400, b"GET / HTTP/1.1\r\nHost: a\x00b\r\n\r\n"),
+    "a Host with a backslash": (400, b"GET / HTTP/1.1\r\nHost: a\\b\r\n\r\n"),
+    "a Host with an escape": (400, b"GET / HTTP/1.1\r\nHost: a%2eb\r\n\r\n"),
+    "a Host with a fragment": (400, b"GET / HTTP/1.1\r\nHost: a#b\r\n\r\n"),
+    "a Host that is a port": (400, b"GET / HTTP/1.1\r\nHost: :80\r\n\r\n"),
+    "a Host with an open bracket": (400, b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n"),
+    "a Host beyond ASCII": (400, b"GET / HTTP/1.1\r\nHost: \xc3\xa4.b\r\n\r\n"),
+    "an absolute target without Host": (400, b"GET http://a/ HTTP/1.1\r\n\r\n"),
+    "an absolute target and two Hosts": (400, b"GET http://a/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
+    "an absolute target without authority": (400, b"GET http:///a HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "an absolute target with a backslash": (400, b"GET http://a\\b/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "a target with DEL": (400, b"GET /\x7f HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "a chunk size with an underscore": (400, chunked(b"1_0\r\nhello\r\n0\r\n\r\n")),
+    "a chunk size of 16 digits": (400, chunked(b"0000000000000005\r\nhello\r\n0\r\n\r\n")),
+    "a chunk size with a tab": (400, chunked(b"5\t\r\nhello\r\n0\r\n\r\n")),
+    "a chunk size with a space before": (400, chunked(b" 5\r\nhello\r\n0\r\n\r\n")),
+    "a chunk size with a comma": (400, chunked(b"5,5\r\nhello\r\n0\r\n\r\n")),
+    "a negative chunk size": (400, chunked(b"-5\r\nhello\r\n0\r\n\r\n")),
+    "an extension with a bare CR": (400, chunked(b"5;a\rb\r\nhello\r\n0\r\n\r\n")),
+    "an extension that ends in CR CR LF": (400, chunked(b"5;a\r\r\nhello\r\n0\r\n\r\n")),
+    "an extension with a NUL": (400, chunked(b"5;a\x00\r\nhello\r\n0\r\n\r\n")),
+    "an extension beyond ASCII": (400, chunked(b"5;a=\xff\r\nhello\r\n0\r\n\r\n")),
+    "a chunk shorter than its size": (400, chunked(b"6\r\nhello\r\n0\r\n\r\n")),
+    "data that ends in LF alone": (400, chunked(b"5\r\nhello\n0\r\n\r\n")),
+    "a last chunk with a bare LF": (400, chunked(b"0\n\r\n")),
+    "a last chunk that ends in LF alone": (400, chunked(b"0\r\n\n")),
+    "a malformed trailer": (400, chunked(b"0\r\nA b: c\r\n\r\n")),
+    "a folded trailer": (400, chunked(b"0\r\nA: b\r\n c\r\n\r\n")),
+    "a trailer with a bare LF": (400, chunked(b"0\r\nA: b\nC: d\r\n\r\n")),
+    "Transfer-Encoding in the trailers": (400, chunked(b"0\r\nTransfer-Encoding: chunked\r\n\r\n")),
+    "101 trailers": (400, chunked(b"0\r\n" + b"A: b\r\n" * 101 + b"\r\n")),
+    "9 KiB of trailers": (400, chunked(b"0\r\nA: " + b"b" * 9 * 1024 + b"\r\n\r\n")),
     "an unknown expectation": (417, START + b"Expect: miracles\r\n\r\n"),
     "HTTP/0.9": (400, b"GET /\r\n\r\n"),
     "HTTP/2 in text": (400, b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
@@ -287,3 +386,122 @@ def test_a_head_under_way_is_known() -> None:
     assert reader.mid_head
     reader.receive(b"TP/1.1\r\nHost: a\r\n\r\n")
     assert not reader.mid_head
+
+
+UPGRADE = START + b"Upgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\r\n"
+CONNECT = b"CONNECT Db.example:5432 HTTP/1.1\r\nHost: other\r\n\r\n"
+
+
+def asked(data: bytes) -> tuple[RequestReader, RequestHead]:
+    reader = RequestReader(tunnels=True)
+    head, end = reader.receive(data)
+    assert isinstance(head, RequestHead), head
+    assert end is END
+    return reader, head
+
+
+def test_an_upgrade_is_asked_for_and_then_granted() -> None:
+    reader, head = asked(UPGRADE + b"early")
+
+    assert head.upgrade == b"websocket"
+    assert head.headers == [(b"sec-websocket-version", b"13")]
+    assert reader.receive(b" bird") == []
+    assert reader.switch() == b"early bird"
+    assert reader.receive(b"\x81\x00GET / HTTP/1.1\r\n\r\n") == [b"\x81\x00GET / HTTP/1.1\r\n\r\n"]
+
+
+def test_an_upgrade_that_was_declined_leaves_the_connection_to_further_requests() -> None:
+    reader, _ = asked(UPGRADE + START + b"\r\n")
+    events = reader.decline() + reader.receive(START + b"\r\n")
+
+    assert [event.__class__.__name__ for event in events] == ["RequestHead", "End"] * 2
+
+
+def test_connect_names_its_authority_and_nothing_is_read_behind_a_refusal() -> None:
+    reader, head = asked(CONNECT + START + b"\r\n")
+
+    assert (head.method, head.authority, head.target, head.upgrade) == (b"CONNECT", b"db.example:5432", b"", None)
+    assert reader.decline() == []
+    assert reader.finished
+
+
+def test_connect_that_was_granted_is_a_tunnel() -> None:
+    reader, _ = asked(CONNECT)
+
+    assert reader.switch() == b""
+    assert reader.receive(b"\x00anything") == [b"\x00anything"]
+
+
+def test_what_comes_before_the_answer_to_an_upgrade_is_bounded() -> None:
+    reader, _ = asked(UPGRADE)
+
+    events: list[RequestEvent] = []
+    for _ in range(17):
+        events = reader.receive(b"x" * 4096)
+    assert refusal_of(events).status == 400
+
+
+def test_several_protocols_to_choose_from_are_named_together() -> None:
+    _, head = asked(START + b"Upgrade: h2c, a/1\r\nUpgrade: B\r\nConnection: upgrade\r\n\r\n")
+
+    assert head.upgrade == b"a/1, b"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"GET / HTTP/1.0\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", id="in HTTP/1.0"),
+        pytest.param(START + b"Upgrade: x\r\n\r\n", id="not named by Connection"),
+        pytest.param(START + b"Connection: upgrade\r\n\r\n", id="named by Connection alone"),
+        pytest.param(START + b"Upgrade: ,\r\nConnection: upgrade\r\n\r\n", id="of nothing"),
+    ],
+)
+def test_upgrades_that_are_none(data: bytes) -> None:
+    head = read(data)[0]
+
+    assert isinstance(head, RequestHead)
+    assert (head.upgrade, head.headers) == (None, [])
+
+
+def test_one_empty_line_before_a_request_is_ignored() -> None:
+    events = read(b"\r\n" + START + b"\r\n", b"\r\n", START + b"\r\n")
+
+    assert [event.__class__.__name__ for event in events] == ["RequestHead", "End"] * 2
+
+
+def test_trailers_are_their_own_event_before_the_end() -> None:
+    data = chunked(b"3\r\nabc\r\n0\r\nX-Checksum:  1 \r\nHost: evil\r\nX-Forwarded-For: 1\r\nB: c\r\n\r\n")
+    body, trailers, end = read(data)[1:]
+
+    assert body == b"abc"
+    assert isinstance(trailers, Trailers)
+    assert trailers.headers == [(b"x-checksum", b"1"), (b"b", b"c")]
+    assert end is END
+
+
+def test_many_small_chunks_are_one_piece_of_data() -> None:
+    events = read(chunked(b"1\r\na\r\n" * 5000 + b"0\r\n\r\n"))
+
+    assert events[1:] == [b"a" * 5000, END]
+
+
+@pytest.mark.parametrize("over", [0, 1], ids=["at the limit", "one byte over"])
+@pytest.mark.parametrize("size", [1, 7, 1 << 20], ids=["byte by byte", "in pieces", "whole"])
+def test_the_limit_of_header_bytes_is_the_same_however_they_come(over: int, size: int) -> None:
+    field_lines = b"Host: a\r\nA: "
+    data = b"GET / HTTP/1.1\r\n" + field_lines + b"b" * (1024 - len(field_lines) - 2 + over) + b"\r\n\r\n"
+    events = read(*[data[at : at + size] for at in range(0, len(data), size)], max_header_bytes=1024)
+
+    if over:
+        assert refusal_of(events).status == 431
+    else:
+        assert events[-1] is END
+
+
+@pytest.mark.parametrize("count", [100, 101])
+@pytest.mark.parametrize("size", [1, 1 << 20], ids=["byte by byte", "whole"])
+def test_the_limit_of_fields_is_the_same_however_they_come(count: int, size: int) -> None:
+    data = START + b"A: b\r\n" * (count - 1) + b"\r\n"
+    events = read(*[data[at : at + size] for at in range(0, len(data), size)])
+
+    assert (events[-1] is END) == (count == 100)

@@ -4,7 +4,7 @@ import pytest
 
 from sidecar.http.errors import ProtocolError
 from sidecar.http.h1_response import ResponseEvent, ResponseReader
-from sidecar.http.head import CHUNKED, END, UNTIL_CLOSE, ResponseHead
+from sidecar.http.head import CHUNKED, END, UNTIL_CLOSE, ResponseHead, Trailers
 
 
 def read(*pieces: bytes, method: bytes = b"GET") -> tuple[list[ResponseEvent], ResponseReader]:
@@ -23,14 +23,17 @@ def test_an_answer_of_known_length() -> None:
     assert reader.reusable
 
 
-def test_a_chunked_answer_loses_its_framing_and_trailers() -> None:
+def test_a_chunked_answer_loses_its_framing_and_keeps_its_trailers() -> None:
     events, reader = read(
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nSet-Cookie: a\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nSet-Cookie: a\r\n"
+        b"Grpc-Status: 0\r\n\r\n"
     )
 
     assert isinstance(events[0], ResponseHead)
     assert events[0].length == CHUNKED
-    assert events[1:] == [b"abc", END]
+    assert isinstance(events[2], Trailers)
+    assert events[2].headers == [(b"grpc-status", b"0")]
+    assert [events[1], events[3]] == [b"abc", END]
     assert reader.reusable
 
 
@@ -116,6 +119,51 @@ def test_a_flood_of_informational_answers_is_refused() -> None:
     assert len(events) == 17
 
 
+def switched(answer: bytes, upgrade: bytes | None = b"websocket", method: bytes = b"GET") -> list[ResponseEvent]:
+    reader = ResponseReader()
+    reader.expect(method, upgrade)
+    return reader.receive(answer) + reader.end_of_stream()
+
+
+def test_a_switch_of_protocols_that_was_asked_for_hands_on_bytes() -> None:
+    head, *rest = switched(
+        b"HTTP/1.1 101 Switching\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nA: b\r\n\r\n\x81\x02hi"
+    )
+
+    assert isinstance(head, ResponseHead)
+    assert (head.status, head.upgrade, head.headers) == (101, b"websocket", [(b"a", b"b")])
+    assert rest == [b"\x81\x02hi", END]
+
+
+@pytest.mark.parametrize("status", [b"101 x\r\nUpgrade: other", b"101 x"], ids=["to another", "to none"])
+def test_a_switch_to_what_was_not_asked_for_is_refused(status: bytes) -> None:
+    events = switched(b"HTTP/1.1 " + status + b"\r\nConnection: upgrade\r\n\r\n\x81\x02hi")
+
+    assert len(events) == 1
+    assert isinstance(events[0], ProtocolError)
+
+
+def test_an_upgrade_answered_otherwise_is_no_tunnel() -> None:
+    events = switched(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi and more")
+
+    assert isinstance(events[0], ResponseHead)
+    assert events[0].upgrade is None
+    assert events[1:] == [b"hi", END]
+
+
+def test_connect_is_a_tunnel_from_the_2xx_on_whatever_it_says_of_a_length() -> None:
+    head, *rest = switched(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi there", None, b"CONNECT")
+
+    assert isinstance(head, ResponseHead)
+    assert rest == [b"hi there", END]
+
+
+def test_connect_refused_is_an_answer() -> None:
+    events = switched(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nhi there", None, b"CONNECT")
+
+    assert events[1:] == [b"hi", END]
+
+
 @pytest.mark.parametrize(
     ("fields", "close", "keep_alive_s"),
     [
@@ -155,6 +203,23 @@ BROKEN = {
     "status 000": b"HTTP/1.1 000 OK\r\n\r\n",
     "101": b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
     "length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "a status of four digits": b"HTTP/1.1 2000 OK\r\n\r\n",
+    "a signed status": b"HTTP/1.1 +20 OK\r\n\r\n",
+    "two spaces before the status": b"HTTP/1.1  200 OK\r\n\r\n",
+    "a tab before the status": b"HTTP/1.1\t200 OK\r\n\r\n",
+    "a control byte in the reason": b"HTTP/1.1 200 O\x01K\r\n\r\n",
+    "a bare CR behind the reason": b"HTTP/1.1 200 OK\r\r\n\r\n",
+    "a bare LF behind the status line": b"HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n",
+    "an empty line first": b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.2": b"HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "a version in lower case": b"http/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "ICY": b"ICY 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "two equal lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi",
+    "a signed length": b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nhi",
+    "a space before the colon": b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nhi",
+    "chunked twice": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "chunked with a parameter": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked;a\r\n\r\n0\r\n\r\n",
+    "a length in the trailers": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 2\r\n\r\n",
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi",
     "another coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc",
     "a coding in HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
