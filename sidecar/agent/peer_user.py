@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from ipaddress import IPv6Address
 from pathlib import Path
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
@@ -29,6 +30,8 @@ def user_of(peer: Place, ours: Place) -> int | None:
 def _spell(place: Place, *, mapped: bool) -> str:
     """`0100007F:1F90`: 32-bit words in the machine's order, as proc(5) has them. `mapped`: an IPv4 address in IPv6."""
     host, port = place
+    if ":" in host and (inner := IPv6Address(host).ipv4_mapped) is not None:
+        host = str(inner)
     if ":" in host:
         packed = socket.inet_pton(socket.AF_INET6, host)
     else:

@@ -28,11 +28,20 @@ LAST_COUNTS_S = 1.0
 class TapSession:
     """Fed by the workers, read by one client."""
 
-    def __init__(self, number: int, request: TapRequest, workload: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        number: int,
+        request: TapRequest,
+        workload: str,
+        clock: Clock,
+        *,
+        max_queued_bytes: int = MAX_QUEUED_BYTES,
+    ) -> None:
         self.number = number
         self.request = request
         self._workload = workload
         self._clock = clock
+        self._max_queued_bytes = max_queued_bytes
         self._queue: deque[TapRecord] = deque()
         self._queued_bytes = 0
         self._news = asyncio.Event()
@@ -52,7 +61,7 @@ class TapSession:
         if self._why is not None:
             return
         size = _size(record)
-        if self._queued_bytes + size > MAX_QUEUED_BYTES:
+        if self._queued_bytes + size > self._max_queued_bytes:
             self.dropped += 1
             return
         self._queue.append(record)

@@ -3,12 +3,12 @@
 import contextlib
 import logging
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 from mesh.clock import Clock
 from sidecar.agent.http_server import Request, Response, Stream, text
-from sidecar.agent.peer_user import user_of
+from sidecar.agent.peer_user import Place, user_of
 from sidecar.agent.tap_request import BadTap, parse_tap
 from sidecar.agent.tap_session import TapSession
 from sidecar.config.messages import Tap, TapCounts, Tapped
@@ -17,6 +17,10 @@ MAX_TAPS = 8
 """At once; as many as a worker takes."""
 
 _log = logging.getLogger("remora.tap")
+
+
+UserOf = Callable[[Place, Place], int | None]
+"""peer_user.user_of."""
 
 
 class Workers(Protocol):
@@ -29,10 +33,11 @@ class Workers(Protocol):
 class Taps:
     """Who taps what."""
 
-    def __init__(self, workers: Workers, workload: str, clock: Clock) -> None:
+    def __init__(self, workers: Workers, workload: str, clock: Clock, user_of: UserOf = user_of) -> None:
         self._workers = workers
         self._workload = workload
         self._clock = clock
+        self._user_of = user_of
         self._sessions: dict[int, TapSession] = {}
         self._number = 0
         self.opened = 0
@@ -45,7 +50,7 @@ class Taps:
 
     async def page(self, request: Request) -> Response | Stream:
         """Lines of JSON until the client hangs up, `max` is reached or the time is over."""
-        if not _may_tap(request):
+        if not self._may_tap(request):
             return text("only the user that the sidecar runs as, or root, on this machine may tap\n", 403)
         try:
             wanted = parse_tap(request.body)
@@ -56,6 +61,12 @@ class Taps:
         self._number += 1
         session = TapSession(self._number, wanted, self._workload, self._clock)
         return Stream(self._serve(session), lambda: session.end("client"), "application/x-ndjson")
+
+    def _may_tap(self, request: Request) -> bool:
+        """Traffic shows what its users do, so a loopback port that everyone on the machine reaches is no door to it."""
+        if request.peer is None or request.ours is None:
+            return False
+        return self._user_of(request.peer, request.ours) in (0, os.geteuid())
 
     async def _serve(self, session: TapSession) -> AsyncGenerator[bytes, None]:
         secrets = " with secrets" if session.request.show_secrets else ""
@@ -103,10 +114,3 @@ class Taps:
     def worker_gone(self, worker: int) -> None:
         for session in self._sessions.values():
             session.worker_gone(worker)
-
-
-def _may_tap(request: Request) -> bool:
-    """Traffic shows what its users do, so a loopback port that everyone on the machine reaches is no door to it."""
-    if request.peer is None or request.ours is None:
-        return False
-    return user_of(request.peer, request.ours) in (0, os.geteuid())
