@@ -1,18 +1,22 @@
 """One listener as it runs: its socket's connections, the choice of a filter chain, changes without cutting anyone."""
 
+import asyncio
 import json
 import logging
 import socket
 import ssl
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
-from sidecar.config.listener import FilterChain, Listener, TransportMatch
+from sidecar.config.listener import FilterChain, Listener
 from sidecar.listeners.connection import DownstreamConnection
 from sidecar.listeners.context import HttpContext, ListenerCounts, Process
+from sidecar.listeners.match import NOTHING, PLAINTEXT, Facts, choose, wanted
 from sidecar.listeners.sniff import Sniffer
+from sidecar.listeners.tcp import TcpContext
+from sidecar.listeners.tcp_relay import TcpConnection
 from sidecar.net.accept import Acceptor
-from sidecar.net.tls_reader import TlsReader
+from sidecar.net.tls_stream import TlsStream
 
 HANDSHAKE_TIMEOUT_S = 10.0
 """A TLS handshake that takes longer ends the connection."""
@@ -21,14 +25,25 @@ log = logging.getLogger(__name__)
 
 
 class LiveChain:
-    """A filter chain with what it needs at hand."""
+    """A filter chain with what it needs at hand: a connection manager or a TCP proxy."""
 
-    __slots__ = ("config", "http", "tls")
+    __slots__ = ("config", "http", "tcp", "tls")
 
-    def __init__(self, config: FilterChain, http: HttpContext, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, config: FilterChain, http: HttpContext | None, tcp: TcpContext | None, tls: ssl.SSLContext | None
+    ) -> None:
         self.config = config
         self.http = http
+        """Exactly one of `http` and `tcp` is there."""
+        self.tcp = tcp
         self.tls = tls
+
+    @property
+    def context(self) -> HttpContext | TcpContext:
+        """Whichever it is."""
+        context = self.http or self.tcp
+        assert context is not None
+        return context
 
 
 class LiveListener:
@@ -37,8 +52,11 @@ class LiveListener:
     def __init__(self, listening: socket.socket, process: Process) -> None:
         self._process = process
         self._chains: Sequence[LiveChain] = ()
+        self._choices: list[tuple[FilterChain, LiveChain]] = []
+        self._default: LiveChain | None = None
         self._former: list[HttpContext] = []
-        self._sniffing = False
+        self._former_tcp: list[TcpContext] = []
+        self._wanted = NOTHING
         self._sniffer = Sniffer(process.loop, process.clock, process.timers)
         self._acceptor = Acceptor(process.loop, listening, self._accepted)
         self.config: Listener | None = None
@@ -50,16 +68,22 @@ class LiveListener:
 
     def use(self, config: Listener, chains: Sequence[LiveChain]) -> None:
         """Take over `chains`; a context that is in none of them any more drains."""
-        kept = {id(chain.http) for chain in chains}
+        kept = {id(chain.context) for chain in chains}
         for chain in self._chains:
-            if id(chain.http) not in kept:
-                chain.http.drain()
-                self._former.append(chain.http)
+            if id(chain.context) not in kept:
+                chain.context.drain()
+                if chain.http is not None:
+                    self._former.append(chain.http)
+                if chain.tcp is not None:
+                    self._former_tcp.append(chain.tcp)
         self._former = [context for context in self._former if context.connections]
+        self._former_tcp = [context for context in self._former_tcp if context.connections]
         self.config = config
         self._chains = chains
-        transports = {chain.config.transport for chain in chains}
-        self._sniffing = config.detect_tls or transports - {TransportMatch.ANY} != set()
+        self._default = chains[-1] if config.default_chain is not None else None
+        count = len(config.filter_chains)
+        self._choices = [(chain.config, chain) for chain in chains[:count]]
+        self._wanted = wanted(config)
 
     def start(self) -> None:
         self._acceptor.start()
@@ -72,26 +96,34 @@ class LiveListener:
     def drain(self) -> None:
         """Stop accepting; every connection ends with its answer under way."""
         self.stop_accepting()
-        for context in self.contexts():
+        for context in self._every_context():
             context.drain()
 
     def abort(self) -> None:
         """Cut what is left."""
-        for context in self.contexts():
+        for context in self._every_context():
             context.abort()
 
     def contexts(self) -> list[HttpContext]:
-        """Present and former ones that still have connections."""
-        return [*(chain.http for chain in self._chains), *self._former]
+        """Connection managers: present and former ones that still have connections."""
+        return [*(chain.http for chain in self._chains if chain.http is not None), *self._former]
+
+    def tcp_contexts(self) -> list[TcpContext]:
+        """TCP proxies likewise."""
+        return [*(chain.tcp for chain in self._chains if chain.tcp is not None), *self._former_tcp]
+
+    def _every_context(self) -> list[HttpContext | TcpContext]:
+        return [*self.contexts(), *self.tcp_contexts()]
 
     @property
     def in_flight(self) -> int:
-        """Requests whose answers are not whole."""
-        return sum(context.in_flight for context in self.contexts())
+        """Requests whose answers are not whole, and relayed connections."""
+        relayed = sum(len(context.connections) for context in self.tcp_contexts())
+        return relayed + sum(context.in_flight for context in self.contexts())
 
     @property
     def connections(self) -> int:
-        return sum(len(context.connections) for context in self.contexts())
+        return sum(len(context.connections) for context in self._every_context())
 
     # connections
 
@@ -101,41 +133,54 @@ class LiveListener:
         except OSError:
             connection.close()
             return
-        if self._sniffing:
-            self._sniffer.sniff(connection, self._sniffed)
-        elif self._chains:
-            self._open(connection, self._chains[0])
+        config = self.config
+        if config is not None and self._wanted is not NOTHING:
+            self._sniffer.sniff(connection, self._wanted, config.detect_timeout_s, self._sniffed)
+        else:
+            self._take(connection, PLAINTEXT)
+
+    def _sniffed(self, connection: socket.socket, facts: Facts | None) -> None:
+        if facts is not None:
+            self._take(connection, facts)
+        elif self.config is not None and self.config.serve_undetected:
+            self._take(connection, PLAINTEXT)
         else:
             connection.close()
 
-    def _sniffed(self, connection: socket.socket, is_tls: bool) -> None:
-        wanted = TransportMatch.TLS if is_tls else TransportMatch.RAW
-        for chain in self._chains:
-            if chain.config.transport in (wanted, TransportMatch.ANY):
-                self._open(connection, chain)
-                return
-        self.counts.cx_no_chain += 1
-        connection.close()
-
-    def _open(self, connection: socket.socket, chain: LiveChain) -> None:
-        self._process.scope.spawn(self._connect(connection, chain), name="accept")
-
-    async def _connect(self, connection: socket.socket, chain: LiveChain) -> None:
-        protocol = DownstreamConnection(chain.http)
-        try:
-            await self._process.loop.connect_accepted_socket(
-                lambda: protocol if chain.tls is None else TlsReader(protocol),
-                connection,
-                ssl=chain.tls,
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if chain.tls is not None else None,
-            )
-        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+    def _take(self, connection: socket.socket, facts: Facts) -> None:
+        chain = choose(facts, self._choices, self._default)
+        if chain is None:
+            self.counts.cx_no_chain += 1
             connection.close()
-            if chain.tls is not None:
+        else:
+            self._process.scope.spawn(self._connect(connection, chain, facts), name="accept")
+
+    async def _connect(self, connection: socket.socket, chain: LiveChain, facts: Facts) -> None:
+        loop = self._process.loop
+        http = chain.http
+        if http is not None:
+            protocol = cast(asyncio.Protocol, DownstreamConnection(http))
+        else:
+            assert chain.tcp is not None
+            protocol = TcpConnection(chain.tcp, facts.server_name)
+        # What is relayed as bytes leaves as it comes: there is little to gather.
+        outbox = self._process.outbox if chain.http is not None else None
+        tls = None if chain.tls is None else TlsStream(protocol, chain.tls, loop, server_side=True, outbox=outbox)
+        try:
+            await loop.connect_accepted_socket(lambda: tls or protocol, connection)
+        except OSError as error:
+            connection.close()
+            log.info("listener %s: connection lost: %s", self._name, error)
+            return
+        if tls is not None:
+            try:
+                async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+                    await tls.shake_hands()
+            except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
                 self.counts.cx_refused += 1
                 log.info("listener %s: TLS handshake failed: %s", self._name, _reason(error))
-            return
-        if chain.http.draining:
+                return
+        if http is not None and http.draining and isinstance(protocol, DownstreamConnection):
             protocol.drain()
 
     @property

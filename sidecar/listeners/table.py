@@ -1,18 +1,20 @@
 """All listeners by name and the sockets that they accept on. A snapshot is checked whole before any of it serves."""
 
 import socket
+import ssl
 from dataclasses import dataclass, replace
 
 from sidecar.clusters.secrets import Secrets
 from sidecar.clusters.table import PreparedClusters
 from sidecar.config.endpoint import Address
-from sidecar.config.listener import FilterChain, Http, Listener
+from sidecar.config.listener import FilterChain, Http, Listener, Tcp
 from sidecar.config.messages import Growth, Reading
 from sidecar.config.route import RouteConfiguration
 from sidecar.config.snapshot import Snapshot
 from sidecar.listeners.context import HttpContext, ListenerCounts, Process
 from sidecar.listeners.listener import LiveChain, LiveListener
 from sidecar.listeners.routes import Binder, BoundRoute, UnusableRoute, cluster_names
+from sidecar.listeners.tcp import TcpContext, TcpTargets, bind_targets
 from sidecar.net.tls import UnsupportedVersion, UnusableSecret
 from sidecar.routing.table import RouteTable
 
@@ -43,7 +45,8 @@ class PreparedListener:
 
     config: Listener
     chains: tuple[LiveChain, ...]
-    tables: tuple[RouteTable[BoundRoute], ...]
+    tables: tuple[tuple[HttpContext, RouteTable[BoundRoute]], ...]
+    targets: tuple[tuple[TcpContext, TcpTargets], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,50 +110,68 @@ class ListenerTable:
         routes: dict[str, RouteConfiguration],
         secrets: Secrets,
         clusters: PreparedClusters,
-        tables: dict[tuple[str, str, bool], _BoundTable],
+        bound: dict[tuple[str, str, bool], _BoundTable],
     ) -> PreparedListener:
         live = self._live.get(config.name)
         former = list(live.chains) if live is not None else []
         counts = live.counts if live is not None else ListenerCounts()
+        around = _Around(config, snapshot, former, counts)
         chains: list[LiveChain] = []
-        bound: list[RouteTable[BoundRoute]] = []
+        tables: list[tuple[HttpContext, RouteTable[BoundRoute]]] = []
+        targets: list[tuple[TcpContext, TcpTargets]] = []
         for at, chain in enumerate(config.chains):
-            place = f"filter_chains[{at}]"
-            if chain.http is None:
-                raise UnusableListener(f"listeners/{config.name}", f"{place}.filters", "relaying bytes is not supported")
-            table = self._table(config, chain.http, place, routes, clusters, tables)
-            tls = None
-            if chain.tls is not None:
-                try:
-                    tls = secrets.downstream(chain.tls)
-                except (UnusableSecret, UnsupportedVersion) as error:
-                    raise UnusableListener(
-                        f"listeners/{config.name}", f"{place}.transport_socket", str(error)
-                    ) from error
-            context = _reusable(former, config, chain, snapshot)
-            if context is None:
-                context = self._context(config, chain, snapshot, table, counts)
-            chains.append(LiveChain(chain, context, tls))
-            bound.append(table)
-        return PreparedListener(config, tuple(chains), tuple(bound))
+            default = config.default_chain is not None and at == len(config.filter_chains)
+            place = "default_filter_chain" if default else f"filter_chains[{at}]"
+            tls = self._tls(config, chain, place, secrets)
+            http: HttpContext | None = None
+            tcp: TcpContext | None = None
+            if chain.http is not None:
+                table = self._table(config, chain.http, place, routes, clusters, bound)
+                http = _reusable_http(around, chain, chain.http) or self._http(around, chain, chain.http, table)
+                tables.append((http, table))
+            elif chain.tcp is not None:
+                drawn = self._targets(config, chain.tcp, place, clusters)
+                tcp = _reusable_tcp(around, chain, chain.tcp) or self._tcp(around, chain, chain.tcp, drawn)
+                targets.append((tcp, drawn))
+            else:
+                raise UnusableListener(f"listeners/{config.name}", f"{place}.filters", "is neither HTTP nor TCP")
+            chains.append(LiveChain(chain, http, tcp, tls))
+        return PreparedListener(config, tuple(chains), tuple(tables), tuple(targets))
 
-    def _context(
-        self,
-        config: Listener,
-        chain: FilterChain,
-        snapshot: Snapshot,
-        table: RouteTable[BoundRoute],
-        counts: ListenerCounts,
-    ) -> HttpContext:
-        domains = chain.tls.trust_domains if chain.tls is not None else ()
+    def _tls(self, config: Listener, chain: FilterChain, place: str, secrets: Secrets) -> ssl.SSLContext | None:
+        if chain.tls is None:
+            return None
+        try:
+            return secrets.downstream(chain.tls)
+        except (UnusableSecret, UnsupportedVersion) as error:
+            raise UnusableListener(f"listeners/{config.name}", f"{place}.transport_socket", str(error)) from error
+
+    def _targets(self, config: Listener, tcp: Tcp, place: str, clusters: PreparedClusters) -> TcpTargets:
+        try:
+            return bind_targets(tcp, clusters, self._process.telemetry)
+        except ValueError as error:
+            raise UnusableListener(f"listeners/{config.name}", f"{place}.weighted_clusters", str(error)) from error
+
+    def _http(self, around: "_Around", chain: FilterChain, http: Http, table: RouteTable[BoundRoute]) -> HttpContext:
         return HttpContext(
-            replace(chain.http, routes=None),
-            config.direction,
+            replace(http, routes=None),
+            around.listener.direction,
             table,
-            counts,
+            around.counts,
             self._process,
-            node=snapshot.node,
-            trust_domains=domains,
+            node=around.snapshot.node,
+            trust_domains=_domains(chain),
+        )
+
+    def _tcp(self, around: "_Around", chain: FilterChain, tcp: Tcp, targets: TcpTargets) -> TcpContext:
+        return TcpContext(
+            tcp,
+            around.listener.direction,
+            targets,
+            around.counts,
+            self._process,
+            node=around.snapshot.node,
+            trust_domains=_domains(chain),
         )
 
     def _table(
@@ -204,7 +225,7 @@ class ListenerTable:
             if live is None:
                 live = LiveListener(self._sockets[config.address], self._process)
                 for chain in each.chains:
-                    chain.http.counts = live.counts
+                    chain.context.counts = live.counts
             present[config.name] = live
         # The old listener of an address stops before the new one starts on the same socket.
         for name, live in former.items():
@@ -212,8 +233,10 @@ class ListenerTable:
                 live.drain()
                 self._leaving.append(live)
         for each in prepared.listeners:
-            for chain, table in zip(each.chains, each.tables, strict=True):
-                chain.http.table = table
+            for http, table in each.tables:
+                http.table = table
+            for tcp, targets in each.targets:
+                tcp.targets = targets
             live = present[each.config.name]
             live.use(each.config, each.chains)
             live.start()
@@ -276,24 +299,62 @@ def _labels(live: LiveListener) -> tuple[tuple[str, str], ...]:
     return (("envoy_listener_address", f"{config.address.host}_{config.address.port}"),)
 
 
-def _reusable(former: list[LiveChain], config: Listener, chain: FilterChain, snapshot: Snapshot) -> HttpContext | None:
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What a filter chain is part of."""
+
+    listener: Listener
+    snapshot: Snapshot
+    former: list[LiveChain]
+    """Chains that serve now and that no chain of the snapshot continues yet."""
+    counts: ListenerCounts
+
+
+def _domains(chain: FilterChain) -> tuple[str, ...]:
+    return chain.tls.trust_domains if chain.tls is not None else ()
+
+
+def _reusable_http(around: _Around, chain: FilterChain, config: Http) -> HttpContext | None:
     """The context of a former chain whose connections would notice no difference but the routes."""
-    domains = chain.tls.trust_domains if chain.tls is not None else ()
-    http = replace(chain.http, routes=None)
-    for each in former:
-        context = each.http
+    for each in around.former:
         if (
-            each.config.transport == chain.transport
-            and context.config == http
-            and context.direction is config.direction
-            and context.trust_domains == domains
-            and context.node == snapshot.node
-            and (each.tls is None) == (chain.tls is None)
-            and _same_demands(each.config, chain)
+            each.http is not None
+            and each.http.config == replace(config, routes=None)
+            and _continues(around, each, chain)
         ):
-            former.remove(each)
-            return context
+            around.former.remove(each)
+            return each.http
     return None
+
+
+def _reusable_tcp(around: _Around, chain: FilterChain, config: Tcp) -> TcpContext | None:
+    """Likewise. Other weights are no reason to end a connection, a target that is gone is one."""
+    for each in around.former:
+        if each.tcp is not None and _same_but_weights(each.tcp.config, config) and _continues(around, each, chain):
+            around.former.remove(each)
+            return each.tcp
+    return None
+
+
+def _same_but_weights(one: Tcp, other: Tcp) -> bool:
+    return replace(one, targets=()) == replace(other, targets=()) and (
+        {target.cluster for target in one.targets} == {target.cluster for target in other.targets}
+    )
+
+
+def _continues(around: _Around, former: LiveChain, chain: FilterChain) -> bool:
+    context = former.context
+    return (
+        _conditions(former.config) == _conditions(chain)
+        and context.direction is around.listener.direction
+        and context.trust_domains == _domains(chain)
+        and context.node == around.snapshot.node
+        and _same_demands(former.config, chain)
+    )
+
+
+def _conditions(chain: FilterChain) -> tuple[object, ...]:
+    return chain.transport, chain.server_names, chain.application_protocols
 
 
 def _same_demands(one: FilterChain, other: FilterChain) -> bool:

@@ -11,6 +11,8 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+from sidecar.net.outbox import Outbox
+
 _RECORD_BYTES: Final = 16 * 1024
 """The most that one record holds (RFC 8446 5.1)."""
 
@@ -30,11 +32,11 @@ class TlsStream(asyncio.Protocol):
         "_ended",
         "_error",
         "_handshake",
+        "_held",
         "_in",
         "_out",
+        "_outbox",
         "_paused",
-        "_read_records",
-        "_send",
         "_shaken",
         "_tls",
         "plain",
@@ -42,7 +44,6 @@ class TlsStream(asyncio.Protocol):
 
     # Known once the connection is made.
     plain: asyncio.Transport
-    _send: Callable[[bytes], None]
 
     def __init__(
         self,
@@ -52,8 +53,11 @@ class TlsStream(asyncio.Protocol):
         *,
         server_side: bool,
         server_hostname: str | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
+        """`outbox`: where writes are gathered; without one they leave at once."""
         self._app = app
+        self._outbox = outbox
         self._deliver: Callable[[bytes], None] = app.data_received
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
@@ -61,6 +65,8 @@ class TlsStream(asyncio.Protocol):
         self._handshake: asyncio.Future[None] = loop.create_future()
         self._shaken = False
         self._paused = False
+        self._held: list[bytes] = []
+        """Read and not handed on yet; an empty one is the peer's end."""
         self._ended = False
         """The peer has said that nothing follows."""
         self._closing = False
@@ -79,7 +85,6 @@ class TlsStream(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self.plain = transport
-        self._send = transport.write
         if not self._tls.server_side:
             self._go_on()
 
@@ -122,9 +127,7 @@ class TlsStream(asyncio.Protocol):
             self._flush()
             return
         except (ssl.SSLError, ssl.CertificateError) as error:
-            self._flush()  # the alert that says why
-            self._closing = True
-            self.plain.close()
+            self._end()  # with the alert that says why
             self._failed(error)
             return
         self._flush()
@@ -159,6 +162,9 @@ class TlsStream(asyncio.Protocol):
                     break
         except ssl.SSLWantReadError:
             pass
+        except ssl.SSLZeroReturnError:  # how the peer's end shows when ours has been said
+            self._peer_ended()
+            return
         except ssl.SSLError as error:
             self._broke(error)
             return
@@ -174,15 +180,46 @@ class TlsStream(asyncio.Protocol):
         """What came is no TLS of this connection's. The alert says so; then nothing more is believed."""
         if self._closing:
             return
-        self._flush()
         self._error = error
-        self._closing = True
-        self.plain.close()
+        self._end()
+
+    def _hold(self) -> None:
+        """Read what has come and keep it. OpenSSL takes records that wait while it says the end for an offence."""
+        try:
+            while True:
+                data = self._tls.read(_RECORD_BYTES)
+                self._held.append(data)
+                if not data:
+                    break
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self._held.append(b"")
+        except ssl.SSLError as error:
+            self._broke(error)
+            return
+        if not self._paused:
+            asyncio.get_running_loop().call_soon(self._hand_on_held)
+
+    def _hand_on_held(self) -> None:
+        while self._held and not self._paused and not self._closing:
+            data = self._held.pop(0)
+            if data:
+                self._deliver(data)
+            else:
+                self._peer_ended()
+        if not self._held and not self._paused and not self._closing and self._in.pending:
+            self._read()
 
     def _flush(self) -> None:
-        data = self._out.read()
-        if data:
-            self._send(data)
+        if self._out.pending:
+            self._send(self._out.read())
+
+    def _send(self, records: bytes) -> None:
+        if self._outbox is None:
+            self.plain.write(records)
+        else:
+            self._outbox.put(self.plain, records)
 
     # the application's side: asyncio.Transport, as far as it is used
 
@@ -204,7 +241,12 @@ class TlsStream(asyncio.Protocol):
         """Say that nothing follows (close_notify), and close this direction."""
         if self._closing:
             return
+        if self._in.pending or self._tls.pending():
+            self._hold()
         self._say_end()
+        self._flush()
+        if self._outbox is not None:
+            self._outbox.flush()
         if self.plain.can_write_eof():
             self.plain.write_eof()
 
@@ -212,16 +254,22 @@ class TlsStream(asyncio.Protocol):
         """Say that nothing follows, and close once everything has left."""
         if self._closing:
             return
-        self._closing = True
         self._say_end()
-        self.plain.close()
+        self._end()
 
     def _say_end(self) -> None:
         try:
             self._tls.unwrap()
         except ssl.SSLError:  # the peer's own end has not come: nobody waits for it
             pass
+
+    def _end(self) -> None:
+        """Close once everything has left."""
+        self._closing = True
         self._flush()
+        if self._outbox is not None:
+            self._outbox.flush()
+        self.plain.close()
 
     def abort(self) -> None:
         self._closing = True
@@ -239,7 +287,9 @@ class TlsStream(asyncio.Protocol):
             return
         self._paused = False
         self.plain.resume_reading()
-        if self._in.pending or self._tls.pending():
+        if self._held:
+            asyncio.get_running_loop().call_soon(self._hand_on_held)
+        elif self._in.pending or self._tls.pending():
             asyncio.get_running_loop().call_soon(self._read)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
