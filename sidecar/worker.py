@@ -21,8 +21,8 @@ from mesh import logs
 from mesh.clock import Clock, SystemClock, system_rng
 from mesh.lifecycle import TaskScope
 from sidecar.clusters.cluster import LiveCluster
-from sidecar.clusters.inspect import render_clusters
 from sidecar.clusters.dial import Surroundings
+from sidecar.clusters.inspect import render_clusters
 from sidecar.clusters.secrets import Secrets
 from sidecar.clusters.table import ClusterTable, UnusableCluster
 from sidecar.config.endpoint import Address
@@ -51,6 +51,7 @@ from sidecar.listeners.context import OpenConnections, Process
 from sidecar.listeners.listener import LiveListener, render_listeners
 from sidecar.listeners.table import ListenerTable, UnusableListener
 from sidecar.net.channel import Channel
+from sidecar.net.outbox import Outbox
 from sidecar.net.timers import TimerWheel
 from sidecar.tap.taps import Taps
 from sidecar.telemetry.recorder import Telemetry
@@ -94,10 +95,13 @@ class Worker:
         rng = system_rng()
         self._timers = TimerWheel(loop, clock)
         self._telemetry = telemetry
-        around = Surroundings(loop, scope, clock, self._timers)
+        outbox = Outbox(loop)
+        around = Surroundings(loop, scope, clock, self._timers, outbox)
         self._open = OpenConnections()
         self._taps = Taps(clock, rng, tapped if tapped is not None else lambda record: bool(send(record) or True))
-        process = Process(loop, scope, clock, rng, self._timers, IdSource(), self._telemetry, self._open, self._taps)
+        process = Process(
+            loop, scope, clock, rng, self._timers, outbox, IdSource(), self._telemetry, self._open, self._taps
+        )
         self._clusters = ClusterTable(around, rng)
         self._listeners = ListenerTable(process)
         self._secrets: Secrets | None = None

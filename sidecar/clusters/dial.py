@@ -12,6 +12,7 @@ from mesh.clock import Clock
 from mesh.lifecycle import TaskScope
 from sidecar.clusters.upstream import ConnectFailed
 from sidecar.config.endpoint import Address
+from sidecar.net.outbox import Outbox
 from sidecar.net.timers import TimerWheel
 from sidecar.net.tls_stream import TlsStream
 
@@ -25,6 +26,7 @@ class Surroundings:
     """Dialling is the only thing here that takes a task."""
     clock: Clock
     timers: TimerWheel
+    outbox: Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,10 @@ async def dial(
     timeout_s: float,
     loop: asyncio.AbstractEventLoop,
     make: Callable[[socket.socket], Any],
+    outbox: Outbox | None = None,
 ) -> None:
     """`make` gets the connected socket and returns the loop's protocol; after TLS, if any, its `connection_made` has
-    been called. Raises ConnectFailed."""
+    been called. `outbox`: where TLS gathers what it writes. Raises ConnectFailed."""
     try:
         async with asyncio.timeout(timeout_s):
             sock = _socket_for(address)
@@ -54,7 +57,14 @@ async def dial(
                 if security is None:
                     await loop.create_connection(lambda: protocol, sock=sock)
                 else:
-                    tls = TlsStream(protocol, security.context, loop, server_side=False, server_hostname=security.sni)
+                    tls = TlsStream(
+                        protocol,
+                        security.context,
+                        loop,
+                        server_side=False,
+                        server_hostname=security.sni,
+                        outbox=outbox,
+                    )
                     await loop.create_connection(lambda: tls, sock=sock)
                     await tls.shake_hands()
             except BaseException:

@@ -9,6 +9,7 @@ from sidecar.http.field_lines import FieldLines
 from sidecar.http.h1_render import LAST_CHUNK, chunk, request_head
 from sidecar.http.h1_response import ResponseReader
 from sidecar.http.head import CHUNKED, Header, RequestHead, ResponseHead
+from sidecar.net.outbox import gathering
 from sidecar.net.peer import PeerRefused
 from sidecar.net.timers import MAX_LOOK_S, NEVER
 
@@ -135,7 +136,7 @@ class UpstreamConnection(UpstreamStream):
             return True
 
     def connection_made(self, transport: Any) -> None:
-        self.transport = transport
+        self.transport = gathering(transport, self.owner.outbox)
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         host, port = transport.get_extra_info("sockname")[:2]
         self.local = f"{host}:{port}"

@@ -35,6 +35,7 @@ class Pool(Owner):
         self._config = config
         self._counts = counts
         self._around = around
+        self.outbox = around.outbox
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
         self._waiting: deque[Holder] = deque()
@@ -116,7 +117,9 @@ class Pool(Owner):
 
         failure: ConnectFailed | None = None
         try:
-            await dial(self.address, self.security, self._config.connect_timeout_s, self._around.loop, make)
+            await dial(
+                self.address, self.security, self._config.connect_timeout_s, self._around.loop, make, self.outbox
+            )
         except ConnectFailed as error:
             failure = error
         finally:

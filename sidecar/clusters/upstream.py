@@ -10,6 +10,7 @@ from sidecar.clusters.losses import Loss
 from sidecar.http.errors import ProtocolError
 from sidecar.http.field_lines import FieldLines
 from sidecar.http.head import End, Header, RequestHead, ResponseHead, Trailers
+from sidecar.net.outbox import Outbox
 
 if TYPE_CHECKING:
     from sidecar.clusters.h1_upstream import UpstreamConnection
@@ -65,7 +66,7 @@ class UpstreamStream:
     __slots__ = ()
 
     def begin(self, holder: Holder, head: RequestHead, more: FieldLines, whole: bool) -> None:
-        """Send the head, with the fields `more` at its end. `whole`: nothing follows, not even `send_end` or `flush`."""
+        """Send the head, with the fields `more` at its end. `whole`: nothing follows, no `send_end` and no `flush`."""
         raise NotImplementedError
 
     def send_data(self, data: bytes) -> None:
@@ -99,7 +100,10 @@ class UpstreamStream:
 class Owner:
     """The pool, as its HTTP/1.1 connections see it."""
 
-    __slots__ = ()
+    __slots__ = ("outbox",)
+
+    outbox: Outbox
+    """Where connections gather what they write."""
 
     def verify(self, tls: ssl.SSLObject) -> None:
         """Raises PeerRefused when the certificate is not the endpoint's."""

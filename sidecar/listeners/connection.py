@@ -16,6 +16,7 @@ from sidecar.listeners.context import HttpContext
 from sidecar.listeners.exchange import Exchange
 from sidecar.listeners.h1_writer import H1Writer
 from sidecar.listeners.tapped import begin_tapped
+from sidecar.net.outbox import gathering
 from sidecar.net.peer import PeerRefused, check_client
 from sidecar.net.timers import NEVER
 from sidecar.net.tls import requested_server_name
@@ -83,8 +84,8 @@ class DownstreamConnection(H1Writer):
     # the transport's side
 
     def connection_made(self, transport: Any) -> None:
-        self.transport = transport
         context = self.context
+        self.transport = gathering(transport, context.process.outbox)
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         context.counts.cx_total += 1
         context.counts.cx_active += 1

@@ -12,6 +12,7 @@ from sidecar.config.snapshot import Node
 from sidecar.http.field_lines import NO_FIELDS, FieldLines
 from sidecar.http.head import Header
 from sidecar.listeners.routes import BoundRoute
+from sidecar.net.outbox import Outbox
 from sidecar.net.timers import MAX_LOOK_S, TimerWheel
 from sidecar.routing.table import RouteTable
 from sidecar.tap.taps import Taps, Watch
@@ -54,6 +55,7 @@ class Process:
     clock: Clock
     rng: random.Random
     timers: TimerWheel
+    outbox: Outbox
     ids: IdSource
     telemetry: Telemetry
     open: OpenConnections
