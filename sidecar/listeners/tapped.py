@@ -41,7 +41,7 @@ class TappedExchange(Exchange):
 
     def request_ended(self, trailers: list[Header] | None) -> None:
         if self._recording is not None:
-            self._recording.request_ended(self._now())
+            self._recording.request_ended(self._now(), tuple(trailers or ()))
         super().request_ended(trailers)
 
     # the answer
@@ -50,12 +50,18 @@ class TappedExchange(Exchange):
         super()._send_head(head, upstream_ms)
         if self._recording is not None:
             server = self._stream.context.server_field
-            self._recording.answered(_as_sent(head, upstream_ms, server), self._now())
+            chunked = self.head.version == "HTTP/1.1" and not self.bodyless
+            self._recording.answered(_as_sent(head, upstream_ms, server, chunked), self._now())
 
     def answer_data(self, data: bytes) -> None:
         if self._recording is not None and not self.bodyless:
             self._recording.answer_data(data)
         super().answer_data(data)
+
+    def answer_trailers(self, trailers: list[Header]) -> None:
+        if self._recording is not None:
+            self._recording.answer_trailers(tuple(trailers))
+        super().answer_trailers(trailers)
 
     # the end, however it comes
 
@@ -81,12 +87,15 @@ class TappedExchange(Exchange):
         return self._stream.context.process.clock.monotonic()
 
 
-def _as_sent(head: ResponseHead, upstream_ms: float, server: Header) -> tuple[Header, ...]:
-    """The answer's fields with those that every answer gets, and what says how long the body is."""
+def _as_sent(head: ResponseHead, upstream_ms: float, server: Header, chunked: bool) -> tuple[Header, ...]:
+    """The answer's fields with those that every answer gets, and what says how long the body is. `chunked`: that a
+    body of unknown length is."""
     fields = list(head.headers)
     if upstream_ms >= 0.0:
         fields.append((b"x-envoy-upstream-service-time", b"%d" % upstream_ms))
     fields.append(server)
-    if head.length >= 0 and head.status not in (204, 304):
+    if head.length < 0 and chunked:
+        fields.append((b"transfer-encoding", b"chunked"))
+    elif head.length >= 0 and head.status not in (204, 304):
         fields.append((b"content-length", b"%d" % head.length))
     return tuple(fields)

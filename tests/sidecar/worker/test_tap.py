@@ -100,6 +100,24 @@ async def test_bodies_are_cut_where_the_tap_says_and_counted_whole(
     assert field(record.request.headers, b"transfer-encoding") == [b"chunked"]
 
 
+async def test_a_chunked_answer_with_trailers_is_told_as_it_is(proxy: Proxy, origin: Origin, client: Client) -> None:
+    async def chunked(incoming: Incoming) -> None:
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+        await incoming.raw(head + b"3\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 5\r\n\r\n")
+
+    origin.handler = chunked
+    connection = await client.connect(await serve(proxy, origin))
+    proxy.worker.tap(Tap(1, TapFilter()))
+    await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n")
+    await connection.reader.readuntil(b"0\r\n")
+
+    (record,) = tapped(proxy)
+    assert record.answer is not None
+    assert (record.answer.body, record.answer.trailers) == (b"abcde", ((b"x-sum", b"5"),))
+    assert field(record.answer.headers, b"transfer-encoding") == [b"chunked"]
+    assert field(record.answer.headers, b"content-length") == []
+
+
 async def test_a_local_reply_is_an_answer_like_any_other(proxy: Proxy, client: Client) -> None:
     address = proxy.bind()
     direct = Route("teapot", RouteMatch(), DirectResponse(418, b"short and stout"))
