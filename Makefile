@@ -53,7 +53,12 @@ golden: setup-dev ## Rewrite the golden files from what the code does now; read 
 	$(BIN)/python -m pytest -q --update-golden tests/control
 	@git --no-pager diff --stat -- tests
 
-fuzz: setup-dev ## Let Hypothesis search far longer than in CI (ARGS as for test)
+# Atheris has wheels for some interpreters only; the parsers' other searches do without.
+FUZZ_SECONDS ?= 600
+
+fuzz: setup-dev ## Search the parsers for FUZZ_SECONDS (600) each, then let Hypothesis search far longer than in CI
+	@$(PIP) --editable '.[fuzz]' || echo "No atheris for this Python: the search guided by coverage is left out." >&2
+	@! $(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 	$(BIN)/python -m pytest --hypothesis-profile=deep -m 'not mesh' $(ARGS)
 
 bench: setup-dev compile ## Measure our sidecar beside Envoy, nginx and HAProxy; writes docs/benchmarks.md and build/bench.json

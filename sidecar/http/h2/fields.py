@@ -18,7 +18,8 @@ MALFORMED: Final = 4
 """The message that carries it is malformed (RFC 9113 8.1.1)."""
 
 _CONTROLS: Final = bytes((*range(9), *range(10, 32), 127))
-_NOT_IN_PATH: Final = bytes((*range(33), 35, 127))
+_NOT_IN_PATH: Final = bytes((*range(33), 127)) + b"#"
+_NOT_IN_AUTHORITY: Final = bytes((*range(33), *range(127, 256))) + b"#/?@\\"
 _TOKEN_LOWER: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _TOKEN: Final = _TOKEN_LOWER + b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _DIGITS: Final = b"0123456789"
@@ -64,6 +65,11 @@ def is_token(text: bytes) -> bool:
 def is_path(text: bytes) -> bool:
     """Begins with a slash; neither white space, nor control characters, nor a fragment."""
     return text[:1] == b"/" and len(text.translate(None, _NOT_IN_PATH)) == len(text)
+
+
+def is_authority(text: bytes) -> bool:
+    """Not empty; no user, and nothing that would end an authority in a URL. Whether it is a host is for others."""
+    return bool(text) and len(text.translate(None, _NOT_IN_AUTHORITY)) == len(text)
 
 
 def content_length(value: bytes) -> int:

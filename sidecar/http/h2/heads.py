@@ -6,7 +6,16 @@ Each function fills the event and returns "", or says why the message is malform
 from typing import Final
 
 from sidecar.http.h2.events import Headers
-from sidecar.http.h2.fields import MALFORMED, SPECIAL, classify, content_length, is_path, is_token, why_malformed
+from sidecar.http.h2.fields import (
+    MALFORMED,
+    SPECIAL,
+    classify,
+    content_length,
+    is_authority,
+    is_path,
+    is_token,
+    why_malformed,
+)
 
 _METHOD: Final = 1
 _SCHEME: Final = 2
@@ -60,8 +69,8 @@ def read_request(head: Headers, kinds: int, pseudo: int, extended_connect: bool)
         head.scheme = head.scheme.lower()
         if not is_token(head.scheme) or not head.scheme[:1].isalpha():
             return "a :scheme that is none"
-    if seen & _AUTHORITY and (not head.authority or b"@" in head.authority):
-        return "an :authority that is empty or names a user"
+    if seen & _AUTHORITY and not is_authority(head.authority):
+        return "an :authority that is none"
     return _specials(head, seen) if kinds & SPECIAL else ""
 
 
@@ -99,6 +108,8 @@ def _specials(head: Headers, seen: int) -> str:
             if hosts > 1:
                 return "host twice"
             if not seen & _AUTHORITY:
+                if not is_authority(value):
+                    return "a host that is none"
                 head.authority = value
             elif value.lower() != head.authority.lower():
                 return "host and :authority differ"

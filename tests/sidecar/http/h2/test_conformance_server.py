@@ -413,6 +413,20 @@ MESSAGES = [
     Case("8.3.1 a :scheme that is none", asks(*having(b":scheme", b"ht tp")), "refused 1 PROTOCOL_ERROR"),
     Case("8.3.1 an empty :scheme", asks(*having(b":scheme", b"")), "refused 1 PROTOCOL_ERROR"),
     Case("8.3.1 an :authority that names a user", asks(*having(b":authority", b"me@a.b")), "refused 1 PROTOCOL_ERROR"),
+    *(
+        Case(
+            f"8.3.1 the :authority {text.decode('latin-1')!r}",
+            asks(*having(b":authority", text)),
+            "refused 1 PROTOCOL_ERROR",
+        )
+        for text in (b"a b", b"a.b/c", b"a.b?c", b"a.b#c", b"a\\b", b"\xc3\xa4.b")
+    ),
+    Case(
+        "8.3.1 a host that names a user",
+        asks(*without(b":authority"), (b"host", b"me@a.b")),
+        "refused 1 PROTOCOL_ERROR",
+    ),
+    Case("8.3.1 an empty host", asks(*without(b":authority"), (b"host", b"")), "refused 1 PROTOCOL_ERROR"),
     Case("8.3.1 an empty :authority", asks(*having(b":authority", b"")), "refused 1 PROTOCOL_ERROR"),
     Case(
         "8.3.1 host instead of :authority",
