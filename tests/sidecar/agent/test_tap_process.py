@@ -173,7 +173,7 @@ async def test_both_sides_of_a_sidecar_tell_of_one_trace(sidecar: Sidecar) -> No
     assert (inbound.direction, outbound.direction) == ("inbound", "outbound")
     assert inbound.trace_id == outbound.trace_id
     assert inbound.request_id == outbound.request_id
-    assert inbound.peer == "spiffe://cluster.local/ns/default/sa/default"
+    assert inbound.peer == "spiffe://cluster.local/ns/default/sa/bookinfo-reviews"
     assert (outbound.cluster, inbound.cluster) == ("outbound|9080||reviews.default.svc.cluster.local", "inbound|9080||")
 
 
