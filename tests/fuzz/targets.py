@@ -42,8 +42,13 @@ def _said(events: list[Any]) -> list[Any]:
         elif isinstance(event, HttpError):
             said.append(("error", event.status))
         else:
-            slots = [slot for kind in type(event).__mro__ for slot in getattr(kind, "__slots__", ())]
-            said.append((type(event).__name__, [repr(getattr(event, slot, None)) for slot in slots]))
+            attributes = [name for name in dir(event) if not name.startswith("_")]
+            said.append(
+                (
+                    type(event).__name__,
+                    [repr(getattr(event, name)) for name in attributes if not callable(getattr(event, name))],
+                )
+            )
     return said
 
 

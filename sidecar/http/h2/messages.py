@@ -139,8 +139,8 @@ class Messages(Inbound):
             fields = decoder.decode(block)
         except HpackError as error:
             raise ConnectionBroken(ErrorCode.COMPRESSION_ERROR, str(error)) from None
-        except HeaderBomb as error:
-            raise ConnectionBroken(ErrorCode.ENHANCE_YOUR_CALM, str(error)) from None
+        except HeaderBomb as bomb:  # another name: mypyc gives a name one type in a function
+            raise ConnectionBroken(ErrorCode.ENHANCE_YOUR_CALM, str(bomb)) from None
         known = self._streams.get(stream)
         event = Headers(stream, fields, end, HEAD)
         if decoder.never_indexed is not None:

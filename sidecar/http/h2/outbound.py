@@ -32,7 +32,7 @@ class Outbound:
         self._initial_send_window = DEFAULT_WINDOW
         self._frame_size = MIN_FRAME_SIZE
         self._blocked: dict[int, Stream] = {}  # in the order in which they take turns
-        self._data_sent = 0
+        self._data_sent = 0  # frames, and one more for every 2 KiB of one: each may be answered by WINDOW_UPDATEs
         self._receive_window = DEFAULT_WINDOW
         self._credit = 0
         self._credit_due = max(settings.connection_window_size, DEFAULT_WINDOW) // 2
@@ -116,7 +116,7 @@ class Outbound:
             self._send_window -= size
         elif not end:
             return
-        self._data_sent += 1
+        self._data_sent += 1 + (size >> 11)
         out = self._out
         out.append(frames.head(size, frames.DATA, frames.END_STREAM if end else 0, stream))
         if size:
@@ -172,7 +172,7 @@ class Outbound:
             known.send_window -= size
             self._send_window -= size
             known.queued -= size
-            self._data_sent += 1
+            self._data_sent += 1 + (size >> 11)
             last = known.end_queued and not known.queued and known.trailers is None
             out.append(frames.head(size, frames.DATA, frames.END_STREAM if last else 0, known.id))
             out.append(first if size == len(first) else first[offset : offset + size])

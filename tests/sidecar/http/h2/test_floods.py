@@ -301,6 +301,18 @@ def test_window_updates_that_data_caused_are_free() -> None:
     assert not connection.failed
 
 
+def test_a_peer_may_return_a_large_frame_piece_by_piece() -> None:
+    connection = client()
+    connection.receive(settings((5, 65_536), (4, 2**31 - 1)) + window_update(0, 2**30))
+    stream = connection.open_stream(POST, False)
+    for _ in range(100):
+        connection.send_data(stream, bytes(65_536), False)
+        for _ in range(64):
+            connection.receive(window_update(0, 1024) + window_update(stream, 1))
+        connection.take_output()
+    assert not connection.failed
+
+
 def test_what_the_application_resets_is_not_the_clients_doing() -> None:
     connection = server()
     for stream in range(1, 4 * LIMITS.resets, 2):
