@@ -73,8 +73,8 @@ class Limits(NamedTuple):
 
     window_updates_per_data: int = 10
     """WINDOW_UPDATE: 5 + 2 * (streams + this * DATA frames sent): Envoy's
-    max_inbound_window_update_frames_per_data_frame_sent (CVE-2019-9511). Here every 2 KiB count as one more frame, since
-    ours are larger than Envoy's and some peers return what they read piece by piece."""
+    max_inbound_window_update_frames_per_data_frame_sent (CVE-2019-9511). Every 2 KiB count as one more frame: ours
+    are larger than Envoy's, and some peers return what they read piece by piece."""
 
     continuations: int = 16
     """CONTINUATION frames of one header block (CVE-2024-27316)."""
