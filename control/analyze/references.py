@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 
 from control.analyze.subject import Subject
-from control.api.field_errors import did_you_mean
 from control.api.kinds.destination_rule import DestinationRuleSpec
 from control.api.kinds.gateway import GatewaySpec
 from control.api.kinds.http_action import Destination
@@ -15,9 +14,9 @@ from control.translate.matches import gateway_name
 
 def references(subject: Subject) -> Iterator[Violation]:
     """Errors for what would not work, warnings for what would have no effect."""
-    gateways = {f"{r.namespace}/{r.name}" for r in subject.world.of_kind("Gateway")}
+    gateways = sorted({f"{r.namespace}/{r.name}" for r in subject.world.of_kind("Gateway")})
     for resource, spec in subject.virtual_services():
-        yield from _gateways(resource, spec, gateways)
+        yield from _gateways(subject, resource, spec, gateways)
         yield from _hosts(subject, resource, spec)
         for index, route in enumerate(spec.http):
             for path, destination in _destinations(route):
@@ -57,7 +56,7 @@ def _destination(
     known = subject.subsets.get(host, set())
     if destination.subset and destination.subset not in known:
         if known:
-            guess = did_you_mean(destination.subset, sorted(known))
+            guess = subject.guess(destination.subset, sorted(known))
             right = f"its DestinationRule defines {', '.join(sorted(known))}{guess}"
         else:
             right = f"no DestinationRule for {destination.host} defines subsets; apply one first, or in the same call"
@@ -66,8 +65,8 @@ def _destination(
 
 
 def _missing_host(subject: Subject, written: str, host: str) -> str:
-    known = sorted({subject.short(known) for known in subject.ports})
-    guess = did_you_mean(written, known) or (f"; known are {_listed(known)}" if known else "; no service is known yet")
+    known = subject.names
+    guess = subject.guess(written, known) or (f"; known are {_listed(known)}" if known else "; no service is known yet")
     meant = "" if written == host else f" ({host})"
     return f"is {written!r}{meant}, but there is no such service{guess}"
 
@@ -83,12 +82,12 @@ def _hosts(subject: Subject, resource: Resource, spec: VirtualServiceSpec) -> It
         yield resource.violation(("spec", "hosts", index), message, "warning")
 
 
-def _gateways(resource: Resource, spec: VirtualServiceSpec, known: set[str]) -> Iterator[Violation]:
+def _gateways(subject: Subject, resource: Resource, spec: VirtualServiceSpec, known: list[str]) -> Iterator[Violation]:
     for index, written in enumerate(spec.gateways):
         name = gateway_name(written, resource.namespace)
         if name != "mesh" and name not in known:
             listed = f"known are {_listed(known)}" if known else "there is none yet"
-            message = f"is {written!r}, but there is no Gateway {name}{did_you_mean(name, sorted(known))}; {listed}"
+            message = f"is {written!r}, but there is no Gateway {name}{subject.guess(name, known)}; {listed}"
             yield resource.violation(("spec", "gateways", index), message)
     for position, route in enumerate(spec.http):
         for number, match in enumerate(route.match):
@@ -117,5 +116,7 @@ def _gateway_workloads(subject: Subject) -> Iterator[Violation]:
 
 
 def _listed(values: Iterable[object], none: str = "none") -> str:
-    texts = [str(value) for value in (sorted(values, key=str))]
-    return ", ".join(texts[:12]) + (f" and {len(texts) - 12} more" if len(texts) > 12 else "") if texts else none
+    """The first dozen; a list is in its order already."""
+    ordered = values if isinstance(values, list) else sorted(values, key=str)
+    texts = ", ".join(str(value) for value in ordered[:12])
+    return texts + (f" and {len(ordered) - 12} more" if len(ordered) > 12 else "") if texts else none
