@@ -11,7 +11,7 @@ from collections import deque
 from typing import Any, Final
 
 MAX_WRITES: Final = 32
-MAX_BYTES: Final = 64 * 1024
+MAX_BYTES: Final = 256 * 1024
 """So many writes, or so much data, leave at once: back-pressure shows where it arises, and no round is too long."""
 
 
@@ -54,6 +54,11 @@ class GatheringTransport:
     """A plain transport whose writes go through an outbox; the rest of asyncio.Transport, as far as it is used."""
 
     __slots__ = ("_outbox", "_plain")
+
+    @property
+    def plain(self) -> Any:
+        """What it writes to."""
+        return self._plain
 
     def __init__(self, plain: Any, outbox: Outbox) -> None:
         self._plain = plain
@@ -101,3 +106,8 @@ class GatheringTransport:
 def gathering(transport: Any, outbox: Outbox) -> Any:
     """`transport` with its writes gathered; a TlsStream sees to that by itself."""
     return transport if transport.get_extra_info("ssl_object") is not None else GatheringTransport(transport, outbox)
+
+
+def ungathered(transport: Any) -> Any:
+    """What `gathering` was given, for a protocol that gathers its writes by itself."""
+    return transport.plain if isinstance(transport, GatheringTransport) else transport
