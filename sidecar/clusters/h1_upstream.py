@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.clusters.losses import CLOSED, STALE
 from sidecar.clusters.upstream import HIGH_WATER_BYTES, Holder, Owner, UpstreamStream
 from sidecar.http.field_lines import FieldLines
-from sidecar.http.h1_render import LAST_CHUNK, chunk, request_head
+from sidecar.http.h1_render import LAST_CHUNK, chunk, last_chunk, request_head
 from sidecar.http.h1_response import ResponseReader
 from sidecar.http.head import CHUNKED, Header, RequestHead, ResponseHead
 from sidecar.net.outbox import gathering
@@ -21,6 +21,7 @@ class UpstreamConnection(UpstreamStream):
     """Its states: opening, held (`holder` set), idle (in its pool), closing. The loop's Protocol by its methods."""
 
     __slots__ = (
+        "_answering",
         "_chunked",
         "_out",
         "_sock",
@@ -47,6 +48,8 @@ class UpstreamConnection(UpstreamStream):
         self._sock = sock
         self._out: list[bytes] = []
         self._chunked = False
+        self._answering = False
+        """The upstream has closed, inside an answer."""
         self.remote = remote
         """The endpoint's `host:port`."""
         self.local = ""
@@ -82,7 +85,7 @@ class UpstreamConnection(UpstreamStream):
 
     def send_end(self, trailers: list[Header] | None) -> None:
         if self._chunked:
-            self._out.append(LAST_CHUNK)
+            self._out.append(last_chunk(trailers))
 
     def flush(self) -> None:
         out = self._out
@@ -158,6 +161,7 @@ class UpstreamConnection(UpstreamStream):
 
     def eof_received(self) -> None:
         holder = self.holder
+        self._answering = self.reader.answering
         events = self.reader.end_of_stream()
         if holder is not None and events and not isinstance(events[-1], Exception):
             holder.upstream_events(events)
@@ -168,7 +172,8 @@ class UpstreamConnection(UpstreamStream):
         self.holder = None
         self.owner.gone(self)
         if holder is not None:
-            holder.upstream_lost(STALE if self.requests > 1 and not self.reader.answering else CLOSED)
+            untouched = not self._answering and not self.reader.answering
+            holder.upstream_lost(STALE if untouched and self.requests > 1 else CLOSED)
 
     def pause_writing(self) -> None:
         if self.holder is not None:

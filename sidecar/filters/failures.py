@@ -35,6 +35,8 @@ OVERFLOW = Failure(
     503, _PREFIX + b"overflow", "UO", "upstream_reset_before_response_started{overflow}", overloaded=True
 )
 TIMEOUT = Failure(504, b"upstream request timeout", "UT", "response_timeout")
+DEADLINE = Failure(504, b"upstream request timeout", "UT", "response_timeout")
+"""The same, by the deadline that the request named itself."""
 PER_TRY_TIMEOUT = Failure(504, b"upstream request timeout", "UT", "upstream_per_try_timeout")
 
 

@@ -55,3 +55,8 @@ def informational_head(status: int, headers: list[Header]) -> bytes:
 def chunk(data: bytes) -> bytes:
     """One chunk (RFC 9112 7.1)."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def last_chunk(trailers: list[Header] | None) -> bytes:
+    """The chunked body's end with the fields behind it (RFC 9112 7.1.2)."""
+    return LAST_CHUNK if not trailers else b"0\r\n%b\r\n" % render_fields(trailers)

@@ -17,7 +17,19 @@ class RequestHead:
     `length` and `close` say what they said. Fields that the proxy has a say in come apart, in `ours`.
     """
 
-    __slots__ = ("authority", "close", "headers", "length", "method", "ours", "scheme", "target", "upgrade", "version")
+    __slots__ = (
+        "authority",
+        "close",
+        "grpc",
+        "headers",
+        "length",
+        "method",
+        "ours",
+        "scheme",
+        "target",
+        "upgrade",
+        "version",
+    )
 
     def __init__(
         self,
@@ -45,9 +57,11 @@ class RequestHead:
         """The client wants the connection to end with this request's answer."""
         self.ours: dict[bytes, bytes] = {} if ours is None else ours
         """Fields of `http.fields.OURS` as received, repeated ones joined by commas; not in `headers` before the
-        listener has decided what of them is believed."""
+        listener has decided what of them is believed. And `te`, where it says that trailers are read."""
         self.upgrade: bytes | None = None
         """The protocol that the client wants to switch to, in lower case (`websocket`); CONNECT has its method."""
+        self.grpc = False
+        """A call of gRPC: by its content type, over HTTP/2."""
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of `name` (lower case)."""

@@ -4,7 +4,6 @@ from sidecar.filters.chain import LocalReply
 from sidecar.filters.client import Client
 from sidecar.filters.router import Router
 from sidecar.http.head import Header, RequestHead, ResponseHead
-from sidecar.listeners import local_reply
 from sidecar.listeners.client_stream import NO_SERVICE_TIME, ClientStream
 from sidecar.listeners.date import http_date
 from sidecar.listeners.routes import BoundRoute
@@ -92,7 +91,8 @@ class Answer(Client):
         if reply.flag:
             record.add_flag(reply.flag)
         record.details = reply.details
-        head, body = local_reply.render(reply)
+        stream = self._stream
+        head, body = stream.render_reply(reply)
         if edits and self.route is not None and self.route.edits.response is not None:
             self.route.edits.response.apply(head.headers)
         self._send_head(head, NO_SERVICE_TIME)
@@ -110,21 +110,21 @@ class Answer(Client):
         record.details = details
         self._let_go()
         stream = self._stream
+        stream.cut()
         process = stream.context.process
         now = process.clock.monotonic()
         process.telemetry.finish(record, now)
-        stream.cut()
         stream.over(now)
 
-    def client_gone(self) -> None:
-        """The connection or stream is lost."""
+    def client_gone(self, flag: str, details: str) -> None:
+        """The connection or stream is lost: DC, or DPE where the client broke the protocol."""
         if self._over:
             return
         self._over = True
         self._let_go()
         record = self.record
-        record.add_flag("DC")
-        record.details = "downstream_remote_disconnect"
+        record.add_flag(flag)
+        record.details = details
         context = self._stream.context
         context.in_flight -= 1
         process = context.process

@@ -6,7 +6,9 @@ compiled, a call through it is no look-up by name.
 
 from typing import TYPE_CHECKING
 
+from sidecar.filters.chain import LocalReply
 from sidecar.http.head import Header, ResponseHead
+from sidecar.listeners import local_reply
 from sidecar.listeners.admission import Admission
 from sidecar.listeners.context import HttpContext
 from sidecar.telemetry.bindings import Downstream
@@ -49,6 +51,10 @@ class ClientStream:
     def flush(self) -> bool:
         """Write what has gathered; whether there was anything."""
         raise NotImplementedError
+
+    def render_reply(self, reply: LocalReply) -> tuple[ResponseHead, bytes]:
+        """An answer of our own in the client's terms: head and body."""
+        return local_reply.render(reply)
 
     def cut(self) -> None:
         """End the answer in the middle, so that it can not pass for a whole one. `over` follows."""

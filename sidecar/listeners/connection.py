@@ -1,25 +1,28 @@
 """One client's HTTP/1.1 connection: bytes to requests, one at a time, answers in order; who may wait how long."""
 
+import asyncio
 import logging
 import socket
 import struct
 from collections import deque
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from sidecar.config.listener import Codec
 from sidecar.filters.chain import LocalReply
 from sidecar.http.errors import ProtocolError
 from sidecar.http.h1_request import RequestEvent, RequestReader
+from sidecar.http.h2.frames import PREFACE
 from sidecar.http.head import END, End, Header, RequestHead, Trailers
 from sidecar.listeners import local_reply
-from sidecar.listeners.admission import Admission, client_certificate_header
+from sidecar.listeners.arrival import identify
 from sidecar.listeners.context import HttpContext
 from sidecar.listeners.exchange import Exchange
 from sidecar.listeners.h1_writer import H1Writer
+from sidecar.listeners.h2_connection import H2ClientConnection
 from sidecar.listeners.tapped import begin_tapped
-from sidecar.net.outbox import gathering
-from sidecar.net.peer import PeerRefused, check_client
+from sidecar.net.outbox import gathering, ungathered
+from sidecar.net.peer import PeerRefused
 from sidecar.net.timers import NEVER
-from sidecar.net.tls import requested_server_name
 
 HIGH_WATER_BYTES: Final = 64 * 1024
 """More than this unsent pauses the upstream; a quarter of it resumes."""
@@ -41,20 +44,25 @@ log = logging.getLogger(__name__)
 
 
 class DownstreamConnection(H1Writer):
-    """The loop's Protocol by its methods. States: idle, serving (`exchange` set), lingering (input dropped until the
-    close), closing."""
+    """The loop's Protocol by its methods. States: opening (which protocol is spoken is not known), idle, serving
+    (`exchange` set), lingering (input dropped until the close), closing.
+
+    `_special`: opening, lingering or closing; one look tells that nothing of that has to be looked at. Where HTTP/2 is
+    spoken another connection takes its place."""
 
     __slots__ = (
         "_backlog",
         "_blocked",
         "_closing",
         "_end_at",
+        "_first",
         "_head_deadline",
         "_holds",
         "_idle_since",
         "_lingering",
         "_processing",
         "_reader",
+        "_special",
         "_trailers",
         "deadline",
         "exchange",
@@ -72,6 +80,8 @@ class DownstreamConnection(H1Writer):
         self._reader = RequestReader(max_header_bytes=config.max_header_bytes, max_headers=config.max_headers)
         self._trailers: list[Header] | None = None
         self._backlog: deque[RequestEvent] = deque()
+        self._first = b""
+        self._special = config.codec is not Codec.HTTP1
         self._blocked = False
         self._processing = False
         self._lingering = 0
@@ -91,53 +101,30 @@ class DownstreamConnection(H1Writer):
         context.counts.cx_active += 1
         context.connections.add(self)
         context.process.open.opened()
-        remote = transport.get_extra_info("peername") or ("", 0)
-        local = transport.get_extra_info("sockname") or ("", 0)
-        tls = transport.get_extra_info("ssl_object")
-        certificate: bytes | None = None
-        server_name: str | None = None
-        if tls is not None:
-            server_name = requested_server_name(tls)
-            try:
-                identity = check_client(tls, context.trust_domains)
-            except PeerRefused as error:
-                context.counts.cx_refused += 1
-                log.info("client %s refused: %s", remote[0], error)
-                self._closing = True
-                transport.abort()
-                return
-            if identity is not None and identity.spiffe is not None:
-                self.peer = str(identity.spiffe)
-                certificate = client_certificate_header(context.own_identity, identity.sha256, self.peer)
+        try:
+            identify(self, transport)
+        except PeerRefused as error:
+            context.counts.cx_refused += 1
+            log.info("client refused: %s", error)
+            self._closing = self._special = True
+            transport.abort()
+            return
         config = context.config
-        process = context.process
-        self.admission = Admission(
-            process.ids,
-            trusted=config.trust_forwarded,
-            address=str(remote[0]),
-            secure=tls is not None,
-            client_certificate=certificate,
-        )
-        self.binding = process.telemetry.downstream(
-            context.direction,
-            _place(local),
-            _place(remote),
-            principal=self.peer,
-            server_name=server_name,
-            access_log=config.access_log,
-            trace=config.trace,
-        )
-        now = self._idle_since = process.clock.monotonic()
+        tls = transport.get_extra_info("ssl_object")
+        now = self._idle_since = context.process.clock.monotonic()
+        chosen = tls.selected_alpn_protocol() if tls is not None else None
+        if config.codec is Codec.HTTP2 or (config.codec is Codec.AUTO and chosen == "h2"):
+            self._hand_over(b"")
+            return
+        if chosen is not None:
+            self._special = False
         self._expect(self._due(), now)
 
     def data_received(self, data: bytes) -> None:
-        if self._closing:
-            return
-        if self._lingering:
-            self._lingering -= len(data)
-            if self._lingering <= 0:
-                self.close()
-            return
+        if self._special:
+            data = self._take_special(data)
+            if not data:
+                return
         events = self._reader.receive(data)
         if self._backlog:
             self._backlog.extend(events)
@@ -153,11 +140,47 @@ class DownstreamConnection(H1Writer):
         else:
             self._process(events)
 
+    def _take_special(self, data: bytes) -> bytes:
+        """What is left to be read as requests of HTTP/1.1."""
+        if self._closing:
+            return b""
+        if self._lingering:
+            self._lingering -= len(data)
+            if self._lingering <= 0:
+                self.close()
+            return b""
+        data = self._first + data
+        if data.startswith(PREFACE):
+            self._hand_over(data)
+            return b""
+        if PREFACE.startswith(data):
+            self._first = data
+            self._head_began()
+            return b""
+        self._first = b""
+        self._special = False
+        return data
+
+    def _hand_over(self, data: bytes) -> None:
+        """HTTP/2 is spoken here, and `data` has come: this connection is another's from now on."""
+        context = self.context
+        plain = ungathered(self.transport)
+        other = H2ClientConnection(self, plain)
+        context.connections.discard(self)
+        context.connections.add(other)
+        self._closing = self._special = True
+        self.deadline = NEVER
+        plain.set_protocol(cast(asyncio.Protocol, other))
+        if context.draining:
+            other.drain()
+        if data:
+            other.data_received(data)
+
     def eof_received(self) -> None:
         """A client that closes its half is gone, as for Envoy: what it asked for is given up."""
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._closing = True
+        self._closing = self._special = True
         self.deadline = NEVER
         context = self.context
         context.counts.cx_active -= 1
@@ -167,7 +190,7 @@ class DownstreamConnection(H1Writer):
         exchange = self.exchange
         if exchange is not None:
             self.exchange = None
-            exchange.client_gone()
+            exchange.client_gone("DC", "downstream_remote_disconnect")
 
     def pause_writing(self) -> None:
         # The present answer waits, and the next request is not begun: answers must not pile up for a slow reader.
@@ -227,6 +250,10 @@ class DownstreamConnection(H1Writer):
         if exchange is not None:
             exchange.flush_request()
         elif self._reader.mid_head and self._head_deadline == NEVER and not self._closing:
+            self._head_began()
+
+    def _head_began(self) -> None:
+        if self._head_deadline == NEVER:
             now = self.context.process.clock.monotonic()
             self._head_deadline = now + self.context.config.request_headers_timeout_s
             self._expect(self._head_deadline, now)
@@ -324,6 +351,7 @@ class DownstreamConnection(H1Writer):
             return
         now = self.context.process.clock.monotonic()
         self._lingering = LINGER_BYTES
+        self._special = True
         self._backlog.clear()
         self._holds = 0
         self.transport.resume_reading()
@@ -336,7 +364,7 @@ class DownstreamConnection(H1Writer):
         """Close once what is written has left."""
         if self._closing:
             return
-        self._closing = True
+        self._closing = self._special = True
         now = self.context.process.clock.monotonic()
         self._end_at = now + FLUSH_S
         self._expect(self._end_at, now)
@@ -344,7 +372,7 @@ class DownstreamConnection(H1Writer):
 
     def abort(self) -> None:
         """Cut the connection with a reset: what was sent of an answer can not pass for a whole one."""
-        self._closing = True
+        self._closing = self._special = True
         sock = self.transport.get_extra_info("socket")
         if sock is not None:
             try:
@@ -375,8 +403,3 @@ class DownstreamConnection(H1Writer):
 
     def __repr__(self) -> str:
         return f"<DownstreamConnection {self.exchange or ('closing' if self._closing else 'idle')}>"
-
-
-def _place(address: tuple[Any, ...]) -> str:
-    host = str(address[0])
-    return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"

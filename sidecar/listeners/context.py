@@ -22,6 +22,7 @@ from sidecar.telemetry.tracing import Tracer
 
 if TYPE_CHECKING:
     from sidecar.listeners.connection import DownstreamConnection
+    from sidecar.listeners.h2_link import H2Link
 
 
 class OpenConnections:
@@ -136,7 +137,7 @@ class HttpContext:
         """To be formatted with the milliseconds."""
         self.own_identity = node.workload.principal if node.workload.principal != "unknown" else None
         self.trust_domains = trust_domains
-        self.connections: set[DownstreamConnection] = set()
+        self.connections: set[DownstreamConnection | H2Link] = set()
         self.in_flight = 0
         """Requests whose answers are not whole."""
         self.draining = False

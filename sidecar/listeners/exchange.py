@@ -28,6 +28,7 @@ class Exchange(Answer):
         "_choice",
         "_data",
         "_forward",
+        "_limit_at",
         "_mirrors",
         "_paused",
         "_request_trailers",
@@ -42,10 +43,15 @@ class Exchange(Answer):
         self._mirrors: tuple[Mirror, ...] = ()
         self._paused = False
         self._request_trailers: list[Header] | None = None
+        self._limit_at = NEVER
         self._timeout_at = NEVER
         self._asked_at = now
 
     # the request
+
+    def limit(self, at: float) -> None:
+        """The client says itself when it gives up (gRPC's deadline), monotonic seconds."""
+        self._limit_at = self._timeout_at = at
 
     def start(self, whole: bool, now: float) -> None:
         """Admit, match, filter, forward. `whole`: the request has no body, or none that is still to come."""
@@ -157,7 +163,7 @@ class Exchange(Answer):
         router.request_whole = whole
         self._asked_at = now
         if whole and forward.timeout_s is not None:
-            self._timeout_at = now + forward.timeout_s
+            self._timeout_at = min(now + forward.timeout_s, self._limit_at)
         router.start(now)
         if self._timeout_at != NEVER or router.try_deadline != NEVER or forward.idle_timeout_s is not None:
             self._stream.deadline_moved(self.deadline(), now)
@@ -203,7 +209,7 @@ class Exchange(Answer):
         forward = self._forward
         if forward is not None and forward.timeout_s is not None:
             # Envoy's route timeout runs from the request's end to the answer's.
-            self._timeout_at = now + forward.timeout_s
+            self._timeout_at = min(now + forward.timeout_s, self._limit_at)
             self._stream.deadline_moved(self.deadline(), now)
 
     def flush_request(self) -> None:
@@ -291,7 +297,7 @@ class Exchange(Answer):
         if self._timeout_at <= now:
             if router is not None:
                 router.timed_out()
-            self._time_out(failures.TIMEOUT)
+            self._time_out(failures.TIMEOUT if self._timeout_at < self._limit_at else failures.DEADLINE)
         elif router is not None and router.try_deadline <= now:
             router.try_timed_out()
         elif self.deadline() <= now:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sidecar.http.h1_render import LAST_CHUNK, chunk, informational_head, response_head
+from sidecar.http.h1_render import chunk, informational_head, last_chunk, response_head
 from sidecar.http.head import CHUNKED, UNTIL_CLOSE, Header, ResponseHead
 from sidecar.listeners.client_stream import ClientStream
 
@@ -51,7 +51,7 @@ class H1Writer(ClientStream):
     def send_end(self, trailers: list[Header] | None) -> None:
         out = self._out
         if self._chunked:
-            out.append(LAST_CHUNK)
+            out.append(last_chunk(trailers))
         if out:
             data = out[0] if len(out) == 1 else b"".join(out)
             out.clear()

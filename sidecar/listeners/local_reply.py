@@ -8,6 +8,7 @@ NO_ROUTE = LocalReply(404, flag="NR", details="route_not_found")
 REQUEST_TIMEOUT = LocalReply(408, b"request header timeout", details="request_header_timeout")
 IDLE_BEFORE_END = LocalReply(408, b"stream timeout", flag="SI", details="stream_idle_timeout")
 IDLE_AFTER_END = LocalReply(504, b"stream timeout", flag="SI", details="stream_idle_timeout")
+NO_TUNNELS = LocalReply(403, details="upgrade_failed")
 INTERNAL = LocalReply(500, b"internal error", flag="LR", details="internal_error")
 
 _PLAIN: Header = (b"content-type", b"text/plain")

@@ -73,8 +73,8 @@ class TappedExchange(Exchange):
         super()._cut(flag, details)
         self._recorded(False)
 
-    def client_gone(self) -> None:
-        super().client_gone()
+    def client_gone(self, flag: str, details: str) -> None:
+        super().client_gone(flag, details)
         self._recorded(False)
 
     def _recorded(self, whole: bool) -> None:

@@ -81,6 +81,14 @@ class TlsStream(asyncio.Protocol):
             self.abort()
             raise
 
+    def set_protocol(self, app: asyncio.Protocol) -> None:
+        """Another application from now on, which gathers its writes by itself. It is not told of the connection."""
+        self._app = app
+        self._deliver = app.data_received
+        if self._outbox is not None:
+            self._outbox.flush()
+            self._outbox = None
+
     # the plain transport's side
 
     def connection_made(self, transport: Any) -> None:

@@ -25,6 +25,7 @@ class RequestRecord:
         "flags",
         "forwarded_for",
         "grpc_status",
+        "messages",
         "method",
         "peer_metadata",
         "protocol",
@@ -78,6 +79,8 @@ class RequestRecord:
         self.attempts = 1
         self.grpc_status: int | None = None
         """None: not gRPC. Of a gRPC request whose answer lacks one: 2, unknown."""
+        self.messages: tuple[int, int] | None = None
+        """Of gRPC: messages of the request and of the answer."""
         self.finished = False
         """Telemetry has it: a second finish is an error in the proxy and is counted, not recorded."""
 

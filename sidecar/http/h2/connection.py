@@ -98,6 +98,14 @@ class H2Connection(Messages):
         """Eight octets; PingAnswered brings them back."""
         self._out.append(frames.ping(opaque, False))
 
+    @property
+    def mid_head(self) -> bool:
+        """A header block, or what must come first on a connection, has begun and is not whole."""
+        if self._expects or self._block_stream:
+            return True
+        pending = self._pending
+        return 0 < len(pending) < 4 or (len(pending) >= 4 and pending[3] == frames.HEADERS)
+
     # What comes
 
     def receive(self, data: bytes) -> list[Event]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import uvloop
 
+from tests.sidecar.worker.h2_peers import H2Client, H2Origin
 from tests.sidecar.worker.peers import Client, Origin
 from tests.sidecar.worker.proxy import Proxy, running_proxy
 
@@ -36,3 +37,20 @@ async def client() -> AsyncIterator[Client]:
     opened = Client()
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+async def h2_client() -> AsyncIterator[H2Client]:
+    """Opens HTTP/2 connections and closes them at the end."""
+    opened = H2Client()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def h2_origin() -> AsyncIterator[H2Origin]:
+    """An HTTP/2 upstream that answers 200 unless told otherwise."""
+    server = H2Origin()
+    await server.start()
+    yield server
+    await server.close()
