@@ -220,7 +220,7 @@ async def test_a_handshake_that_makes_no_sense_gets_an_alert(contexts: Contexts)
     streams: list[TlsStream] = []
     async with listening(contexts[0], App(), streams) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"\x16\x03\x01\x00\x05hello")
         answer = await asyncio.wait_for(reader.read(), 5)
         with pytest.raises(ssl.SSLError):
             await streams[0].shake_hands()
