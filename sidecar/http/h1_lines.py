@@ -24,8 +24,8 @@ METHODS: Final = frozenset(
 """Registered methods, as Envoy takes them; any other is malformed."""
 
 # Lines are matched with their CR, without their LF: heads are cut at LF, which is one search for one byte.
-usual_request_line: Final = re.compile(rb"([A-Z-]+) (/[!\"$&-\[\]-~]*) HTTP/1\.1\r").fullmatch
-"""Method and target, of a request in origin-form without escapes, backslashes or fragment."""
+usual_request_line: Final = re.compile(rb"([A-Z-]+) (/[!$&-;=?-[\]_a-z~]*) HTTP/1\.1\r").fullmatch
+"""Method and target, of a request in origin-form without escapes, fragment or characters that no URL may have."""
 
 request_line: Final = re.compile(rb"([A-Z-]+) ([!-~]+) HTTP/1\.([01])\r").fullmatch
 """Method, target, minor version."""

@@ -380,6 +380,9 @@ def _understand_hop(head: RequestHead, hop: list[Special]) -> None:
             lengths += 1
         elif name == b"upgrade":
             upgrade = field.value if upgrade is None else upgrade + b"," + field.value
+        elif name == b"te":
+            if b"trailers" in fields.list_tokens(field.value):
+                head.ours[b"te"] = b"trailers"
         elif name == b"expect":
             if field.value.lower() != b"100-continue":
                 raise ProtocolError(417, "http1.unknown_expectation", "an expectation other than 100-continue")

@@ -34,6 +34,7 @@ class ResponseReader:
     """
 
     __slots__ = (
+        "_began",
         "_chunks",
         "_connects",
         "_head_bytes",
@@ -49,6 +50,7 @@ class ResponseReader:
 
     def __init__(self) -> None:
         self._state = _NOTHING
+        self._began = False  # and broke off
         self._held = b""
         self._held_lines: list[bytes] = []
         self._head_bytes = 0
@@ -66,15 +68,16 @@ class ResponseReader:
         self._connects = method == b"CONNECT"
         self._upgrade = upgrade
         self._state = _HEAD
+        self._began = False
         self._informational = 0
 
     @property
     def answering(self) -> bool:
-        """Bytes of the present answer have come."""
+        """Bytes of the present answer have come, and not its end."""
         state = self._state
-        return state in (_LENGTH, _CHUNKS, _REST) or (
-            state == _HEAD and (bool(self._held) or bool(self._held_lines) or self._informational > 0)
-        )
+        if state == _HEAD:
+            return bool(self._held) or bool(self._held_lines) or self._informational > 0
+        return self._began or state != _NOTHING
 
     def receive(self, data: bytes) -> list[ResponseEvent]:
         """Feed bytes as they came; never raises."""
@@ -101,6 +104,7 @@ class ResponseReader:
         return [IncompleteMessage("the upstream closed inside its answer")]
 
     def _drop(self) -> None:
+        self._began = self.answering
         self.reusable = False
         self._state = _NOTHING
         self._held = b""

@@ -1,7 +1,8 @@
 """The one spelling of a path, decided before anybody looks at it: route, policy, log and upstream see the same.
 
 Istio's default, Envoy's `normalize_path` (RFC 3986 6.2.2): dot segments go, a backslash is a slash, escapes of
-unreserved characters are undone. Repeated slashes and `%2f` stay: applications tell them apart.
+unreserved characters are undone, characters that no URL may have are escaped. Repeated slashes and `%2f` stay:
+applications tell them apart.
 """
 
 import re
@@ -12,10 +13,13 @@ from sidecar.http.errors import ProtocolError
 _ESCAPE: Final = re.compile(rb"%([0-9a-fA-F]{2})")
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
+_NO_URL: Final = re.compile(rb'["<>^`{|}]')
+_odd: Final = re.compile(rb'/\.|[%\\"<>^`{|}]').search
+
 
 def is_odd(target: bytes) -> bool:
     """Whether `normalize` might change `target`. Cheap: it runs for every request."""
-    return b"/." in target or b"%" in target or b"\\" in target
+    return _odd(target) is not None
 
 
 def normalize(target: bytes) -> bytes:
@@ -24,6 +28,7 @@ def normalize(target: bytes) -> bytes:
     if not is_odd(path):
         return target
     path = _ESCAPE.sub(_unescape, path).replace(b"\\", b"/")
+    path = _NO_URL.sub(_escape, path)
     return _without_dots(path) + mark + query
 
 
@@ -32,6 +37,10 @@ def _unescape(match: re.Match[bytes]) -> bytes:
     if byte == 0:
         raise ProtocolError(400, "path_normalization_failed", "the path has an escaped NUL")
     return bytes((byte,)) if byte in _UNRESERVED else match[0]
+
+
+def _escape(match: re.Match[bytes]) -> bytes:
+    return b"%%%02X" % ord(match[0])
 
 
 def _without_dots(path: bytes) -> bytes:

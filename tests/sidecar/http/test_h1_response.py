@@ -275,3 +275,15 @@ def test_an_answer_is_known_to_have_begun() -> None:
     assert not reader.answering
     reader.receive(b"HTTP/1.1 2")
     assert reader.answering
+
+
+@pytest.mark.parametrize(
+    "data", [b"HTTP/1.1 20", b"HTTP/1.1 200 OK\r\nA", b"HTTP/1.1 103 x\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"]
+)
+def test_an_answer_that_broke_off_had_begun(data: bytes) -> None:
+    _, reader = read(data)
+    reader.end_of_stream()
+    assert reader.answering
+
+    reader.expect(b"GET")
+    assert not reader.answering

@@ -30,6 +30,7 @@ from sidecar.http.paths import is_odd, normalize
         (b"/a%zz", b"/a%zz"),
         (b"/.well-known/x", b"/.well-known/x"),
         (b"/a...b", b"/a...b"),
+        (b'/"<>[]^`{|}?"{}', b'/%22%3C%3E[]%5E%60%7B%7C%7D?"{}'),
     ],
 )
 def test_a_path_has_one_spelling(written: bytes, meant: bytes) -> None:
