@@ -1,11 +1,13 @@
 """References from one rule to another, or to a service, that lead nowhere."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from control.analyze.subject import Subject
 from control.api.kinds.destination_rule import DestinationRuleSpec
 from control.api.kinds.gateway import GatewaySpec
 from control.api.kinds.http_action import Destination
+from control.api.kinds.http_match import HttpMatch
+from control.api.kinds.tcp_route import TcpMatch, TlsMatch
 from control.api.kinds.virtual_service import HttpRoute, VirtualServiceSpec
 from control.api.resource import Path, Resource
 from control.api.violation import Violation
@@ -22,6 +24,11 @@ def references(subject: Subject) -> Iterator[Violation]:
             for path, destination in _destinations(route):
                 at: Path = ("spec", "http", index, *path)
                 yield from _destination(subject, resource, spec, at, destination)
+        for kind, routes in (("tls", spec.tls), ("tcp", spec.tcp)):
+            for index, connections in enumerate(routes):
+                for number, share in enumerate(connections.route):
+                    at = ("spec", kind, index, "route", number, "destination")
+                    yield from _destination(subject, resource, spec, at, share.destination)
     for resource in subject.world.of_kind("DestinationRule"):
         assert isinstance(resource.spec, DestinationRuleSpec)
         host = subject.full(resource.spec.host, resource)
@@ -89,13 +96,22 @@ def _gateways(subject: Subject, resource: Resource, spec: VirtualServiceSpec, kn
             listed = f"known are {_listed(known)}" if known else "there is none yet"
             message = f"is {written!r}, but there is no Gateway {name}{subject.guess(name, known)}; {listed}"
             yield resource.violation(("spec", "gateways", index), message)
-    for position, route in enumerate(spec.http):
-        for number, match in enumerate(route.match):
-            for index, written in enumerate(match.gateways):
-                if written not in spec.gateways:
-                    message = f"is {written!r}, which spec.gateways does not name; add it there"
-                    at: Path = ("spec", "http", position, "match", number, "gateways", index)
-                    yield resource.violation(at, message)
+    for at, match in _matches(spec):
+        for index, written in enumerate(match.gateways):
+            if written not in spec.gateways:
+                message = f"is {written!r}, which spec.gateways does not name; add it there"
+                yield resource.violation((*at, "gateways", index), message)
+
+
+def _matches(spec: VirtualServiceSpec) -> Iterator[tuple[Path, HttpMatch | TlsMatch | TcpMatch]]:
+    conditions: list[tuple[str, int, Sequence[HttpMatch | TlsMatch | TcpMatch]]] = [
+        *(("http", position, route.match) for position, route in enumerate(spec.http)),
+        *(("tls", position, route.match) for position, route in enumerate(spec.tls)),
+        *(("tcp", position, route.match) for position, route in enumerate(spec.tcp)),
+    ]
+    for kind, position, matches in conditions:
+        for number, match in enumerate(matches):
+            yield ("spec", kind, position, "match", number), match
 
 
 def _gateway_workloads(subject: Subject) -> Iterator[Violation]:

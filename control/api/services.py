@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from control.api.kinds.service import ServiceSpec
+from control.api.protocols import AUTO
 from control.api.resource import Key, Resource
 from control.api.workload import AppPort, Workload
 
@@ -18,7 +19,7 @@ class Port:
     number: int
     name: str = "http"
     protocol: str = "HTTP"
-    """HTTP, HTTP2, GRPC or TCP."""
+    """As `control.api.protocols` names it."""
     members: tuple[tuple[Workload, AppPort], ...] = ()
 
 
@@ -67,7 +68,10 @@ def _declared(resource: Resource, spec: ServiceSpec, candidates: list[Workload])
             app = _app_port(workload, port.target_port if port.target_port is not None else port.port, port.port)
             if app is not None:
                 behind.append((workload, app))
-        ports.append(Port(port.port, port.name or "http", port.application_protocol, tuple(behind)))
+        protocol = port.application_protocol
+        if protocol == AUTO and behind:
+            protocol = behind[0][1].protocol  # the Service leaves open what its instances may have said
+        ports.append(Port(port.port, port.name or "http", protocol, tuple(behind)))
     return Service(resource.namespace, resource.name, tuple(ports), tuple(members), resource)
 
 
@@ -92,16 +96,10 @@ def _app_port(workload: Workload, target: int | str, number: int) -> AppPort | N
 
 
 def _claimed_ports(members: list[Workload]) -> tuple[Port, ...]:
-    names: dict[int, str] = {}
+    names: dict[int, AppPort] = {}
     behind: dict[int, list[tuple[Workload, AppPort]]] = {}
     for workload in members:
         for port in workload.ports:
-            names.setdefault(port.service_port, port.name)
+            names.setdefault(port.service_port, port)
             behind.setdefault(port.service_port, []).append((workload, port))
-    return tuple(Port(n, names[n], protocol_of(names[n]), tuple(behind[n])) for n in sorted(behind))
-
-
-def protocol_of(name: str) -> str:
-    """The protocol that a port's name says, as in Istio: `http`, `http-web`, `grpc`, `tcp-db`; HTTP if it does not."""
-    prefix = name.partition("-")[0].upper()
-    return prefix if prefix in ("HTTP", "HTTP2", "GRPC", "TCP") else "HTTP"
+    return tuple(Port(n, names[n].name, names[n].protocol, tuple(behind[n])) for n in sorted(behind))

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from control.api.model import wrong
-from control.api.scalars import DnsLabel, Labels, PortNumber, Str, Subdomain, shorten
+from control.api.protocols import AUTO, REQUESTS, protocol_of
+from control.api.scalars import DnsLabel, HostName, Labels, PortNumber, Str, Subdomain, shorten
 
 
 def _host_port(value: str) -> str:
@@ -62,6 +63,21 @@ class AppPort(_Record):
     name: Annotated[Str, Field(max_length=63)] = "http"
     service_port: PortNumber
     app: HostPort
+    inbound: HostPort | None = None
+    """Where the sidecar accepts connections for this port alone; None: at the workload's address, with others."""
+
+    @property
+    def protocol(self) -> str:
+        """What the port's name says: see `control.api.protocols`."""
+        return protocol_of(self.name, self.service_port)
+
+
+class TcpOutbound(_Record):
+    """A port of a service for applications that know no HTTP proxy: whoever connects to `listen` is there."""
+
+    service: HostName
+    port: PortNumber
+    listen: HostPort
 
 
 class Workload(_Record):
@@ -78,6 +94,7 @@ class Workload(_Record):
     ports: tuple[AppPort, ...] = Field(default=(), max_length=64)
     inbound: HostPort | None = None
     outbound: HostPort | None = None
+    tcp_outbound: tuple[TcpOutbound, ...] = Field(default=(), max_length=64)
     gateway_ports: dict[Str, HostPort] = Field(default_factory=dict, max_length=64)
     """Port numbers of Gateway resources, as text, to the address bound for each."""
     admin: Annotated[OneLine, AfterValidator(_admin_url)] = ""
@@ -94,7 +111,25 @@ class Workload(_Record):
             raise wrong(f"ports names a service_port twice: {numbers}")
         if self.ports and self.inbound is None:
             raise wrong("has ports but no inbound address at which its sidecar accepts requests for them")
+        self._check_addresses()
         return self
+
+    def _check_addresses(self) -> None:
+        """At one address several ports are told apart by what requests say, which bytes do not."""
+        at: dict[str, list[AppPort]] = {}
+        for port in self.ports:
+            at.setdefault(port.inbound or self.inbound or "", []).append(port)
+        for address, ports in at.items():
+            mute = [port for port in ports if port.protocol not in REQUESTS and port.protocol != AUTO]
+            if mute and len(ports) > 1:
+                raise wrong(
+                    f"port {mute[0].service_port} is {mute[0].protocol} and shares {address} with others; "
+                    "give it an inbound address of its own"
+                )
+        listens = [self.outbound, *(each for each in at if each), *(each.listen for each in self.tcp_outbound)]
+        taken = [each for each in listens if each is not None]
+        if len(set(taken)) != len(taken):
+            raise wrong(f"has one address for two purposes: {', '.join(sorted(taken))}")
 
     @property
     def node_id(self) -> str:

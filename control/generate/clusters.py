@@ -1,6 +1,6 @@
 """Clusters: each port of each service and of its subsets, the workload's own application, the black hole."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
@@ -10,13 +10,13 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpPro
 from google.protobuf.struct_pb2 import Struct
 
 from control.generate.endpoints import assignment, chosen, static_assignment
-from control.generate.names import BLACK_HOLE, inbound_cluster, outbound_cluster, sni
+from control.generate.names import BLACK_HOLE, inbound_cluster, outbound_cluster, relayed_cluster, sni
 from control.generate.pack import duration, pack
-from control.generate.tls import ads, raw, upstream_mutual, upstream_simple
+from control.generate.tls import RELAYED_ALPN, ads, raw, upstream_mutual, upstream_simple
 from control.ir.mesh import Mesh
-from control.ir.policies import Balancing, Pool, Tls, TlsMode, TrafficPolicy
-from control.ir.proxy import Proxy
-from control.ir.services import Endpoint, Port, Resolution, Service
+from control.ir.policies import Balancing, DestinationPolicy, Pool, Tls, TlsMode, TrafficPolicy
+from control.ir.proxy import Proxy, ProxyKind
+from control.ir.services import Endpoint, Port, Protocol, Resolution, Service
 
 DEFAULT_POOL = Pool(max_connections=4096, connect_timeout_s=10.0, max_pending=4096, max_requests=4096, max_retries=256)
 """Where no DestinationRule says otherwise. Istio has no limits here; a limit is what keeps a slow service from taking
@@ -27,6 +27,14 @@ _LB_POLICY = {
     Balancing.LEAST_REQUEST: Cluster.LEAST_REQUEST,
     Balancing.RANDOM: Cluster.RANDOM,
 }
+_ALPN = {
+    Protocol.HTTP: ("http/1.1",),
+    Protocol.AUTO: ("http/1.1",),
+    Protocol.HTTP2: ("h2",),
+    Protocol.TCP: (),
+    Protocol.TLS: (),
+}
+_MUTUAL_ALPN = _ALPN | {Protocol.TCP: RELAYED_ALPN, Protocol.TLS: RELAYED_ALPN}
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -44,6 +52,25 @@ def outbound_clusters(mesh: Mesh, namespace: str) -> Iterator[tuple[Cluster, Clu
                 yield _outbound(service, port, subset, endpoints, policy)
 
 
+def relayed_clusters(mesh: Mesh, proxy: Proxy) -> Iterator[Cluster]:
+    """For connections of a proxy's own to ports whose protocol nobody has said. Endpoints are the requests' ones."""
+    wanted = {each.port for each in proxy.tcp_outbound} if proxy.kind is ProxyKind.SIDECAR else None
+    for service in mesh.services.values():
+        for port in service.ports:
+            if port.protocol is Protocol.AUTO and (wanted is None or port.number in wanted):
+                destination = mesh.destination(service, proxy.namespace)
+                for subset in ("", *sorted(destination.subsets)):
+                    policy = destination.for_port(port.number, subset)
+                    endpoints = chosen(service, port.number, _labels(destination, subset))
+                    cluster, _ = _outbound(service, replace(port, protocol=Protocol.TCP), subset, endpoints, policy)
+                    cluster.name = relayed_cluster(service.host, port.number, subset)
+                    yield cluster
+
+
+def _labels(destination: DestinationPolicy, subset: str) -> Mapping[str, str]:
+    return destination.subsets[subset].labels if subset else {}
+
+
 def inbound_clusters(mesh: Mesh, proxy: Proxy) -> Iterator[Cluster]:
     """The application itself, over loopback."""
     for port in proxy.ports:
@@ -51,6 +78,8 @@ def inbound_clusters(mesh: Mesh, proxy: Proxy) -> Iterator[Cluster]:
         cluster = Cluster(name=name, type=Cluster.STATIC, load_assignment=static_assignment(name, port.app))
         cluster.connect_timeout.CopyFrom(duration(10))
         _limit(cluster, DEFAULT_POOL)
+        if (mesh.protocol_of(proxy.namespace, proxy.workload, port.number) or port.protocol) is Protocol.HTTP2:
+            _protocol(cluster, Protocol.HTTP2, DEFAULT_POOL)
         _describe(cluster, *mesh.services_of(proxy.namespace, proxy.workload, port.number))
         yield cluster
 
@@ -71,7 +100,7 @@ def _outbound(
     pool = policy.pool or Pool()
     cluster.connect_timeout.CopyFrom(duration(pool.connect_timeout_s or DEFAULT_POOL.connect_timeout_s or 10))
     _limit(cluster, pool)
-    _protocol(cluster, pool)
+    _protocol(cluster, port.protocol, pool)
     _describe(cluster, service)
     _secure(cluster, service, port, subset, endpoints, policy.tls)
     loads = assignment(name, endpoints)
@@ -99,9 +128,14 @@ def _limit(cluster: Cluster, pool: Pool) -> None:
     cluster.circuit_breakers.thresholds.append(thresholds)
 
 
-def _protocol(cluster: Cluster, pool: Pool) -> None:
+def _protocol(cluster: Cluster, protocol: Protocol, pool: Pool) -> None:
+    if protocol in (Protocol.TCP, Protocol.TLS):
+        return
     options = HttpProtocolOptions()
-    options.explicit_http_config.http_protocol_options.SetInParent()
+    if protocol is Protocol.HTTP2:
+        options.explicit_http_config.http2_protocol_options.SetInParent()
+    else:
+        options.explicit_http_config.http_protocol_options.SetInParent()
     if pool.idle_timeout_s is not None:
         options.common_http_protocol_options.idle_timeout.CopyFrom(duration(pool.idle_timeout_s))
     if pool.max_requests_per_connection:
@@ -126,14 +160,16 @@ def _secure(
     if tls is None:
         if service.external:
             return
+        mutual = upstream_mutual(name, principals, _MUTUAL_ALPN[port.protocol])
         for match, label, socket in (
-            ({"tlsMode": "istio"}, "tlsMode-istio", upstream_mutual(name, principals)),
+            ({"tlsMode": "istio"}, "tlsMode-istio", mutual),
             ({}, "tlsMode-disabled", raw()),
         ):
             entry = cluster.transport_socket_matches.add(name=label, transport_socket=socket)
             entry.match.update(match)
     elif tls.mode is TlsMode.ISTIO_MUTUAL:
-        cluster.transport_socket.CopyFrom(upstream_mutual(name, principals))
+        cluster.transport_socket.CopyFrom(upstream_mutual(name, principals, _MUTUAL_ALPN[port.protocol]))
     elif tls.mode is TlsMode.SIMPLE:
         server = tls.sni or service.host
-        cluster.transport_socket.CopyFrom(upstream_simple(server, tls.sans or service.sans or (server,)))
+        names = tls.sans or service.sans or (server,)
+        cluster.transport_socket.CopyFrom(upstream_simple(server, names, _ALPN[port.protocol]))

@@ -2,8 +2,9 @@
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from control.generate.clusters import black_hole, inbound_clusters, outbound_clusters
-from control.generate.listeners import gateway_listener, inbound_listener, outbound_listener
+from control.generate.clusters import black_hole, inbound_clusters, outbound_clusters, relayed_clusters
+from control.generate.inbound import inbound_listeners
+from control.generate.listeners import gateway_listener, outbound_listener, tcp_outbound_listener
 from control.generate.names import BLACK_HOLE, ROOT_SECRET, SYSTEM_SECRET
 from control.generate.pack import pack
 from control.generate.secrets import system_anchors, trust_anchors
@@ -73,9 +74,13 @@ def _sidecar(mesh: Mesh, proxy: Proxy, resources: dict[str, _Named]) -> None:
         listener = outbound_listener(proxy.outbound, mesh.settings)
         resources[LDS][listener.name] = pack(listener)
         resources[RDS][OUTBOUND] = _outbound_table(mesh, proxy)
-    if proxy.inbound is not None and proxy.ports:
-        mode = mesh.peers.of_workload(proxy.namespace, proxy.labels, [port.number for port in proxy.ports])
-        listener = inbound_listener(proxy.inbound, proxy.ports, mode, mesh.settings)
+    for outbound in proxy.tcp_outbound:
+        listener = tcp_outbound_listener(mesh, proxy, outbound)
+        resources[LDS][listener.name] = pack(listener)
+    if proxy.tcp_outbound:
+        for cluster in relayed_clusters(mesh, proxy):
+            resources[CDS][cluster.name] = pack(cluster)
+    for listener in inbound_listeners(mesh, proxy):
         resources[LDS][listener.name] = pack(listener)
 
 
@@ -87,11 +92,15 @@ def _gateway(mesh: Mesh, proxy: Proxy, resources: dict[str, _Named]) -> None:
             for server in gateway.servers:
                 by_port.setdefault(server.port, []).append((name, gateway, server))
     for at, ports in _ports_by_address(proxy).items():
-        # A port that is bound but that no Gateway names yet answers 404 rather than refusing connections.
-        table = router.gateway(ports, [server for port in ports for server in by_port.get(port, [])])
-        listener = gateway_listener(ports[0], at, mesh.settings)
+        servers = [server for port in ports for server in by_port.get(port, [])]
+        listener = gateway_listener(mesh, proxy, at, ports, [(name, server) for name, _, server in servers])
         resources[LDS][listener.name] = pack(listener)
-        resources[RDS][table.name] = pack(table)
+        requests = [each for each in servers if each[2].protocol.requests]
+        if requests or not servers:
+            table = router.gateway(ports, requests)
+            resources[RDS][table.name] = pack(table)
+    for cluster in relayed_clusters(mesh, proxy):
+        resources[CDS][cluster.name] = pack(cluster)
 
 
 def _ports_by_address(proxy: Proxy) -> dict[Address, list[int]]:

@@ -1,146 +1,132 @@
-"""Listeners: the sidecar's two, and a gateway's one for each port that is bound for it."""
+"""Listeners: where an application's own requests and connections arrive, and a gateway's, one for each bound port."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.core.v3.base_pb2 import TrafficDirection
-from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
-from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch, ListenerFilter
+from envoy.config.listener.v3.listener_components_pb2 import FilterChain, FilterChainMatch, ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
-from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
-from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
-    HttpFilter,
 )
-from google.protobuf.message import Message
-from google.protobuf.struct_pb2 import Struct
 
+from control.generate.connections import ConnectionRouter
 from control.generate.endpoints import socket_address
-from control.generate.pack import pack
-from control.generate.tls import ads, downstream_mutual
-from control.generate.virtual_hosts import OUTBOUND, inbound_table
+from control.generate.managers import http_filter, http_manager
+from control.generate.pack import duration, pack
+from control.generate.tls import ads, downstream_files
+from control.generate.virtual_hosts import OUTBOUND, Router, service_table
 from control.ir.address import Address
-from control.ir.policies import MtlsMode
-from control.ir.proxy import AppPort
+from control.ir.mesh import GatewayServer, Mesh
+from control.ir.proxy import Proxy, TcpOutbound
+from control.ir.services import Protocol
 from control.ir.settings import MeshSettings
 
 VIRTUAL_OUTBOUND = "virtualOutbound"
-VIRTUAL_INBOUND = "virtualInbound"
 
-_ACCESS_FORMAT = {
-    "start_time": "%START_TIME%",
-    "method": "%REQ(:METHOD)%",
-    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
-    "protocol": "%PROTOCOL%",
-    "response_code": "%RESPONSE_CODE%",
-    "response_flags": "%RESPONSE_FLAGS%",
-    "response_code_details": "%RESPONSE_CODE_DETAILS%",
-    "bytes_received": "%BYTES_RECEIVED%",
-    "bytes_sent": "%BYTES_SENT%",
-    "duration": "%DURATION%",
-    "upstream_service_time": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
-    "x_forwarded_for": "%REQ(X-FORWARDED-FOR)%",
-    "user_agent": "%REQ(USER-AGENT)%",
-    "request_id": "%REQ(X-REQUEST-ID)%",
-    "authority": "%REQ(:AUTHORITY)%",
-    "upstream_host": "%UPSTREAM_HOST%",
-    "upstream_cluster": "%UPSTREAM_CLUSTER_RAW%",
-    "upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
-    "downstream_local_address": "%DOWNSTREAM_LOCAL_ADDRESS%",
-    "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
-    "requested_server_name": "%REQUESTED_SERVER_NAME%",
-    "route_name": "%ROUTE_NAME%",
-}
+HTTP_IN_PLAINTEXT = ("http/1.0", "http/1.1", "h2c")
+"""What Envoy's http_inspector finds."""
+
+DETECTION_S = 0.08
+"""How long a connection to a port of unknown protocol may be silent before it is taken for one whose server speaks
+first. With the way to the server, nobody waits for longer than 0.1 s."""
+
+Servers = Sequence[tuple[str, GatewayServer]]
+"""Gateways' names, and their servers for one address."""
 
 
 def outbound_listener(at: Address, settings: MeshSettings) -> Listener:
     """Where the application's own requests arrive."""
-    manager = _manager(OUTBOUND, settings)
+    manager = http_manager(OUTBOUND, settings)
     manager.rds.route_config_name = OUTBOUND
     manager.rds.config_source.CopyFrom(ads())
-    return _listener(VIRTUAL_OUTBOUND, at, TrafficDirection.OUTBOUND, [FilterChain(filters=[_filter(manager)])])
+    return listener(VIRTUAL_OUTBOUND, at, TrafficDirection.OUTBOUND, [FilterChain(filters=[http_filter(manager)])])
 
 
-def inbound_listener(at: Address, ports: tuple[AppPort, ...], mode: MtlsMode, settings: MeshSettings) -> Listener:
-    """Where requests for the application arrive. Under STRICT a plaintext connection finds no filter chain."""
-    chains = []
-    if mode is not MtlsMode.DISABLE:
-        chain = FilterChain(filter_chain_match=FilterChainMatch(transport_protocol="tls"), name="inbound-mtls")
-        chain.transport_socket.CopyFrom(downstream_mutual(settings.trust_domain))
-        # The peer's own certificate is all that counts: what it sends in this header is replaced.
-        chains.append(_inbound_chain(chain, ports, settings, HttpConnectionManager.SANITIZE_SET))
-    if mode is not MtlsMode.STRICT:
-        match = FilterChainMatch(transport_protocol="raw_buffer") if mode is MtlsMode.PERMISSIVE else None
-        chain = FilterChain(filter_chain_match=match, name="inbound-plaintext")
-        chains.append(_inbound_chain(chain, ports, settings, HttpConnectionManager.SANITIZE))
-    listener = _listener(VIRTUAL_INBOUND, at, TrafficDirection.INBOUND, chains)
-    if mode is not MtlsMode.DISABLE:
-        inspector = ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=pack(TlsInspector()))
-        listener.listener_filters.append(inspector)
-    return listener
+def tcp_outbound_listener(mesh: Mesh, proxy: Proxy, outbound: TcpOutbound) -> Listener:
+    """Where an application that knows no HTTP proxy finds one port of a service."""
+    connections = ConnectionRouter(mesh, proxy)
+    service = connections.service(outbound.host)
+    port = None if service is None else service.port(outbound.port)
+    chains: list[FilterChain] = []
+    if service is not None and port is not None and (port.protocol.requests or port.protocol is Protocol.AUTO):
+        manager = http_manager(f"outbound_{outbound.listen.host}_{outbound.listen.port}", mesh.settings)
+        manager.route_config.CopyFrom(service_table(Router(mesh, proxy), mesh, service, port))
+        match = FilterChainMatch(application_protocols=HTTP_IN_PLAINTEXT) if port.protocol is Protocol.AUTO else None
+        chains.append(FilterChain(name="http", filter_chain_match=match, filters=[http_filter(manager)]))
+    if port is None or not port.protocol.requests:
+        chains += connections.outbound(service, port)
+    name = f"{outbound.listen.host}_{outbound.listen.port}"
+    made = listener(name, outbound.listen, TrafficDirection.OUTBOUND, chains)
+    if port is not None and port.protocol is Protocol.AUTO:
+        detect_http(made)
+    if any(chain.filter_chain_match.server_names for chain in chains):
+        detect_tls(made)
+    return made
 
 
-def gateway_listener(port: int, at: Address, settings: MeshSettings) -> Listener:
-    """A port of the mesh's edge: nothing that a client says about itself is believed."""
-    name = f"http.{port}"
-    manager = _manager(f"gateway.{port}", settings)
+def gateway_listener(mesh: Mesh, proxy: Proxy, at: Address, ports: list[int], servers: Servers) -> Listener:
+    """A port of the mesh's edge: nothing that a client says about itself is believed. A port that is bound but that no
+    Gateway names yet answers 404 rather than refusing connections."""
+    connections = ConnectionRouter(mesh, proxy)
+    chains: list[FilterChain] = []
+    plain = [server for _, server in servers if server.tls is None and server.protocol.requests]
+    for _, server in servers:
+        if server.tls is not None and server.protocol.requests:
+            chain = FilterChain(filters=[http_filter(_edge_manager(ports[0], mesh.settings))])
+            chain.transport_socket.CopyFrom(downstream_files(server.tls, ("h2", "http/1.1")))
+            chain.filter_chain_match.transport_protocol = "tls"
+            chain.filter_chain_match.server_names.extend(_server_names(server))
+            chains.append(chain)
+    chains += connections.gateway(servers)
+    secure = any(chain.filter_chain_match.transport_protocol for chain in chains)
+    if plain or not servers:
+        chain = FilterChain(filters=[http_filter(_edge_manager(ports[0], mesh.settings))])
+        if secure:
+            chain.filter_chain_match.transport_protocol = "raw_buffer"
+        chains = [*chains, chain]
+    made = listener(f"{at.host}_{at.port}", at, TrafficDirection.OUTBOUND, _distinct(chains))
+    if secure:
+        detect_tls(made)
+    return made
+
+
+def _edge_manager(port: int, settings: MeshSettings) -> HttpConnectionManager:
+    manager = http_manager(f"gateway.{port}", settings)
     manager.use_remote_address.value = True
-    manager.rds.route_config_name = name
+    manager.rds.route_config_name = f"http.{port}"
     manager.rds.config_source.CopyFrom(ads())
-    chain = FilterChain(filters=[_filter(manager)])
-    return _listener(f"{at.host}_{at.port}", at, TrafficDirection.OUTBOUND, [chain])
-
-
-def _inbound_chain(
-    chain: FilterChain,
-    ports: tuple[AppPort, ...],
-    settings: MeshSettings,
-    forward: HttpConnectionManager.ForwardClientCertDetails,
-) -> FilterChain:
-    manager = _manager("inbound", settings)
-    manager.route_config.CopyFrom(inbound_table(ports))
-    manager.forward_client_cert_details = forward
-    if forward == HttpConnectionManager.SANITIZE_SET:
-        manager.set_current_client_cert_details.uri = True
-    chain.filters.append(_filter(manager))
-    return chain
-
-
-def _listener(name: str, at: Address, direction: TrafficDirection, chains: Iterable[FilterChain]) -> Listener:
-    return Listener(name=name, address=socket_address(at), traffic_direction=direction, filter_chains=list(chains))
-
-
-def _filter(manager: HttpConnectionManager) -> Filter:
-    return Filter(name="envoy.filters.network.http_connection_manager", typed_config=pack(manager))
-
-
-def _manager(prefix: str, settings: MeshSettings) -> HttpConnectionManager:
-    manager = HttpConnectionManager(
-        stat_prefix=prefix,
-        server_name="remora",
-        http_filters=[
-            _http_filter("envoy.filters.http.fault", HTTPFault()),
-            _http_filter("envoy.filters.http.router", Router()),
-        ],
-    )
-    # Policy, route and application must see the same path.
-    manager.normalize_path.value = True
-    manager.use_remote_address.value = False
-    manager.tracing.random_sampling.value = settings.sampling_percent
-    if settings.access_log:
-        manager.access_log.append(_access_log())
     return manager
 
 
-def _http_filter(name: str, message: Message) -> HttpFilter:
-    return HttpFilter(name=name, typed_config=pack(message))
+def _server_names(server: GatewayServer) -> list[str]:
+    """Any name, where the server answers for any host."""
+    return [] if "*" in server.hosts else sorted(set(server.hosts))
 
 
-def _access_log() -> AccessLog:
-    form = Struct()
-    form.update(_ACCESS_FORMAT)
-    log = FileAccessLog(path="/dev/stdout", log_format=SubstitutionFormatString(json_format=form))
-    return AccessLog(name="envoy.access_loggers.file", typed_config=pack(log))
+def _distinct(chains: Iterable[FilterChain]) -> list[FilterChain]:
+    """Of chains with equal conditions the first: Envoy refuses a listener that has two."""
+    found: dict[bytes, FilterChain] = {}
+    for chain in chains:
+        found.setdefault(chain.filter_chain_match.SerializeToString(deterministic=True), chain)
+    return list(found.values())
+
+
+def listener(name: str, at: Address, direction: TrafficDirection, chains: Iterable[FilterChain]) -> Listener:
+    """Without detection of anything."""
+    return Listener(name=name, address=socket_address(at), traffic_direction=direction, filter_chains=list(chains))
+
+
+def detect_tls(made: Listener) -> None:
+    """Have it look at what a ClientHello says."""
+    inspector = ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=pack(TlsInspector()))
+    made.listener_filters.append(inspector)
+
+
+def detect_http(made: Listener) -> None:
+    """Have it look whether plaintext is HTTP, without keeping others waiting."""
+    inspector = ListenerFilter(name="envoy.filters.listener.http_inspector", typed_config=pack(HttpInspector()))
+    made.listener_filters.append(inspector)
+    made.listener_filters_timeout.CopyFrom(duration(DETECTION_S))
+    made.continue_on_listener_filters_timeout = True

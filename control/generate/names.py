@@ -1,5 +1,7 @@
 """Names that proxies, people and dashboards know: clusters as Istio writes them, and the domains of a host."""
 
+from collections.abc import Container
+
 from control.ir.services import Service
 
 BLACK_HOLE = "BlackHoleCluster"
@@ -16,6 +18,11 @@ SDS_CLUSTER = "sds-grpc"
 def outbound_cluster(host: str, port: int, subset: str = "") -> str:
     """`outbound|PORT|SUBSET|HOST`."""
     return f"outbound|{port}|{subset}|{host}"
+
+
+def relayed_cluster(host: str, port: int, subset: str = "") -> str:
+    """The same for connections to a port whose protocol nobody has said: their ALPN is another than requests'."""
+    return f"outbound_tcp|{port}|{subset}|{host}"
 
 
 def inbound_cluster(port: int) -> str:
@@ -35,3 +42,18 @@ def service_names(service: Service, client_namespace: str) -> list[str]:
     qualified = f"{service.name}.{service.namespace}"
     names = [qualified, f"{qualified}.svc", service.host]
     return [service.name, *names] if service.namespace == client_namespace else names
+
+
+def full_host(host: str, namespace: str, services: Container[str]) -> str:
+    """The service that a workload of a namespace means by `host`: its own namespace's comes first."""
+    for name in (f"{host}.{namespace}.svc.cluster.local", host, f"{host}.svc.cluster.local", f"{host}.cluster.local"):
+        if name in services:
+            return name
+    return host
+
+
+def within(host: str, pattern: str) -> bool:
+    """Whether `host`, itself perhaps a wildcard, lies within `pattern`."""
+    if pattern in ("*", host):
+        return True
+    return pattern.startswith("*.") and host.removeprefix("*").endswith(pattern[1:])

@@ -11,6 +11,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpConnectionManager,
     Rds,
 )
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -20,7 +21,7 @@ from control.generate.types import CDS, EDS, LDS, RDS, SDS, Snapshot
 
 _OPENED = {
     message.DESCRIPTOR.full_name: message
-    for message in (HttpConnectionManager, UpstreamTlsContext, DownstreamTlsContext)
+    for message in (HttpConnectionManager, TcpProxy, UpstreamTlsContext, DownstreamTlsContext)
 }
 """Messages within an Any that refer to other resources."""
 
@@ -78,7 +79,10 @@ def _own(message: Any) -> Iterator[tuple[str, str]]:
                 yield CDS, message.cluster
         case RouteAction.RequestMirrorPolicy():
             yield CDS, message.cluster
-        case WeightedCluster.ClusterWeight():
+        case TcpProxy():
+            if message.cluster:
+                yield CDS, message.cluster
+        case WeightedCluster.ClusterWeight() | TcpProxy.WeightedCluster.ClusterWeight():
             yield CDS, message.name
         case SdsSecretConfig() if message.sds_config.HasField("ads"):
             yield SDS, message.name

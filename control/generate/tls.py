@@ -1,6 +1,6 @@
 """Transport sockets: the mesh's mutual TLS on both sides, and TLS to the outside."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource
@@ -21,8 +21,12 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from control.generate.names import IDENTITY_SECRET, ROOT_SECRET, SDS_CLUSTER, SYSTEM_SECRET
 from control.generate.pack import pack
+from control.ir.mesh import GatewayTls
 
-_ALPN = ("http/1.1",)
+HTTP_ALPN = ("h2", "http/1.1")
+"""What requests are taken in."""
+RELAYED_ALPN = ("istio",)
+"""Istio's word for "the mesh's own mutual TLS, with bytes within"."""
 
 
 def ads() -> ConfigSource:
@@ -35,14 +39,14 @@ def raw() -> TransportSocket:
     return TransportSocket(name="envoy.transport_sockets.raw_buffer", typed_config=pack(RawBuffer()))
 
 
-def upstream_mutual(sni: str, principals: Iterable[str]) -> TransportSocket:
+def upstream_mutual(sni: str, principals: Iterable[str], alpn: Sequence[str]) -> TransportSocket:
     """The mesh's mutual TLS towards one of `principals`."""
     sans = [_uri(exact=principal) for principal in sorted(set(principals))]
-    context = UpstreamTlsContext(sni=sni, common_tls_context=_common(sans))
+    context = UpstreamTlsContext(sni=sni, common_tls_context=_common(sans, alpn))
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
 
 
-def upstream_simple(sni: str, names: Iterable[str]) -> TransportSocket:
+def upstream_simple(sni: str, names: Iterable[str], alpn: Sequence[str]) -> TransportSocket:
     """TLS to a server outside, checked against the system's authorities and the names given."""
     sans = [
         SubjectAltNameMatcher(
@@ -51,27 +55,41 @@ def upstream_simple(sni: str, names: Iterable[str]) -> TransportSocket:
         )
         for name in sorted(set(names))
     ]
-    common = CommonTlsContext(combined_validation_context=_validation(sans, SYSTEM_SECRET), alpn_protocols=_ALPN)
+    common = CommonTlsContext(combined_validation_context=_validation(sans, SYSTEM_SECRET), alpn_protocols=alpn)
     context = UpstreamTlsContext(sni=sni, common_tls_context=common)
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
 
 
-def downstream_mutual(trust_domain: str) -> TransportSocket:
+def downstream_mutual(trust_domain: str, alpn: Sequence[str]) -> TransportSocket:
     """Mutual TLS demanded of any workload of the trust domain."""
-    common = _common([_uri(prefix=f"spiffe://{trust_domain}/")])
+    common = _common([_uri(prefix=f"spiffe://{trust_domain}/")], alpn)
     context = DownstreamTlsContext(common_tls_context=common)
     context.require_client_certificate.value = True
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
 
 
-def _common(sans: list[SubjectAltNameMatcher]) -> CommonTlsContext:
+def downstream_files(tls: GatewayTls, alpn: Sequence[str]) -> TransportSocket:
+    """TLS that a gateway ends with its own files, which Istio names in the secret: the agent reads them."""
+    common = CommonTlsContext(alpn_protocols=alpn)
+    common.tls_params.tls_minimum_protocol_version = TlsParameters.TLSv1_3 if tls.only_1_3 else TlsParameters.TLSv1_2
+    common.tls_certificate_sds_secret_configs.add(name=f"file-cert:{tls.certificate}~{tls.key}", sds_config=_own_sds())
+    context = DownstreamTlsContext(common_tls_context=common)
+    if tls.authorities is not None:
+        validation = context.common_tls_context.validation_context_sds_secret_config
+        validation.name = f"file-root:{tls.authorities}"
+        validation.sds_config.CopyFrom(_own_sds())
+        context.require_client_certificate.value = True
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
+
+
+def _common(sans: list[SubjectAltNameMatcher], alpn: Sequence[str]) -> CommonTlsContext:
     return CommonTlsContext(
         tls_params=TlsParameters(
             tls_minimum_protocol_version=TlsParameters.TLSv1_3, tls_maximum_protocol_version=TlsParameters.TLSv1_3
         ),
         tls_certificate_sds_secret_configs=[SdsSecretConfig(name=IDENTITY_SECRET, sds_config=_own_sds())],
         combined_validation_context=_validation(sans, ROOT_SECRET),
-        alpn_protocols=_ALPN,
+        alpn_protocols=alpn,
     )
 
 

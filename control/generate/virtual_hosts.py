@@ -7,13 +7,13 @@ from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from control.generate.actions import route as route_message
-from control.generate.names import BLACK_HOLE, inbound_cluster, outbound_cluster, service_names
+from control.generate.names import BLACK_HOLE, inbound_cluster, outbound_cluster, service_names, within
 from control.generate.pack import duration
 from control.ir.matches import RequestMatch
 from control.ir.mesh import Gateway, GatewayServer, Mesh
 from control.ir.proxy import AppPort, Proxy
 from control.ir.routes import DEFAULT_RETRY, Destination, Forward, HostRoutes, Route, Share
-from control.ir.services import Port, Service
+from control.ir.services import Port, Protocol, Service
 
 OUTBOUND = "outbound"
 MESH = "mesh"
@@ -32,15 +32,17 @@ class Router:
         taken: set[str] = set()
         rules = [rule for rule in self._mesh.routes if MESH in rule.gateways]
         for service in self._mesh.services.values():
-            rule = _best(rules, service.host)
+            rule = best_rule(rules, service.host)
             for port in service.ports:
+                if port.protocol in (Protocol.TCP, Protocol.TLS):
+                    continue
                 domains = _domains(service, port, self._proxy.namespace, taken)
                 if domains:
-                    table.virtual_hosts.append(self._service_host(service, port, rule, domains))
+                    table.virtual_hosts.append(self.service_host(service, port, rule, domains))
         for rule in rules:
             for host in rule.hosts:
                 domains = [d for d in _named_domains(host) if d not in taken]
-                if host not in self._mesh.services and domains:
+                if host not in self._mesh.services and domains and rule.routes:
                     taken.update(domains)
                     routes = [self._route(each, None) for each in self._audience(rule, MESH, None)]
                     table.virtual_hosts.append(VirtualHost(name=f"{host}:*", domains=domains, routes=routes))
@@ -54,9 +56,9 @@ class Router:
         known: set[tuple[str, bytes]] = set()
         for rule in self._mesh.routes:
             for name, _, server in gateways:
-                if name not in rule.gateways:
+                if name not in rule.gateways or not rule.routes:
                     continue
-                for host in _exposed(rule, server):
+                for host in exposed(rule, server):
                     routes = hosts.setdefault(host, [])
                     for each in self._audience(rule, name, server.port):
                         route = self._route(each, server.port)
@@ -73,8 +75,9 @@ class Router:
             table.virtual_hosts.append(VirtualHost(name=f"{host}:{ports[0]}", domains=domains, routes=routes))
         return table
 
-    def _service_host(self, service: Service, port: Port, rule: HostRoutes | None, domains: list[str]) -> VirtualHost:
-        if rule is None:
+    def service_host(self, service: Service, port: Port, rule: HostRoutes | None, domains: list[str]) -> VirtualHost:
+        """Requests for a port of a service, by the rule that there is for it."""
+        if rule is None or not rule.routes:
             default = Forward((Share(Destination(service.host, port=port.number)),), retry=DEFAULT_RETRY)
             routes = [self._route(Route("default", RequestMatch(), default), port.number)]
         else:
@@ -115,6 +118,13 @@ class Router:
         return outbound_cluster(service.host, number, destination.subset)
 
 
+def service_table(router: Router, mesh: Mesh, service: Service, port: Port) -> RouteConfiguration:
+    """One port of one service, whatever host a request names."""
+    rule = best_rule([rule for rule in mesh.routes if MESH in rule.gateways], service.host)
+    host = router.service_host(service, port, rule, ["*"])
+    return RouteConfiguration(name=f"{service.host}:{port.number}", virtual_hosts=[host])
+
+
 def inbound_table(ports: tuple[AppPort, ...]) -> RouteConfiguration:
     """To the application. All ports arrive at one address, so the port in the authority tells them apart; without one,
     or with another, the first port is meant."""
@@ -129,7 +139,7 @@ def inbound_table(ports: tuple[AppPort, ...]) -> RouteConfiguration:
     return table
 
 
-def _best(rules: Iterable[HostRoutes], host: str) -> HostRoutes | None:
+def best_rule(rules: Iterable[HostRoutes], host: str) -> HostRoutes | None:
     """The rule that names the host itself, else the one with the longest wildcard; of equals, the oldest."""
     found: HostRoutes | None = None
     longest = -1
@@ -148,7 +158,8 @@ def _best(rules: Iterable[HostRoutes], host: str) -> HostRoutes | None:
 
 def _domains(service: Service, port: Port, namespace: str, taken: set[str]) -> list[str]:
     """Every name with the port; without it for the port that a URL without one means, or the service's first."""
-    default = next((p.number for p in service.ports if p.number == 80), service.ports[0].number)
+    spoken = [p.number for p in service.ports if p.protocol not in (Protocol.TCP, Protocol.TLS)]
+    default = 80 if 80 in spoken else spoken[0]
     domains = []
     for name in service_names(service, namespace):
         candidates = [name, f"{name}:{port.number}"] if port.number == default else [f"{name}:{port.number}"]
@@ -166,24 +177,18 @@ def _named_domains(host: str, ports: Iterable[int] = (80,)) -> list[str]:
     return [host, f"{host}:*"]
 
 
-def _exposed(rule: HostRoutes, server: GatewayServer) -> list[str]:
+def exposed(rule: HostRoutes, server: GatewayServer) -> list[str]:
     """The hosts that both the rule and the gateway's server name, the narrower of the two each time."""
     found = []
     for pattern, namespace in zip(server.hosts, server.namespaces, strict=True):
         if namespace not in ("*", rule.namespace):
             continue
         for host in rule.hosts:
-            if _within(host, pattern):
+            if within(host, pattern):
                 found.append(host)
-            elif _within(pattern, host):
+            elif within(pattern, host):
                 found.append(pattern)
     return list(dict.fromkeys(found))
-
-
-def _within(host: str, pattern: str) -> bool:
-    if pattern in ("*", host):
-        return True
-    return pattern.startswith("*.") and host.removeprefix("*").endswith(pattern[1:])
 
 
 def _catches_everything(route: RouteMessage) -> bool:

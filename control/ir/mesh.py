@@ -7,10 +7,21 @@ from typing import Any
 from control.ir.policies import DestinationPolicy, PeerPolicies
 from control.ir.proxy import Proxy
 from control.ir.routes import HostRoutes
-from control.ir.services import Service
+from control.ir.services import Protocol, Service
 from control.ir.settings import MeshSettings
 
 Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayTls:
+    """TLS that the gateway ends, with files that it reads itself."""
+
+    certificate: str
+    key: str
+    authorities: str | None = None
+    """Clients must have a certificate of one of these; None: they need none."""
+    only_1_3: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +33,9 @@ class GatewayServer:
     """Names, `*.suffix` or `*`."""
     namespaces: tuple[str, ...] = ()
     """The namespace that each host's rules must come from, parallel to `hosts`; `*` for any."""
+    protocol: Protocol = Protocol.HTTP
+    """TLS: passed through by server name. With `tls`, what is within it."""
+    tls: GatewayTls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +84,14 @@ class Mesh:
                         found.setdefault((endpoint.namespace, endpoint.workload, number), []).append(service)
         services: list[Service] = found.get((namespace, workload, port), [])
         return services
+
+    def protocol_of(self, namespace: str, workload: str, port: int) -> Protocol | None:
+        """What the services whose port a workload stands behind say of it; None: nothing."""
+        for service in self.services_of(namespace, workload, port):
+            known = service.port(port)
+            if known is not None and known.protocol is not Protocol.AUTO:
+                return known.protocol
+        return None
 
     def addressed(self, proxy: Proxy) -> frozenset[Labels]:
         """Of the labels by which routes choose whom they are for, those that the proxy has."""

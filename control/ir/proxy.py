@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from control.ir.address import Address
+from control.ir.services import Protocol
 
 
 class ProxyKind(Enum):
@@ -21,6 +22,19 @@ class AppPort:
     number: int
     app: Address
     name: str = "http"
+    protocol: Protocol = Protocol.HTTP
+    inbound: Address | None = None
+    """Where connections for this port alone arrive; None: at the proxy's address, with those for others."""
+
+
+@dataclass(frozen=True, slots=True)
+class TcpOutbound:
+    """An address at which the workload's application finds a port of a service."""
+
+    host: str
+    """As the workload wrote it."""
+    port: int
+    listen: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,5 +51,15 @@ class Proxy:
     ports: tuple[AppPort, ...] = ()
     inbound: Address | None = None
     outbound: Address | None = None
+    tcp_outbound: tuple[TcpOutbound, ...] = ()
     gateway_ports: Mapping[int, Address] = field(default_factory=dict)
     """Port number of a Gateway's server to the address that is bound for it."""
+
+    def ports_by_address(self) -> dict[Address, tuple[AppPort, ...]]:
+        """Where connections for which ports arrive."""
+        found: dict[Address, tuple[AppPort, ...]] = {}
+        for port in self.ports:
+            at = port.inbound or self.inbound
+            if at is not None:
+                found[at] = (*found.get(at, ()), port)
+        return found

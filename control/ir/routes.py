@@ -100,6 +100,16 @@ class Direct:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionRoute:
+    """Where connections go that nobody looks into."""
+
+    shares: tuple[Share, ...]
+    server_names: tuple[str, ...] = ()
+    """TLS that is passed through: by the name that the client asks for, `*.suffix` or `*`; empty: any bytes."""
+    audience: Audience = field(default_factory=Audience)
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """Trouble on purpose; percentages are 0 to 100."""
 
@@ -132,3 +142,4 @@ class HostRoutes:
     gateways: tuple[str, ...]
     """`mesh`, or `NAMESPACE/NAME`."""
     routes: tuple[Route, ...]
+    connections: tuple[ConnectionRoute, ...] = ()

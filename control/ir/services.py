@@ -14,12 +14,31 @@ class Resolution(Enum):
     DNS = "dns"  # the proxy resolves them
 
 
+class Protocol(Enum):
+    """What a port speaks, as far as it makes a difference to proxies."""
+
+    HTTP = "http"
+    HTTP2 = "http2"
+    """gRPC too."""
+    TCP = "tcp"
+    TLS = "tls"
+    """Between application and application: relayed as bytes, a way chosen by server name."""
+    AUTO = "auto"
+    """Nobody has said: HTTP if a connection begins like it."""
+
+    @property
+    def requests(self) -> bool:
+        """Whether requests are routed; else connections are."""
+        return self in (Protocol.HTTP, Protocol.HTTP2)
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """A port that clients use."""
 
     number: int
     name: str = "http"
+    protocol: Protocol = Protocol.HTTP
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +72,10 @@ class Service:
     """Named by a ServiceEntry: known by its full name alone."""
     sans: tuple[str, ...] = ()
     """Names that the instances' certificates may have besides their own principals."""
+
+    def port(self, number: int) -> Port | None:
+        """The port of that number."""
+        return next((port for port in self.ports if port.number == number), None)
 
     @property
     def only_port(self) -> int | None:

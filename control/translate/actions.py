@@ -21,7 +21,7 @@ def action(route: HttpRoute, namespace: str, known: Container[str]) -> ir.Forwar
     alone = len(route.route) == 1
     return ir.Forward(
         shares=tuple(
-            ir.Share(_destination(each.destination, namespace, known), 1 if alone else each.weight, edits(each.headers))
+            ir.Share(destination(each.destination, namespace, known), 1 if alone else each.weight, edits(each.headers))
             for each in route.route
             if alone or each.weight > 0
         ),
@@ -31,7 +31,7 @@ def action(route: HttpRoute, namespace: str, known: Container[str]) -> ir.Forwar
         path_rewrite=rewrite.uri if rewrite else None,
         regex_rewrite=(regex.match, regex.rewrite) if regex else None,
         copies=tuple(
-            ir.Copy(_destination(mirror.destination, namespace, known), mirror.percentage.value)
+            ir.Copy(destination(mirror.destination, namespace, known), mirror.percentage.value)
             for mirror in route.all_mirrors
         ),
     )
@@ -72,7 +72,7 @@ def _pairs(headers: dict[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple((name.lower(), value) for name, value in headers.items())
 
 
-def _destination(destination: api.Destination, namespace: str, known: Container[str]) -> ir.Destination:
+def destination(destination: api.Destination, namespace: str, known: Container[str]) -> ir.Destination:
     port = destination.port.number if destination.port else None
     return ir.Destination(full_name(destination.host, namespace, known), destination.subset or "", port)
 

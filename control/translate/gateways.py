@@ -3,7 +3,9 @@
 from control.api.hosts import full_name
 from control.api.kinds.gateway import GatewaySpec, Server
 from control.api.world import World
-from control.ir.mesh import Gateway, GatewayServer
+from control.ir.mesh import Gateway, GatewayServer, GatewayTls
+from control.ir.services import Protocol
+from control.translate.protocols import protocol
 
 
 def gateways(world: World) -> dict[str, Gateway]:
@@ -26,4 +28,17 @@ def _server(server: Server, namespace: str) -> GatewayServer:
         # A host without a dot is a service of the gateway's namespace, as in rules.
         hosts.append(full_name(host, namespace, ()))
         namespaces.append(namespace if within == "." else within or "*")
-    return GatewayServer(server.port.number, tuple(hosts), tuple(namespaces))
+    speaks, tls = _protocol(server)
+    return GatewayServer(server.port.number, tuple(hosts), tuple(namespaces), speaks, tls)
+
+
+def _protocol(server: Server) -> tuple[Protocol, GatewayTls | None]:
+    """What the port speaks; where the gateway ends TLS, what is within it and how it is ended."""
+    said = server.port.protocol
+    tls = server.tls
+    if tls is None or tls.server_certificate is None or tls.private_key is None:
+        return protocol(said), None
+    ends = GatewayTls(
+        tls.server_certificate, tls.private_key, tls.ca_certificates, tls.min_protocol_version == "TLSV1_3"
+    )
+    return Protocol.HTTP if said == "HTTPS" else Protocol.TCP, ends

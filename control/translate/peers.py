@@ -39,15 +39,20 @@ def _ports_that_differ(world: World, resource: Resource, policies: PeerPolicies)
         labels = workload.effective_labels
         if workload.namespace != resource.namespace or not spec.selector.match_labels.items() <= labels.items():
             continue
-        ports = [port.service_port for port in workload.ports]
-        numbers.update(ports)
-        if len({policies.of_port(workload.namespace, labels, port) for port in ports}) > 1:
-            mode = policies.of_workload(workload.namespace, labels, ports)
-            message = f"differs between ports of {workload.name}, which share one address; {mode.value} holds for all"
-            yield resource.violation(("spec", "portLevelMtls"), message, "warning")
-    for port in sorted(set(spec.port_level_mtls) - numbers):
-        message = f"names port {port}, which no selected workload has; they have {sorted(numbers) or 'none'}"
-        yield resource.violation(("spec", "portLevelMtls", str(port)), message, "warning")
+        by_address: dict[str | None, list[int]] = {}
+        for port in workload.ports:
+            by_address.setdefault(port.inbound or workload.inbound, []).append(port.service_port)
+        for ports in by_address.values():
+            numbers.update(ports)
+            if len({policies.of_port(workload.namespace, labels, number) for number in ports}) > 1:
+                mode = policies.of_workload(workload.namespace, labels, ports)
+                message = (
+                    f"differs between ports of {workload.name}, which share one address; {mode.value} holds for all"
+                )
+                yield resource.violation(("spec", "portLevelMtls"), message, "warning")
+    for number in sorted(set(spec.port_level_mtls) - numbers):
+        message = f"names port {number}, which no selected workload has; they have {sorted(numbers) or 'none'}"
+        yield resource.violation(("spec", "portLevelMtls", str(number)), message, "warning")
 
 
 def _mode(mode: Mode) -> MtlsMode | None:

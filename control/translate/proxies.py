@@ -2,7 +2,8 @@
 
 from control.api.workload import Workload, split_host_port
 from control.ir.address import Address
-from control.ir.proxy import AppPort, Proxy, ProxyKind
+from control.ir.proxy import AppPort, Proxy, ProxyKind, TcpOutbound
+from control.translate.protocols import protocol
 from mesh.spiffe import SpiffeId
 
 
@@ -25,8 +26,20 @@ def proxy_of(workload: Workload, trust_domain: str) -> Proxy:
         namespace=workload.namespace,
         identity=str(identity_of(workload, trust_domain)),
         labels=workload.effective_labels,
-        ports=tuple(AppPort(port.service_port, address(port.app), port.name) for port in workload.ports),
+        ports=tuple(
+            AppPort(
+                port.service_port,
+                address(port.app),
+                port.name,
+                protocol(port.protocol),
+                address(port.inbound) if port.inbound else None,
+            )
+            for port in workload.ports
+        ),
         inbound=address(workload.inbound) if workload.inbound else None,
         outbound=address(workload.outbound) if workload.outbound else None,
+        tcp_outbound=tuple(
+            TcpOutbound(each.service, each.port, address(each.listen)) for each in workload.tcp_outbound
+        ),
         gateway_ports={int(port): address(at) for port, at in sorted(workload.gateway_ports.items())},
     )

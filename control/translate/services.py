@@ -5,16 +5,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from control.api.kinds.service_entry import EntryEndpoint, EntryPort, ServiceEntrySpec
+from control.api.protocols import AUTO, REQUESTS
 from control.api.resource import Resource
 from control.api.services import Port as WorldPort
 from control.api.services import Service as WorldService
 from control.api.violation import Violation
-from control.api.workload import Workload
+from control.api.workload import AppPort, Workload
 from control.api.world import World
 from control.ir.address import Address
 from control.ir.policies import MtlsMode, PeerPolicies
 from control.ir.services import Endpoint, Port, Resolution, Service
 from control.ir.settings import MeshSettings
+from control.translate.protocols import protocol
 from control.translate.proxies import address, identity_of
 
 
@@ -39,30 +41,32 @@ class ServiceTranslator:
         return dict(sorted(found.items()))
 
     def _service(self, service: WorldService, violations: list[Violation]) -> Service:
-        ports = []
         for index, port in enumerate(service.ports):
-            if port.protocol != "HTTP":
-                if service.resource is not None:
-                    message = f"has the protocol {port.protocol}; Remora routes HTTP so far, this port is left out"
+            for workload, app in port.members if service.resource is not None else ():
+                if port.protocol not in REQUESTS and port.protocol != AUTO and _shares_address(workload, app):
+                    assert service.resource is not None
+                    message = f"is {port.protocol}, but {workload.name} takes it at an address with other ports, where "
+                    message += "only requests can be told apart: give it an inbound address of its own"
                     violations.append(service.resource.violation(("spec", "ports", index), message, "warning"))
-                continue
-            ports.append(port)
         return Service(
             host=service.host,
             name=service.name,
             namespace=service.namespace,
-            ports=tuple(Port(port.number, port.name) for port in ports),
-            endpoints={port.number: tuple(self._endpoints(port)) for port in ports},
+            ports=tuple(Port(port.number, port.name, protocol(port.protocol)) for port in service.ports),
+            endpoints={port.number: tuple(self._endpoints(port)) for port in service.ports},
         )
 
     def _endpoints(self, port: WorldPort) -> Iterator[Endpoint]:
-        for workload, _ in port.members:
-            if workload.inbound is not None:
-                yield self._endpoint(workload, address(workload.inbound))
+        for workload, app in port.members:
+            at = app.inbound or workload.inbound
+            if at is not None:
+                yield self._endpoint(workload, at)
 
-    def _endpoint(self, workload: Workload, at: Address) -> Endpoint:
+    def _endpoint(self, workload: Workload, inbound: str) -> Endpoint:
         labels = workload.effective_labels
-        mode = self.peers.of_workload(workload.namespace, labels, [port.service_port for port in workload.ports])
+        at = address(inbound)
+        together = [each.service_port for each in workload.ports if (each.inbound or workload.inbound) == inbound]
+        mode = self.peers.of_workload(workload.namespace, labels, together)
         return Endpoint(
             address=at,
             labels=labels,
@@ -82,7 +86,7 @@ class ServiceTranslator:
             host=host,
             name=host,
             namespace=resource.namespace,
-            ports=tuple(Port(port.number, port.name) for port in spec.ports),
+            ports=tuple(Port(port.number, port.name, protocol(port.protocol)) for port in spec.ports),
             endpoints={port.number: tuple(self._outside(e, port, resource) for e in endpoints) for port in spec.ports},
             resolution=resolution,
             external=True,
@@ -97,6 +101,11 @@ class ServiceTranslator:
             labels=endpoint.labels,
             namespace=resource.namespace,
         )
+
+
+def _shares_address(workload: Workload, port: AppPort) -> bool:
+    at = port.inbound or workload.inbound
+    return sum((each.inbound or workload.inbound) == at for each in workload.ports) > 1
 
 
 def _is_address(text: str) -> bool:

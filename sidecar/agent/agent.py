@@ -22,6 +22,7 @@ from sidecar.agent.collector_tls import secure
 from sidecar.agent.discovery import Discovery
 from sidecar.agent.endpoints import Endpoints
 from sidecar.agent.exposition import Labels
+from sidecar.agent.file_secrets import UnreadableSecret, fingerprint, read_secrets
 from sidecar.agent.health import vitals
 from sidecar.agent.http_server import HttpServer
 from sidecar.agent.identity import Authority, Identity
@@ -44,6 +45,8 @@ FLUSH_S = 2.0
 """How long the collector may take for the last records and spans."""
 
 EXPIRE_EVERY_S = 60.0
+FILES_EVERY_S = 2.0
+"""How often certificates in files are looked at."""
 
 _log = logging.getLogger("remora.agent")
 
@@ -68,6 +71,7 @@ class Agent(Views, Telemetry):
         self._certified = asyncio.Event()
         self._applying = asyncio.Lock()
         self._configuration: Configuration | None = None
+        self._files_seen: tuple[tuple[str, int, int], ...] = ()
         self._draining = False
         self._announced = False
         self._exporting: asyncio.Task[None] | None = None
@@ -141,6 +145,7 @@ class Agent(Views, Telemetry):
         scope.spawn(self.identity.run(), name="identity")
         scope.spawn(self._discover(), name="discovery")
         scope.spawn(self._expire_metrics(), name="metrics")
+        scope.spawn(self._watch_files(), name="files")
         if self._bootstrap.lifeline_fd is not None:
             scope.spawn(self._watch_lifeline(self._bootstrap.lifeline_fd), name="lifeline")
         self._servers = [
@@ -211,7 +216,11 @@ class Agent(Views, Telemetry):
 
     async def _apply(self, configuration: Configuration) -> Refused | None:
         async with self._applying:
-            refused = await self.supervisor.apply(self._snapshot(configuration))
+            try:
+                snapshot = self._snapshot(configuration)
+            except UnreadableSecret as error:
+                return Refused(0, error.listener, "transport_socket", error.reason)
+            refused = await self.supervisor.apply(snapshot)
             if refused is None:
                 self._configuration = configuration
                 self._trust(configuration)
@@ -221,7 +230,12 @@ class Agent(Views, Telemetry):
         async with self._applying:
             if self._configuration is None:
                 return
-            refused = await self.supervisor.apply(self._snapshot(self._configuration))
+            try:
+                snapshot = self._snapshot(self._configuration)
+            except UnreadableSecret as error:
+                _log.error("a listener's certificate is not renewed: %s", error.reason)
+                return
+            refused = await self.supervisor.apply(snapshot)
             if refused is not None:
                 _log.error("the workers refuse the new certificate: %s", refused.reason)
 
@@ -240,15 +254,25 @@ class Agent(Views, Telemetry):
         anchors = configuration.trust_anchors
         if all(each.name != LOCAL_ANCHORS for each in anchors):
             anchors = (*anchors, TrustAnchors(LOCAL_ANCHORS, self.identity.roots_pem))
+        self._files_seen = fingerprint(configuration.listeners)
+        of_files = read_secrets(configuration.listeners)
         return Snapshot(
             configuration.version,
             self._node,
             configuration.listeners,
             configuration.routes,
             configuration.clusters,
-            certificates,
-            anchors,
+            (*certificates, *of_files[0]),
+            (*anchors, *of_files[1]),
         )
+
+    async def _watch_files(self) -> None:
+        """Certificates that files hold are renewed by whoever writes the files."""
+        while True:
+            await asyncio.sleep(FILES_EVERY_S)
+            configuration = self._configuration
+            if configuration is not None and self._files_seen != fingerprint(configuration.listeners):
+                await self._apply_certificate()
 
     def _on_served(self) -> None:
         if self._announced or not self.discovery.ads.has_listeners:

@@ -16,6 +16,10 @@ LOCAL_CERTIFICATE = "default"
 LOCAL_ANCHORS = "ROOTCA"
 """Secrets that the agent makes itself; Istio's names."""
 
+FILE_CERTIFICATE = "file-cert:"
+FILE_ROOT = "file-root:"
+"""Secrets that the agent reads from files, after the colon: `CERTIFICATE~KEY`, and a bundle of authorities."""
+
 _VERSIONS = {"TLS_AUTO": "", "TLSv1_2": "TLSv1.2", "TLSv1_3": "TLSv1.3"}
 _UPSTREAM_CLASSES = by_name(UpstreamTlsContext, RawBuffer)
 _DOWNSTREAM_CLASSES = by_name(DownstreamTlsContext, RawBuffer)
@@ -121,7 +125,14 @@ def _secret_name(fields: Fields, decoding: Decoding, local: str) -> str:
     if decode_secret_source(fields.must("sds_config")):
         decoding.secrets.add(name)
     elif name != local:
-        raise fields.reject("name", f"the agent itself has no such secret, only `{local}`")
+        files = FILE_CERTIFICATE if local == LOCAL_CERTIFICATE else FILE_ROOT
+        paths = name.removeprefix(files).split("~")
+        if (
+            not name.startswith(files)
+            or len(paths) != (2 if files == FILE_CERTIFICATE else 1)
+            or not all(path.startswith("/") for path in paths)
+        ):
+            raise fields.reject("name", f"the agent has no such secret, only `{local}` and files, `{files}/...`")
     return name
 
 

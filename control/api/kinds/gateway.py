@@ -2,22 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from control.api.model import Model, Unsupported, wrong
+from control.api.protocols import Protocol
 from control.api.scalars import DnsLabel, Labels, PortNumber, Str, check_host, shorten
-
-
-def _protocol(value: object) -> object:
-    if not isinstance(value, str):
-        raise wrong(f"is {shorten(value)}; write HTTP")
-    upper = value.upper()
-    if upper != "HTTP":
-        raise wrong(f"is {shorten(value)}; Remora supports HTTP so far")
-    return upper
-
-
-Protocol = Annotated[Literal["HTTP"], BeforeValidator(_protocol)]
 
 
 def _server_host(value: str) -> str:
@@ -36,15 +25,66 @@ class ServerPort(Model):
     target_port: Unsupported = None
 
 
+def _file(value: str) -> str:
+    if not value.startswith("/") or any(character in value for character in "~\0\r\n") or len(value) > 1024:
+        raise wrong(f"is {shorten(value)}; write the absolute path of a file beside the gateway")
+    return value
+
+
+FilePath = Annotated[Str, AfterValidator(_file)]
+
+
+class ServerTls(Model):
+    """Who ends TLS, and with what. Files are read by the gateway itself: no key passes through the control plane."""
+
+    mode: Literal["PASSTHROUGH", "SIMPLE", "MUTUAL"] = "PASSTHROUGH"
+    server_certificate: FilePath | None = None
+    private_key: FilePath | None = None
+    ca_certificates: FilePath | None = None
+    min_protocol_version: Literal["TLS_AUTO", "TLSV1_2", "TLSV1_3"] = "TLS_AUTO"
+    https_redirect: Unsupported = None
+    credential_name: Unsupported = None
+    credential_names: Unsupported = None
+    tls_certificates: Unsupported = None
+    ca_crl: Unsupported = None
+    subject_alt_names: Unsupported = None
+    verify_certificate_spki: Unsupported = None
+    verify_certificate_hash: Unsupported = None
+    max_protocol_version: Unsupported = None
+    cipher_suites: Unsupported = None
+
+    @model_validator(mode="after")
+    def _files_fit(self) -> "ServerTls":
+        files = (self.server_certificate, self.private_key, self.ca_certificates)
+        if self.mode == "PASSTHROUGH":
+            if any(files):
+                raise wrong("names files, but with PASSTHROUGH the application itself ends TLS; remove them")
+            return self
+        if not self.server_certificate or not self.private_key:
+            raise wrong(f"is {self.mode} without serverCertificate and privateKey; write both files' paths")
+        if (self.mode == "MUTUAL") != (self.ca_certificates is not None):
+            raise wrong("has caCertificates for MUTUAL and for nothing else: they are what clients are checked against")
+        return self
+
+
 class Server(Model):
     """A port and the hosts answered on it."""
 
     port: ServerPort
     hosts: tuple[Annotated[Str, AfterValidator(_server_host)], ...] = Field(min_length=1)
     name: Str | None = None
-    tls: Unsupported = None
+    tls: ServerTls | None = None
     bind: Unsupported = None
     default_endpoint: Unsupported = None
+
+    @model_validator(mode="after")
+    def _tls_fits(self) -> "Server":
+        protocol = self.port.protocol
+        if protocol in ("HTTPS", "TLS") and self.tls is None:
+            raise wrong(f"port {self.port.number} is {protocol} without tls; write tls, such as {{mode: PASSTHROUGH}}")
+        if protocol not in ("HTTPS", "TLS") and self.tls is not None:
+            raise wrong(f"has tls, but port {self.port.number} is {protocol}; write the protocol HTTPS or TLS")
+        return self
 
 
 class GatewaySpec(Model):

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from control.api.model import Model, Unsupported, wrong
+from control.api.protocols import protocol_of
 from control.api.scalars import DnsLabel, Int, Labels, PortNumber, Str, shorten
 
 
@@ -29,10 +30,8 @@ class ServicePort(Model):
 
     @property
     def application_protocol(self) -> str:
-        """HTTP, HTTP2, GRPC or TCP: what `appProtocol` or the name's prefix says, as in Istio; else HTTP."""
-        said = {"kubernetes.io/h2c": "HTTP2"}.get(self.app_protocol or "", self.app_protocol) or self.name or ""
-        prefix = said.partition("-")[0].upper()
-        return prefix if prefix in ("HTTP", "HTTP2", "GRPC", "TCP") else "HTTP"
+        """See `control.api.protocols`."""
+        return protocol_of(self.name, self.port, self.app_protocol)
 
 
 class ServiceSpec(Model):

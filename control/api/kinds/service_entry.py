@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from control.api.kinds.export import ExportTo
-from control.api.kinds.gateway import Protocol
 from control.api.model import Model, Unsupported, wrong
+from control.api.protocols import Protocol
 from control.api.scalars import DnsLabel, HostPattern, Int, Labels, PortNumber, Str, Subdomain, shorten
 
 

@@ -2,6 +2,7 @@
 
 from pydantic import Field, field_validator, model_validator
 
+from control.api.hosts import matches
 from control.api.kinds.export import ExportTo
 from control.api.kinds.headers import Headers
 from control.api.kinds.http_action import (
@@ -15,6 +16,7 @@ from control.api.kinds.http_action import (
     RouteDestination,
 )
 from control.api.kinds.http_match import HttpMatch
+from control.api.kinds.tcp_route import TcpRoute, TlsRoute
 from control.api.model import Model, Unsupported, wrong
 from control.api.scalars import Duration, HostPattern, Percent, PercentOrNumber, Str
 
@@ -81,10 +83,10 @@ class VirtualServiceSpec(Model):
 
     hosts: tuple[HostPattern, ...] = Field(min_length=1)
     gateways: tuple[Str, ...] = ("mesh",)
-    http: tuple[HttpRoute, ...] = Field(min_length=1)
+    http: tuple[HttpRoute, ...] = ()
+    tls: tuple[TlsRoute, ...] = ()
+    tcp: tuple[TcpRoute, ...] = ()
     export_to: ExportTo = ("*",)
-    tls: Unsupported = None
-    tcp: Unsupported = None
 
     @field_validator("hosts")
     @classmethod
@@ -103,4 +105,15 @@ class VirtualServiceSpec(Model):
     def _no_star_in_mesh(self) -> "VirtualServiceSpec":
         if "*" in self.hosts and "mesh" in self.gateways:
             raise wrong("has the host '*' for the mesh itself; name the hosts, or name a gateway in gateways")
+        return self
+
+    @model_validator(mode="after")
+    def _some_route(self) -> "VirtualServiceSpec":
+        if not (self.http or self.tls or self.tcp):
+            raise wrong("has none of http, tls and tcp; write at least one route")
+        for index, route in enumerate(self.tls):
+            for match in route.match:
+                for name in match.sni_hosts:
+                    if not any(matches(host, name) for host in self.hosts):
+                        raise wrong(f"tls[{index}] has the sniHost {name!r}, which is not within spec.hosts")
         return self

@@ -193,7 +193,17 @@ def test_a_port_s_mode_that_cannot_be_kept_is_warned_of() -> None:
     )
 
 
-def test_ports_that_cannot_be_carried_are_warned_of() -> None:
-    text = rule("Service", "db", "selector: {app: db}\nports: [{port: 5432, name: tcp-db}, {port: 80, name: http}]")
-    (finding,) = findings(world(), text)
-    assert "Service/db: spec.ports[0]: warning: has the protocol TCP" in finding
+def test_bytes_at_an_address_with_other_ports_are_warned_of() -> None:
+    ports = [{"service_port": 80, "app": "127.0.0.1:1"}, {"service_port": 81, "app": "127.0.0.1:2"}]
+    stored = world(workloads=[workload("db-v1", "db", "v1", 9001, ports=ports)])
+    text = rule("Service", "db", "selector: {app: db}\nports: [{port: 80, name: tcp-db}, {port: 81, name: http}]")
+    (finding,) = findings(stored, text)
+    assert "Service/db: spec.ports[0]: warning: is TCP, but db-v1 takes it at an address with other ports" in finding
+
+
+def test_connection_routes_to_nowhere_are_errors() -> None:
+    text = rule("VirtualService", "r", "hosts: [reviews]\ntcp:\n- match: [{gateways: [other]}]\n"
+                "  route: [{destination: {host: nobody}}]")  # fmt: skip
+    found = findings(world(), text)
+    assert any("spec.tcp[0].route[0].destination.host: is 'nobody'" in each for each in found), found
+    assert any("spec.tcp[0].match[0].gateways[0]" in each for each in found), found

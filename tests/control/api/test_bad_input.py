@@ -152,7 +152,7 @@ RULES = [
      "has 'a' twice"),
     ("every host of the mesh", rule("VirtualService", "a", "hosts: ['*']\nhttp: [{redirect: {uri: /}}]"), 5, "spec",
      "name a gateway"),
-    ("no http", rule("VirtualService", "a", "hosts: [a]"), 5, "spec.http", "is required"),
+    ("no http", rule("VirtualService", "a", "hosts: [a]"), 5, "spec", "none of http, tls and tcp"),
     ("http that is a mapping", rule("VirtualService", "a", "hosts: [a]\nhttp: {route: []}"), 7, "spec.http",
      "write a list"),
     ("no action", vs("- name: a"), 8, "spec.http[0]", "none of route, redirect and directResponse"),
@@ -172,8 +172,18 @@ RULES = [
     ("a timeout below a millisecond", vs(one() + "  timeout: 10us"), 9, "spec.http[0].timeout", "at least 1ms"),
     ("cors", vs(one() + "  corsPolicy: {}"), 9, "spec.http[0].corsPolicy", "not supported by Remora yet"),
     ("a delegate", vs("- delegate: {name: a}"), 8, "spec.http[0].delegate", "not supported by Remora yet"),
-    ("tcp", rule("VirtualService", "a", "hosts: [a]\ntcp: [{}]"), 7, "spec.tcp", "not supported by Remora yet"),
-    ("tls", rule("VirtualService", "a", "hosts: [a]\ntls: [{}]"), 7, "spec.tls", "not supported by Remora yet"),
+    ("tcp to nowhere", rule("VirtualService", "a", "hosts: [a]\ntcp: [{}]"), 7, "spec.tcp[0].route", "is required"),
+    ("tcp by subnet", rule("VirtualService", "a", "hosts: [a]\ntcp:\n- match: [{sourceSubnet: 10.0.0.0/8}]\n"
+                           "  route: [{destination: {host: a}}]"), 8, "spec.tcp[0].match[0].sourceSubnet",
+     "not supported by Remora yet"),
+    ("tcp with weights", rule("VirtualService", "a", "hosts: [a]\ntcp:\n- route:\n"
+                              "  - {destination: {host: a}, weight: 50}\n  - {destination: {host: b}, weight: 40}"), 8,
+     "spec.tcp[0].route", "add up to 90"),
+    ("tls without a condition", rule("VirtualService", "a", "hosts: [a]\ntls:\n- route: [{destination: {host: a}}]"), 8,
+     "spec.tls[0].match", "is required"),
+    ("tls for another's name", rule("VirtualService", "a", "hosts: [a.example]\ntls:\n"
+                                    "- match: [{sniHosts: [b.example]}]\n  route: [{destination: {host: a}}]"), 5,
+     "spec", "not within spec.hosts"),
     ("a match with two kinds", vs("- match: [{uri: {exact: /a, prefix: /b}}]\n  redirect: {uri: /}"), 8,
      "spec.http[0].match[0].uri", "has exact and prefix"),
     ("a match with none", vs("- match: [{uri: {}}]\n  redirect: {uri: /}"), 8, "spec.http[0].match[0].uri",
@@ -245,9 +255,19 @@ RULES = [
     ("a port that is a word", rule("PeerAuthentication", "a",
                                    "selector: {matchLabels: {a: b}}\nportLevelMtls: {http: {mode: STRICT}}"), 7,
      "spec.portLevelMtls.http", "not a port number"),
-    ("a gateway that ends TLS", rule("Gateway", "a", "selector: {a: b}\nservers:\n"
-                                     "- port: {number: 443, name: https, protocol: HTTPS}\n  hosts: ['*']"), 8,
-     "spec.servers[0].port.protocol", "supports HTTP so far"),
+    ("a gateway's TLS by nobody", rule("Gateway", "a", "selector: {a: b}\nservers:\n"
+                                       "- port: {number: 443, name: https, protocol: HTTPS}\n  hosts: ['*']"), 8,
+     "spec.servers[0]", "HTTPS without tls"),
+    ("a gateway's TLS without files", rule("Gateway", "a", "selector: {a: b}\nservers:\n"
+                                           "- port: {number: 443, name: https, protocol: HTTPS}\n  hosts: ['*']\n"
+                                           "  tls: {mode: SIMPLE}"), 10, "spec.servers[0].tls", "without serverCert"),
+    ("a gateway's TLS from a secret", rule("Gateway", "a", "selector: {a: b}\nservers:\n"
+                                           "- port: {number: 443, name: https, protocol: HTTPS}\n  hosts: ['*']\n"
+                                           "  tls: {mode: SIMPLE, credentialName: x}"), 10,
+     "spec.servers[0].tls.credentialName", "not supported by Remora yet"),
+    ("a gateway's protocol", rule("Gateway", "a", "selector: {a: b}\nservers:\n"
+                                  "- port: {number: 53, name: dns, protocol: UDP}\n  hosts: ['*']"), 8,
+     "spec.servers[0].port.protocol", "write one of"),
     ("a gateway without selector", rule("Gateway", "a", "servers: [{port: {number: 80, name: a, protocol: HTTP},"
                                         " hosts: ['*']}]"), 5, "spec.selector", "is required"),
     ("addresses without endpoints", rule("ServiceEntry", "a", "hosts: [a.example]\nresolution: STATIC\n"
