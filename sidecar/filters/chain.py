@@ -1,10 +1,13 @@
 """What a filter is and how a route's filters run: synchronously, until one answers itself or wants to wait."""
 
-from collections.abc import Awaitable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from sidecar.http.head import Header, RequestHead, ResponseHead
 from sidecar.telemetry.record import RequestRecord
+
+if TYPE_CHECKING:
+    from sidecar.filters.client import Client
 
 
 class LocalReply:
@@ -38,16 +41,50 @@ class Delay:
         self.then = then
 
 
-Verdict = LocalReply | Delay | Awaitable[LocalReply | None] | None
-"""What a request hook returns: None to go on; a LocalReply to stop; a Delay or an awaitable to pause, at whose end
-None means to go on."""
+Waiting = LocalReply | Awaitable[LocalReply | None] | None
+"""None to go on; a LocalReply to stop; an awaitable to pause, at whose end None means to go on."""
 
 
-class Exchange(Protocol):
+class NeedBody:
+    """Go on when the request is whole, or its body longer than `limit` bytes: `then` decides, with the body, or with
+    None for a longer one. A negative `limit` waits for nothing. Until then the client is read from."""
+
+    __slots__ = ("limit", "then")
+
+    def __init__(self, limit: int, then: Callable[[bytes | None], Waiting]) -> None:
+        self.limit = limit
+        self.then = then
+
+
+Verdict = LocalReply | Delay | NeedBody | Awaitable[LocalReply | None] | None
+"""What a request hook returns: Waiting's, or a Delay or NeedBody to pause."""
+
+
+class Request(Protocol):
     """One request and what is known of it, as filters see it."""
 
     head: RequestHead
     record: RequestRecord
+
+
+class Exchange(Request, Protocol):
+    """The same on its way upstream, and what filters may do to it there."""
+
+    @property
+    def is_over(self) -> bool:
+        """The answer has left, or there is nobody to get one: whoever waited for something need not go on."""
+
+    def replace_body(self, body: bytes) -> None:
+        """Of a request that is whole and waits in a filter."""
+
+    def intercept(self, make: "Callable[[Client], Client]") -> None:
+        """Put something between the router and who gets its answer: `make` is given the latter. Before the router."""
+
+    def stop(self, reply: LocalReply) -> None:
+        """Answer so, whatever goes on upstream; no more than once, and before any answer."""
+
+    def hold_upstream(self, held: bool) -> None:
+        """Stop or resume reading the answer."""
 
 
 class Filter(Protocol):
@@ -56,7 +93,7 @@ class Filter(Protocol):
     def on_request(self, exchange: Exchange) -> Verdict:
         """Before the request is sent upstream; may change `exchange.head`."""
 
-    def on_response(self, exchange: Exchange, head: ResponseHead) -> None:
+    def on_response(self, request: Request, head: ResponseHead) -> None:
         """Before the answer is sent downstream, local replies included; may change `head`."""
 
 
@@ -65,7 +102,7 @@ class Paused:
 
     __slots__ = ("at", "verdict")
 
-    def __init__(self, verdict: Delay | Awaitable[LocalReply | None], at: int) -> None:
+    def __init__(self, verdict: Delay | NeedBody | Awaitable[LocalReply | None], at: int) -> None:
         self.verdict = verdict
         self.at = at
 
@@ -93,7 +130,7 @@ class Chain:
             return Paused(verdict, at + 1)
         return None
 
-    def response(self, exchange: Exchange, head: ResponseHead) -> None:
+    def response(self, request: Request, head: ResponseHead) -> None:
         """Run the response hooks, the last filter's first."""
         for each in self._reversed:
-            each.on_response(exchange, head)
+            each.on_response(request, head)

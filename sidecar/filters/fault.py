@@ -3,7 +3,7 @@
 import random
 
 from sidecar.config.route import Fault
-from sidecar.filters.chain import Delay, Exchange, LocalReply
+from sidecar.filters.chain import Delay, Exchange, LocalReply, Request
 from sidecar.http.head import ResponseHead
 
 
@@ -30,5 +30,5 @@ class FaultFilter:
             return Delay(self._delay_s, self._abort if aborted else None)
         return self._abort if aborted else None
 
-    def on_response(self, exchange: Exchange, head: ResponseHead) -> None:
+    def on_response(self, request: Request, head: ResponseHead) -> None:
         """The answer is left as it is."""

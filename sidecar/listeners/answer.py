@@ -40,6 +40,10 @@ class Answer(Client):
         self._answered = False
         self._over = False
 
+    @property
+    def is_over(self) -> bool:
+        return self._over
+
     def informed(self, head: ResponseHead) -> None:
         if self.head.version != "HTTP/1.0":
             self._stream.send_informational(head)
@@ -136,6 +140,12 @@ class Answer(Client):
         if self._answered:
             self._cut("DPE", reply.details)
         else:
+            self.refuse(reply)
+
+    def stop(self, reply: LocalReply) -> None:
+        """Answer so, whatever goes on upstream."""
+        if not self._over:
+            self._let_go()
             self.refuse(reply)
 
     def _let_go(self) -> None:

@@ -1,11 +1,12 @@
 """One request between a client's connection and the router: admit, match, filter, forward; who may take how long."""
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from sidecar.clusters.endpoint import LiveEndpoint
 from sidecar.filters import failures
-from sidecar.filters.chain import Delay, LocalReply, Paused
+from sidecar.filters.chain import Delay, LocalReply, NeedBody, Paused
+from sidecar.filters.client import Client
 from sidecar.filters.failures import Failure
 from sidecar.filters.router import Router
 from sidecar.http.field_lines import FieldLines
@@ -28,8 +29,10 @@ class Exchange(Answer):
         "_choice",
         "_data",
         "_forward",
+        "_front",
         "_limit_at",
         "_mirrors",
+        "_need",
         "_paused",
         "_request_trailers",
         "_timeout_at",
@@ -42,6 +45,10 @@ class Exchange(Answer):
         self._data: list[bytes] = []
         self._mirrors: tuple[Mirror, ...] = ()
         self._paused = False
+        self._need: Paused | None = None
+        """The filter that waits for the body."""
+        self._front: Client | None = None
+        """What filters have put before us, for the router to answer to."""
         self._request_trailers: list[Header] | None = None
         self._limit_at = NEVER
         self._timeout_at = NEVER
@@ -93,13 +100,31 @@ class Exchange(Answer):
     def _pause(self, paused: Paused) -> None:
         """Wait for the filter; what arrives of the body meanwhile waits here, and the client if it is much."""
         self._paused = True
+        verdict = paused.verdict
+        if isinstance(verdict, NeedBody):
+            self._need = paused
+            self._gathered(verdict)
+            return
         self._stream.hold_client(True)
         process = self._stream.context.process
-        verdict = paused.verdict
         if isinstance(verdict, Delay):
             process.loop.call_later(verdict.seconds, self._resume, paused.at, verdict.then)
         else:
             process.scope.spawn(self._await(verdict, paused.at), name="filter")
+
+    def _gathered(self, need: NeedBody) -> None:
+        """See whether the filter has what it waits for."""
+        paused = self._need
+        fits = self.record.bytes_received <= need.limit
+        if paused is None or (fits and not self.request_whole):
+            return
+        self._need = None
+        verdict = need.then(b"".join(self._data) if fits else None)
+        if verdict is None or isinstance(verdict, LocalReply):
+            self._resume(paused.at, verdict)
+        else:
+            self._stream.hold_client(True)
+            self._stream.context.process.scope.spawn(self._await(verdict, paused.at), name="filter")
 
     async def _await(self, verdict: Awaitable[LocalReply | None], at: int) -> None:
         reply: LocalReply | None
@@ -159,7 +184,8 @@ class Exchange(Answer):
         whole = self.request_whole and not self._data and self._request_trailers is None
         if forward.mirrors:
             self._copy(forward, whole, now)
-        router = self._router = Router(self, choice.cluster, forward.retries)
+        client: Client = self if self._front is None else self._front
+        router = self._router = Router(client, choice.cluster, forward.retries)
         router.request_whole = whole
         self._asked_at = now
         if whole and forward.timeout_s is not None:
@@ -184,6 +210,7 @@ class Exchange(Answer):
         self.activity = self._stream.context.process.clock.monotonic()
         if self._paused:
             self._data.append(data)
+            self._look_again()
         elif self._router is not None:
             self._to_router(self._router, data)
 
@@ -198,6 +225,13 @@ class Exchange(Answer):
         self._request_trailers = trailers
         if not self._paused:
             self._end_to_router(self._stream.context.process.clock.monotonic())
+        else:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        need = self._need
+        if need is not None and isinstance(need.verdict, NeedBody):
+            self._gathered(need.verdict)
 
     def _end_to_router(self, now: float) -> None:
         if self._router is None:
@@ -222,6 +256,15 @@ class Exchange(Answer):
     def hold_upstream(self, held: bool) -> None:
         if self._router is not None:
             self._router.hold_upstream(held)
+
+    # what filters may do
+
+    def replace_body(self, body: bytes) -> None:
+        self._data = [body] if body else []
+        self.head.length = len(body)
+
+    def intercept(self, make: Callable[[Client], Client]) -> None:
+        self._front = make(self if self._front is None else self._front)
 
     # the router's Client
 
