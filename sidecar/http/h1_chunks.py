@@ -16,6 +16,9 @@ MAX_TRAILERS: Final = 100
 _FREE_BYTES: Final = 32
 _SMALL_CHUNK_BYTES: Final = 1024
 
+_CR: Final = 13
+_LF: Final = 10
+
 _SIZE: Final = 0
 _DATA: Final = 1
 _BEHIND_DATA: Final = 2
@@ -52,18 +55,24 @@ class ChunkReader:
         What is behind that must be offered again in front of what follows. Raises ProtocolError (400), after it has
         appended what was in order.
         """
+        if self._state == _SIZE and data[-7:] == b"\r\n0\r\n\r\n":
+            # The usual small answer: one chunk and the last, nothing else.
+            cut = data.find(b"\n", at)
+            size = _SIZES.get(data[at:cut])
+            if size and cut + size + 8 == len(data):
+                events.append(data[cut + 1 : -7])
+                self.whole = True
+                return cut + size + 8
         pieces: list[bytes] = []
         try:
             at = self._read(data, at, pieces)
         finally:
-            if len(pieces) == 1:
-                events.append(pieces[0])
-            elif len(data) < len(pieces) * _SMALL_CHUNK_BYTES:
+            if len(pieces) > 1 and len(data) < len(pieces) * _SMALL_CHUNK_BYTES:
                 # Many small chunks are one piece: nobody behind us should pay for each of them.
                 events.append(b"".join(pieces))
             else:
                 events += pieces
-        if self.whole and self._trailers:
+        if self._trailers and self.whole:
             trailers = fields.trailing(self._trailers)
             self._trailers = []
             if trailers:
@@ -85,7 +94,7 @@ class ChunkReader:
                 if size is None:
                     size = self._size(line)
                 stop = at + size
-                if data[stop : stop + 2] == b"\r\n":
+                if stop + 1 < end and data[stop] == _CR and data[stop + 1] == _LF:
                     if not size:
                         self.whole = True
                         return stop + 2

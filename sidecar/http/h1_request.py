@@ -115,7 +115,8 @@ class RequestReader:
             self.finished = True
             self._held = b""
             self._held_lines = []
-            events.append(error)
+            # The traceback would keep what was fed in a cycle of references, until the collector comes.
+            events.append(error.with_traceback(None))
         return events
 
     def _read(self, data: bytes, events: list[RequestEvent]) -> None:

@@ -20,25 +20,32 @@ def field_lines(pairs: list[tuple[str, str]]) -> bytes:
     return b"".join(f"{name}: {text}\r\n".encode() for name, text in pairs)
 
 
-def chunked(data: bytes, cut: int) -> bytes:
+@st.composite
+def chunked(draw: st.DrawFn, data: bytes) -> bytes:
+    cut = draw(st.integers(1, 50) | st.just(1000))
+    extension = draw(st.sampled_from([b"", b";e=1", b";" + b"e" * 40]))
+    trailers = draw(st.sampled_from([b"", b"X-T: 1\r\n", b"X-T: 1\r\nHost: b\r\nX-U:\r\n"]))
     pieces = [data[at : at + cut] for at in range(0, len(data), cut)]
-    return b"".join(b"%X;e=1\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\nX-T: 1\r\n\r\n"
+    chunks = b"".join(b"%X%b\r\n%b\r\n" % (len(piece), extension, piece) for piece in pieces)
+    return chunks + b"0\r\n" + trailers + b"\r\n"
 
 
 @st.composite
 def request(draw: st.DrawFn) -> bytes:
     start = b"%b /%b HTTP/1.1\r\nHost: a.b\r\n" % (
         draw(st.sampled_from([b"GET", b"POST", b"PUT", b"DELETE"])),
-        draw(st.text("abc/%?=&0123456789", max_size=20)).encode(),
+        draw(st.text("abc/%?=&.\\123456789", max_size=20)).encode(),
     )
     start += field_lines(draw(fields))
     data = draw(body)
-    kind = draw(st.sampled_from(["none", "length", "chunks"]))
+    kind = draw(st.sampled_from(["none", "length", "chunks", "upgrade"]))
+    if kind == "upgrade":
+        return b"\r\n" + start + b"Upgrade: h2c\r\nConnection: upgrade\r\n\r\n"
     if kind == "none":
         return start + b"\r\n"
     if kind == "length":
         return start + b"Content-Length: %d\r\n\r\n" % len(data) + data
-    return start + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(data, draw(st.integers(1, 50)))
+    return start + b"Transfer-Encoding: chunked\r\n\r\n" + draw(chunked(data))
 
 
 @st.composite
@@ -51,7 +58,7 @@ def response(draw: st.DrawFn) -> bytes:
     data = draw(body)
     if draw(st.booleans()):
         return start + b"Content-Length: %d\r\n\r\n" % len(data) + data
-    return start + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(data, draw(st.integers(1, 50)))
+    return start + b"Transfer-Encoding: chunked\r\n\r\n" + draw(chunked(data))
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
