@@ -1,4 +1,4 @@
-"""A worker inside the test's own loop, on real sockets, with telemetry that remembers what it was told."""
+"""A worker inside the test's own loop, on real sockets; what it sends its agent is kept."""
 
 import asyncio
 import socket
@@ -12,7 +12,7 @@ from mesh.lifecycle import TaskScope
 from sidecar.config.cluster import Cluster
 from sidecar.config.endpoint import Address, Endpoint
 from sidecar.config.listener import Direction, FilterChain, Http, Listener, TransportMatch
-from sidecar.config.messages import Applied, Refused, ToAgent
+from sidecar.config.messages import Applied, Refused, Span, Spans, ToAgent
 from sidecar.config.route import (
     Forward,
     Route,
@@ -22,21 +22,9 @@ from sidecar.config.route import (
     WeightedCluster,
 )
 from sidecar.config.snapshot import Node, Snapshot
-from sidecar.telemetry.record import RequestRecord
 from sidecar.telemetry.recorder import Telemetry
 from sidecar.worker import Worker
-
-
-class RememberingTelemetry(Telemetry):
-    """Real telemetry that also keeps every record."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.records: list[RequestRecord] = []
-
-    def finish(self, record: RequestRecord, now: float) -> None:
-        self.records.append(record)
-        super().finish(record, now)
+from tests.sidecar.worker.records import Logged, logged
 
 
 def listening_socket() -> tuple[socket.socket, Address]:
@@ -62,17 +50,24 @@ def everything(*routes: Route) -> RouteConfiguration:
 class Proxy:
     """A worker with one or more listeners, changed by `apply`."""
 
-    def __init__(self, worker: Worker, telemetry: RememberingTelemetry, messages: list[ToAgent]) -> None:
+    def __init__(self, worker: Worker, messages: list[ToAgent]) -> None:
         self.worker = worker
-        self.telemetry = telemetry
         self.messages = messages
         self.agent_is_behind = False
         self.snapshot = Snapshot("1", Node(id="sidecar~test"))
         self._sequence = 0
 
     @property
-    def records(self) -> list[RequestRecord]:
-        return self.telemetry.records
+    def records(self) -> list[Logged]:
+        """Requests that are over, as the access log tells of them."""
+        self.worker.flush()
+        return logged(self.messages)
+
+    @property
+    def spans(self) -> list[Span]:
+        """Of sampled requests that are over."""
+        self.worker.flush()
+        return [span for message in self.messages if isinstance(message, Spans) for span in message.spans]
 
     def bind(self) -> Address:
         """Hand the worker a new listening socket."""
@@ -98,10 +93,10 @@ async def running_proxy() -> AsyncIterator[Proxy]:
     messages: list[ToAgent] = []
     loop = asyncio.get_running_loop()
     clock = SystemClock()
-    telemetry = RememberingTelemetry(Node(), "epoch", clock)
+    telemetry = Telemetry(Node(), "epoch", clock)
     async with TaskScope() as scope:
         worker = Worker(loop, scope, clock, messages.append, telemetry, full=lambda: proxy.agent_is_behind)
-        proxy = Proxy(worker, telemetry, messages)
+        proxy = Proxy(worker, messages)
         try:
             yield proxy
         finally:

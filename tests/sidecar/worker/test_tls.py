@@ -1,6 +1,7 @@
 """Mutual TLS through two workers, and everybody who must not get in."""
 
 import asyncio
+import base64
 import datetime
 import os
 import ssl
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from google.protobuf import json_format, struct_pb2
 
 from mesh.records import Workload
 from sidecar.config.cluster import UpstreamTls
@@ -25,6 +27,9 @@ from tests.sidecar.worker.proxy import Proxy, cluster, everything, forward_to, p
 WEB = "spiffe://cluster.local/ns/default/sa/web"
 REVIEWS = "spiffe://cluster.local/ns/default/sa/reviews"
 SNI = "outbound_.9080_.v1_.reviews.default.svc.cluster.local"
+METADATA = base64.b64encode(
+    json_format.ParseDict({"WORKLOAD_NAME": "web", "NAMESPACE": "default"}, struct_pb2.Struct()).SerializeToString()
+).decode()
 
 Eventually = Callable[..., Awaitable[None]]
 
@@ -77,7 +82,7 @@ async def serve_outbound(
     tls = UpstreamTls(SNI, "default", "ROOTCA", sans, only_where_offered=True)
     endpoint = Endpoint(upstream, tls=offered)
     answer = await proxy.apply(
-        node=Node(id="sidecar~web", workload=Workload(name="web", principal=WEB), peer_metadata="d2Vi"),
+        node=Node(id="sidecar~web", workload=Workload(name="web", principal=WEB), peer_metadata=METADATA),
         clusters=(replace(cluster("reviews", tls=tls), endpoints=(endpoint,)),),
         listeners=(plain_listener("out", address, everything(forward_to("reviews")), direction=Direction.OUTBOUND),),
         certificates=(authority.issue(),),
@@ -107,6 +112,7 @@ async def test_two_hops(proxy: Proxy, second: Proxy, authority: Authority, origi
         "/reviews/1",
         "X-Forwarded-Client-Cert: URI=spiffe://cluster.local/ns/default/sa/admin",
         "X-Envoy-Peer-Metadata: x",
+        f"Traceparent: 00-{'a' * 32}-{'b' * 16}-01",
     )
 
     assert (answer.status, answer.body) == (200, b"reviews")
@@ -120,12 +126,11 @@ async def test_two_hops(proxy: Proxy, second: Proxy, authority: Authority, origi
     assert request.get(b"x-envoy-peer-metadata") is None
     assert request.get(b"x-envoy-peer-metadata-id") is None
     (outer,), (inner,) = second.records, proxy.records
-    assert inner.downstream.principal == WEB
-    assert inner.peer_metadata == b"d2Vi", "the peer's metadata did not arrive, or the application's did"
-    assert outer.trace is not None
-    assert inner.trace is not None
-    assert inner.trace.trace_id == outer.trace.trace_id
-    assert inner.trace.parent_id == outer.trace.span_id
+    assert inner.source_principal == WEB
+    assert inner.source_workload == "web", "the peer's metadata did not arrive, or the application's did"
+    assert inner.trace_id == outer.trace_id == "a" * 32
+    (calling,), (called,) = second.spans, proxy.spans
+    assert (calling.parent_id, called.parent_id) == ("b" * 16, calling.span_id)
     assert outer.request_id == inner.request_id
     for _ in range(3):
         assert (await connection.get()).status == 200
@@ -289,7 +294,7 @@ async def test_permissive_takes_both_and_believes_only_one(
     first, last = origin.requests
     assert first.get(b"x-forwarded-client-cert") is None
     assert WEB.encode() in (last.get(b"x-forwarded-client-cert") or b"")
-    assert [record.downstream.principal for record in proxy.records] == [None, WEB]
+    assert [record.source_principal for record in proxy.records] == [None, WEB]
 
 
 async def test_only_tls_1_3(proxy: Proxy, authority: Authority, origin: Origin, client: Client, tmp_path: Path) -> None:
