@@ -68,7 +68,12 @@ async def _host(state: State, control: Control, telemetry: Telemetry | None, gue
     workload = guest.workload
     clock = SystemClock()
     lifeline_read, lifeline_write = os.pipe()
-    sidecar = Sidecar(workload)
+    try:
+        sidecar = Sidecar(workload)
+    except OSError as error:
+        asked = ", ".join(str(each.local_port) for each in workload.tcp_upstreams)
+        which = f" (among them {asked} for --tcp-upstream)" if asked else ""
+        raise Failure(f"the sidecar's ports{which} can not be had: {error.strerror}") from None
     name = f"{workload.namespace}.{workload.name}.sidecar"
     child = Child(
         name,

@@ -33,6 +33,9 @@ class Workload:
     service_port: int = 0
     app: str | None = None
     """`host:port` where the application listens."""
+    protocol: str = "http"
+    """What it speaks: the name of its port."""
+    tcp_upstreams: tuple["TcpUpstream", ...] = ()
     gateway_ports: Mapping[str, socket.socket] = field(default_factory=dict)
     """Sockets by the port numbers that Gateways call them."""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -41,6 +44,19 @@ class Workload:
     def is_gateway(self) -> bool:
         """True for a way into the mesh."""
         return bool(self.gateway_ports)
+
+
+@dataclass(frozen=True, slots=True)
+class TcpUpstream:
+    """A service's port that the application finds on a port of this machine, without knowing of any proxy."""
+
+    service: str
+    port: int
+    local_port: int
+
+    @property
+    def socket_name(self) -> str:
+        return f"tcp:{self.local_port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +78,8 @@ class Sidecar:
             if not workload.is_gateway:
                 self._sockets["inbound"] = listening()
                 self._sockets["outbound"] = listening()
+            for each in workload.tcp_upstreams:
+                self._sockets[each.socket_name] = listening(each.local_port)
             self._sockets["admin"] = listening()
             self._sockets["metrics"] = listening()
         except OSError:
@@ -91,7 +109,7 @@ class Sidecar:
         workload = self.workload
         ports = []
         if workload.app is not None:
-            ports.append({"name": "http", "service_port": workload.service_port, "app": workload.app})
+            ports.append({"name": workload.protocol, "service_port": workload.service_port, "app": workload.app})
         return {
             "name": workload.name,
             "namespace": workload.namespace,
@@ -103,6 +121,10 @@ class Sidecar:
             "ports": ports,
             "inbound": None if workload.is_gateway else address(self._sockets["inbound"]),
             "outbound": None if workload.is_gateway else address(self._sockets["outbound"]),
+            "tcp_outbound": [
+                {"service": each.service, "port": each.port, "listen": address(self._sockets[each.socket_name])}
+                for each in workload.tcp_upstreams
+            ],
             "gateway_ports": {number: address(sock) for number, sock in workload.gateway_ports.items()},
             "admin": f"http://{address(self._sockets['admin'])}",
             "metrics": address(self._sockets["metrics"]),
@@ -115,7 +137,7 @@ class Sidecar:
         """
         registered = await asyncio.to_thread(control.register, self.registration())
         token_file = write_token(state, f"{self.workload.namespace}.{self.workload.name}", registered["token"])
-        listeners = [self._sockets[name] for name in ("inbound", "outbound") if name in self._sockets]
+        listeners = [sock for name, sock in self._sockets.items() if name not in ("admin", "metrics")]
         listeners += {sock.fileno(): sock for sock in self.workload.gateway_ports.values()}.values()
         admin, metrics = self._sockets["admin"].fileno(), self._sockets["metrics"].fileno()
         argv = [*PYTHON, "remora", "proxy"]

@@ -10,6 +10,8 @@ _PACKAGES = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "chromium": "chromium",
+    "redis-server": "redis-server",
+    "redis-cli": "redis-tools",
 }
 
 

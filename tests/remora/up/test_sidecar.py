@@ -1,8 +1,10 @@
 """A sidecar is registered before every start, and started with what the registration answered."""
 
 import os
+import random
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,8 @@ import pytest
 from remora.client import Control
 from remora.state import State
 from remora.up.applications import proxied
-from remora.up.sidecar import Sidecar, Telemetry, Workload, environment
-from remora.up.sockets import address, listening
+from remora.up.sidecar import Sidecar, TcpUpstream, Telemetry, Workload, environment
+from remora.up.sockets import address, free_ports, listening
 from sidecar import bootstrap
 from tests.remora.conftest import FakeControl
 
@@ -67,6 +69,7 @@ async def test_it_is_registered_with_its_addresses(control: FakeControl, state: 
             "service_account": "bookinfo-reviews",
             "labels": {"app": "reviews", "version": "v1"},
             "ports": [{"name": "http", "service_port": 9080, "app": "127.0.0.1:5000"}],
+            "tcp_outbound": [],
             "inbound": described["inbound"],
             "outbound": described["outbound"],
             "gateway_ports": {},
@@ -141,3 +144,25 @@ def test_components_use_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://corporate:3128")
     monkeypatch.setenv("HTTP_PROXY", "http://corporate:3128")
     assert not [name for name in environment() if name.lower().endswith("_proxy")]
+
+
+async def test_ports_of_services_are_its_own_sockets_and_registered(control: FakeControl, state: State) -> None:
+    local = free_ports(1, random.Random(1))[0]
+    workload = replace(REVIEWS, protocol="redis", tcp_upstreams=(TcpUpstream("cache", 6379, local),))
+    sidecar = Sidecar(workload)
+    try:
+        with Control(state) as client:
+            command = await sidecar.prepare(state, client, None)
+        sent = control.requests[-1][2]
+        listen = f"127.0.0.1:{local}"
+        assert sent["tcp_outbound"] == [{"service": "cache", "port": 6379, "listen": listen}]
+        assert sent["ports"][0]["name"] == "redis"
+        held = set()
+        for fd in command.fds:
+            with socket.socket(fileno=os.dup(fd)) as inherited:
+                held.add(address(inherited))
+        assert listen in held
+        with pytest.raises(OSError, match="in use"):
+            Sidecar(workload)
+    finally:
+        sidecar.close()
