@@ -4,6 +4,7 @@ The composer builds nodes without expanding aliases; this module turns nodes int
 that duplicate keys, text that is no key, tags and repeated aliases are seen, and counts what it builds.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from control.api.resource import Path, spell
+from control.api.yaml_events import Unsure, compose_all
 
 MAX_DEPTH = 50
 """Of nesting. Istio's rules need a dozen."""
@@ -21,6 +23,7 @@ MAX_DEPTH = 50
 MAX_NODES = 50_000
 """Values in one document, aliases counted as often as they are used."""
 
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -30,6 +33,8 @@ class Document:
 
     value: Any
     text: str
+    text_line: int
+    """Where `text` begins. 0 if `text` read alone might not say the same."""
     line: int
     lines: dict[Path, int] = field(repr=False)
 
@@ -51,8 +56,14 @@ class _Refused(Exception):
 def read(text: str) -> Iterator[Document | NotYaml]:
     """The documents of `text`; those that hold nothing but comments are left out."""
     source = text.splitlines(keepends=True)
+    # Python knows more line breaks than YAML 1.2, and a directive (%YAML 1.1) changes what words mean.
+    plain = len(source) == text.count("\n") + (not text.endswith("\n")) and not any(s.startswith("%") for s in source)
     end = 0
-    nodes = YAML(typ="safe", pure=True).compose_all(text)
+    nodes: Iterator[Node]
+    try:
+        nodes = iter(compose_all(text))
+    except Unsure:
+        nodes = YAML(typ="safe", pure=True).compose_all(text)
     while True:
         try:
             node = next(nodes, None)
@@ -70,7 +81,8 @@ def read(text: str) -> Iterator[Document | NotYaml]:
         except _Refused as refused:
             yield refused.found
             continue
-        yield Document(value, "".join(source[start:end]), node.start_mark.line + 1, lines)
+        alone = plain and not any(map(_is_marker, source[start:end]))
+        yield Document(value, "".join(source[start:end]), start + 1 if alone else 0, node.start_mark.line + 1, lines)
 
 
 def _extent(source: list[str], node: Node, previous: int) -> tuple[int, int]:
@@ -185,7 +197,7 @@ def _scalar(node: Node, path: Path) -> Any:
         raise _Refused(node, path, f"is {text[:60]!r}, which is no number; quote it if it is text") from error
     if short not in ("str", "timestamp"):
         raise _Refused(node, path, f"has the YAML tag {tag[:60]!r}; write plain values")
-    if any(0xD800 <= ord(c) <= 0xDFFF or c == "\0" for c in text):
+    if _NO_TEXT.search(text):
         raise _Refused(node, path, "contains a NUL or half a surrogate pair; write text")
     return text
 
