@@ -147,6 +147,9 @@ class Subscription:
     def _answer(self, request: Request, state: TypeState, now: float) -> Event | None:
         url, had, wish = request.type_url, state.names, _wish(request)
         was_in_flight, was_due = state.in_flight, self._target is not None and self._is_due(url, state)
+        # Names may change while an answer is being put to use; then the version is still the one before. Only the answer's
+        # own version says that it serves.
+        taken = request.version == state.sent and (was_in_flight or state.acked != state.sent)
         event: Event | None = None
         state.in_flight = False
         if request.error is not None:
@@ -154,7 +157,7 @@ class Subscription:
             event = Refused(url, state.sent or "", request.error) if was_in_flight else None
             if url == CDS and self._final is not None:
                 self._aim_from(self._taken)  # what it refused is nothing to keep
-        elif was_in_flight:
+        elif taken:
             state.acked, state.refused = state.sent, None
             event = Accepted(url, state.sent or "")
             if url == CDS:
@@ -167,7 +170,7 @@ class Subscription:
             elif not was_due and self._target is not None and state.refused is None:
                 # It wants less; what it holds of the rest is as it was, only the version is called differently.
                 state.sent = state.acked = version_of(self._target, url, wish)
-        elif not was_in_flight and request.error is None and now >= state.repeated_at + REPEAT_S:
+        elif not was_in_flight and not taken and request.error is None and now >= state.repeated_at + REPEAT_S:
             # The same again: a cluster that is warming up asks for endpoints that the client has, and Envoy waits.
             state.again, state.repeated_at = True, now
         return event

@@ -1,8 +1,8 @@
 """`RouteMatch` and what it is made of: path, header and query conditions."""
 
 from sidecar.config.route import HeaderMatch, MatchKind, QueryMatch, RouteMatch, StringMatch
+from sidecar.routing.regex import compile_regex
 from sidecar.routing.regex_syntax import InvalidRegex
-from sidecar.routing.regex_syntax import parse as parse_regex
 from sidecar.xds.fields import Fields
 
 MAX_REGEX_CHARACTERS = 1024
@@ -57,7 +57,7 @@ def decode_regex(fields: Fields) -> str:
     if len(pattern) > MAX_REGEX_CHARACTERS:
         raise fields.reject("regex", f"is longer than {MAX_REGEX_CHARACTERS} characters")
     try:
-        parse_regex(pattern)
+        compile_regex(pattern)  # as the worker will, to whom it is too late to refuse it by its path
     except InvalidRegex as error:
         raise fields.reject("regex", f"is not a regular expression: {error}") from error
     return pattern

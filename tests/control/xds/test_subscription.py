@@ -392,3 +392,16 @@ def test_many_changes_before_an_answer_become_one(client: Client) -> None:
     client.ack(RDS)
     assert client.sent() == ["RDS"]
     assert client.last[RDS].resources[0].value == b"routes v49"
+
+
+def test_other_names_with_the_version_before_are_no_acknowledgement(client: Client) -> None:
+    """A client that makes an answer serve before it acknowledges it may ask meanwhile for other names."""
+    before = client.versions[EDS]
+    client.subscription.offer(made_of(CDS="a b", LDS="out in", RDS="routes", EDS={"a": "v2", "b": "v1", "c": "v1"}))
+    assert client.sent() == ["EDS"]
+    assert client.ask(EDS, "a", "b", "c") is None, "its version is still the one before"
+    assert client.subscription.types[EDS].acked == before
+    assert not client.subscription.synced
+    assert client.sent() == ["EDS"], "what it asks for is not held back"
+    assert client.ack(EDS) == Accepted(EDS, client.last[EDS].version)
+    assert client.subscription.synced
