@@ -147,8 +147,8 @@ class Subscription:
     def _answer(self, request: Request, state: TypeState, now: float) -> Event | None:
         url, had, wish = request.type_url, state.names, _wish(request)
         was_in_flight, was_due = state.in_flight, self._target is not None and self._is_due(url, state)
-        # Names may change while an answer is being put to use; then the version is still the one before. Only the answer's
-        # own version says that it serves.
+        # Names may change while an answer is being put to use; then the version is still the one before. Only the
+        # answer's own version says that it serves.
         taken = request.version == state.sent and (was_in_flight or state.acked != state.sent)
         event: Event | None = None
         state.in_flight = False
