@@ -1,6 +1,7 @@
 """Files that are either the old or the new, never half: atomic, synced writes with their mode set from the start."""
 
 import contextlib
+import ctypes
 import os
 import tempfile
 from pathlib import Path
@@ -24,6 +25,24 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             os.unlink(temporary)
         raise
     sync_directory(path.parent)
+
+
+def sync_file_system(directory: Path) -> bool:
+    """Make everything on `directory`'s file system durable: of thousands of files far quicker than each by itself.
+
+    False where the machine has no such call (syncfs(2)); nothing was done then. Raises OSError.
+    """
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        return False
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if syncfs(fd) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(directory))
+    finally:
+        os.close(fd)
+    return True
 
 
 def sync_directory(path: Path) -> None:

@@ -68,7 +68,8 @@ class _Reader:
         if isinstance(value, dict) and value.get("kind") == "List" and value.get("apiVersion") == "v1":
             self._list(file, document, value)
             return
-        self._resource(_Source(file.name, document.line, document.lines, (), document.text), value)
+        source = _Source(file.name, document.line, document.lines, (), document.text, document.text_line)
+        self._resource(source, value)
 
     def _list(self, file: SourceFile, document: Document, value: dict[str, Any]) -> None:
         source = _Source(file.name, document.line, document.lines, (), document.text)
@@ -121,6 +122,7 @@ class _Reader:
                 file=source.file,
                 line=source.line,
                 lines=source.own_lines(),
+                text_line=source.text_line,
             )
         )
 
@@ -165,6 +167,7 @@ class _Source:
     lines: Mapping[Path, int]
     root: Path
     text: str
+    text_line: int = 0
     kind: str = ""
     namespace: str = ""
     name: str = ""

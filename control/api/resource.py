@@ -36,6 +36,8 @@ class Resource:
     file: str = field(default="", compare=False)
     line: int = field(default=1, compare=False)
     lines: Mapping[Path, int] = field(default_factory=dict, compare=False, repr=False)
+    text_line: int = field(default=0, compare=False)
+    """Where `text` begins in the file, if it says the same as a file of its own; else 0."""
     created_at: float = field(default=0.0, compare=False)
     """Seconds since the epoch, set by the store; the older of two rules comes first where Istio says so."""
 

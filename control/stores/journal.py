@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from control.stores.errors import NothingApplied, StoreCorrupt
-from mesh.files import sync_directory
+from mesh.files import sync_directory, sync_file_system
+
+MANY_FILES = 64
+"""More are synced together with whatever else is on their file system, which for few would be the slower way."""
 
 _MANIFEST = "manifest.json"
 _log = logging.getLogger("remora.store")
@@ -60,12 +63,16 @@ class Journal:
     def _stage(self, written: Mapping[PurePosixPath, Written], removed: frozenset[PurePosixPath]) -> None:
         self._staged.mkdir(mode=0o700)
         manifest = {"written": [str(path) for path in written], "removed": sorted(map(str, removed))}
+        together = len(written) > MANY_FILES
         for index, (path, content) in enumerate(written.items()):
             # Made now, so that nothing after the commit needs space.
             (self._root / path).parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-            self._write(self._staged / str(index), content.data)
+            self._write(self._staged / str(index), content.data, sync=not together)
             os.utime(self._staged / str(index), (content.modified_at, content.modified_at))
         self._write(self._staged / _MANIFEST, json.dumps(manifest).encode())
+        if together and not sync_file_system(self._staged):
+            for index in range(len(written)):
+                _sync(self._staged / str(index))
         sync_directory(self._staged)
         os.rename(self._staged, self._committed)
         try:
@@ -75,11 +82,12 @@ class Journal:
             raise
 
     @staticmethod
-    def _write(path: Path, data: bytes) -> None:
+    def _write(path: Path, data: bytes, *, sync: bool = True) -> None:
         with open(path, "xb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
 
     def _play(self) -> None:
         manifest_path = self._committed / _MANIFEST
@@ -104,3 +112,8 @@ class Journal:
             sync_directory(directory)
         manifest_path.unlink()
         shutil.rmtree(self._committed)
+
+
+def _sync(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())

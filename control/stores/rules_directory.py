@@ -21,6 +21,10 @@ def path_of(key: Key) -> PurePosixPath:
 def as_stored(resource: Resource) -> Resource:
     """The rule as its own file will say it, with that file's name and lines. Raises NothingApplied if it would not."""
     name = str(PurePosixPath("rules", path_of(resource.key)))
+    if resource.text_line:
+        above = resource.text_line - 1
+        lines = {path: line - above for path, line in resource.lines.items()}
+        return replace(resource, file=name, line=resource.line - above, lines=lines, text_line=1)
     parsed = parse([SourceFile(name, resource.text)], default_namespace=resource.namespace)
     if parsed.resources != (resource,):
         reason = str(parsed.violations[0]) if parsed.violations else "it reads differently"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.files import NotPrivate, read_private, read_token, write_atomic
+from mesh.files import NotPrivate, read_private, read_token, sync_file_system, write_atomic
 
 
 def test_a_file_is_replaced_whole_with_its_mode(tmp_path: Path) -> None:
@@ -79,3 +79,10 @@ def test_only_the_kubelet_s_links_make_a_projected_volume(tmp_path: Path) -> Non
     (tmp_path / "..data").symlink_to(tmp_path / "..2026_11_21_13_00_00.1234567890")
     with pytest.raises(NotPrivate):
         read_token(path, kubelet_uid=os.getuid())
+
+
+def test_a_whole_file_system_is_synced_where_the_machine_can(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    assert sync_file_system(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        sync_file_system(tmp_path / "nothing")

@@ -15,6 +15,7 @@ import pytest
 from control.api import Key, Resource, Workload
 from control.stores import FileStore, NothingApplied, StoreCorrupt, StoreError
 from control.stores.files import WatchEvent
+from control.stores.journal import MANY_FILES
 from tests.control.translate.bookinfo import WORKLOADS, parsed, rule, workload
 
 
@@ -369,3 +370,12 @@ async def test_one_s_own_changes_are_no_edits(store: FileStore, eventually: Even
         await eventually(broken, "an edit that is none of ours is noticed")
         stop.set()
     assert [event.world for event in events] == [None]
+
+
+def test_a_change_of_many_files_is_stored_whole_and_read_again(store: FileStore, tmp_path: Path) -> None:
+    names = [f"service-{number}" for number in range(MANY_FILES + 1)]
+    store.apply(rules(*names))
+    again = reopened(store, tmp_path)
+    assert sorted(key.name for key in again.world.resources) == sorted(names)
+    assert not (tmp_path / "journal").exists()
+    again.close()
