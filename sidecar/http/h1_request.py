@@ -1,5 +1,6 @@
 """Bytes of a client -> request events. No I/O; what two readers could take for two things is refused."""
 
+import re
 from typing import Final
 
 from sidecar.http import fields, paths
@@ -26,6 +27,9 @@ MAX_EARLY_BYTES: Final = 64 * 1024
 
 MAX_EMPTY_LINES: Final = 1
 """Ignored before a request line (RFC 9112 2.2)."""
+
+_MAX_LINE_BYTES: Final = MAX_TARGET_BYTES + 32
+"""Of a request line: more can not be in order."""
 
 _HEAD: Final = 0
 _LENGTH: Final = 1
@@ -170,7 +174,7 @@ class RequestReader:
             # By far the most frequent case: one head, nothing else. If it is not, `_head` meets an empty line.
             lines = data.split(b"\n")
             del lines[-2:]
-            if self._head(lines, len(data) - 2, events):
+            if self._head(lines, len(data) - 2, events, sole=True):
                 return len(data)
         stop = data.find(b"\r\n\r\n", at)
         if stop < 0:
@@ -181,7 +185,7 @@ class RequestReader:
             if len(lines) == 1:
                 return at + 2
             del lines[0]
-        self._head(lines, stop + 2 - at, events)
+        self._head(lines, stop + 2 - at, events, sole=False)
         return stop + 4
 
     def _read_lines(self, data: bytes, at: int, events: list[RequestEvent]) -> int:
@@ -197,26 +201,24 @@ class RequestReader:
                 if line == b"\r":
                     self._skip_empty_line()
                     continue
-                self._check_start(line)
+                self._start(line)
             elif line == b"\r":
                 self._held_lines = []
                 octets, self._head_bytes = self._head_bytes, 0
-                self._head(lines, octets, events)
+                self._head(lines, octets, events, sole=False)
                 return at
-            elif line not in REQUEST_FIELDS.young:
-                REQUEST_FIELDS.read(line)
+            else:
+                self._check_size(len(lines), self._head_bytes + len(line) + 1 - len(lines[0]) - 1)
+                if line not in REQUEST_FIELDS.young:
+                    REQUEST_FIELDS.read(line)
             lines.append(line)
             self._head_bytes += len(line) + 1
         rest = data[at:]
-        if lines:
-            octets = self._head_bytes - len(lines[0]) - 1 + (0 if rest == b"\r" else len(rest))
-            self._check_size(len(lines) - 1, octets)
-        elif len(rest) > MAX_TARGET_BYTES + 32:
-            raise ProtocolError(414, "http1.target_too_large", f"request target over {MAX_TARGET_BYTES} bytes")
-        elif rest != b"\r" and request_line_begins(rest) is None:
-            raise ProtocolError(400, CODEC_ERROR, "no request line")
-        if b"\r" in rest[:-1]:
-            raise ProtocolError(400, CODEC_ERROR, "a bare CR")
+        if not lines:
+            if rest != b"\r":
+                self._check_begin(rest)
+        elif rest and rest != b"\r":
+            self._check_size(len(lines), self._head_bytes + len(rest) - len(lines[0]) - 1)
         self._held = rest
         return len(data)
 
@@ -225,22 +227,41 @@ class RequestReader:
         if self._empty_lines > MAX_EMPTY_LINES:
             raise ProtocolError(400, CODEC_ERROR, "empty lines instead of a request")
 
-    def _check_start(self, line: bytes) -> None:
-        """Why a request line does not do, as an error."""
+    def _check_begin(self, rest: bytes) -> None:
+        """Refuse at once what can become no request line, however it goes on."""
+        if request_line_begins(rest[: _MAX_LINE_BYTES + 1]) is None:
+            raise ProtocolError(400, CODEC_ERROR, "no request line")
+        if len(rest) > _MAX_LINE_BYTES:
+            raise ProtocolError(414, "http1.target_too_large", f"request target over {MAX_TARGET_BYTES} bytes")
+
+    def _start(self, line: bytes) -> re.Match[bytes]:
+        """The parts of a request line. Checks in this order, so that it is refused alike in pieces."""
+        if len(line) > _MAX_LINE_BYTES:
+            self._check_begin(line)
         match = request_line(line)
         if match is None:
             raise ProtocolError(400, CODEC_ERROR, "a malformed request line")
-        if match[1] not in METHODS:
-            raise ProtocolError(400, CODEC_ERROR, "not a method that we know")
         if len(match[2]) > MAX_TARGET_BYTES:
             raise ProtocolError(414, "http1.target_too_large", f"request target over {MAX_TARGET_BYTES} bytes")
+        if match[1] not in METHODS:
+            raise ProtocolError(400, CODEC_ERROR, "not a method that we know")
+        return match
 
     def _check_size(self, lines: int, octets: int) -> None:
         if lines > self._max_headers or octets > self._max_header_bytes:
             raise ProtocolError(431, "http1.headers_too_large", "too many or too large header fields")
 
-    def _head(self, lines: list[bytes], octets: int, events: list[RequestEvent]) -> bool:
-        """`octets`: what the lines took on the wire. False, and nothing done: one of them is empty."""
+    def _check_sizes(self, lines: list[bytes]) -> None:
+        """Field by field, as they are checked when they come in pieces."""
+        octets = 0
+        for count, line in enumerate(lines):
+            octets += len(line) + 1
+            self._check_size(count + 1, octets)
+            REQUEST_FIELDS.read(line)
+
+    def _head(self, lines: list[bytes], octets: int, events: list[RequestEvent], *, sole: bool) -> bool:
+        """`octets`: what the lines took on the wire. `sole`: they may be more than one head; then nothing is done and
+        the answer is False."""
         first = lines[0]
         target: bytes
         match = usual_request_line(first)
@@ -249,19 +270,17 @@ class RequestReader:
             method, target = match.groups()
             minor = b"1"
         else:
-            if first == b"\r":
+            if first == b"\r" and sole:
                 return False
-            match = request_line(first)
-            if match is None:
-                raise ProtocolError(400, CODEC_ERROR, "a malformed request line")
+            match = self._start(first)
             method, target, minor = match.groups()
         if len(first) > MAX_TARGET_BYTES or method not in METHODS:
-            self._check_start(first)
+            self._start(first)
         del lines[0]
         if octets > self._max_header_bytes or len(lines) > self._max_headers:
-            if b"\r" in lines:
+            if sole:
                 return False
-            self._check_size(len(lines), sum([len(line) + 1 for line in lines]))
+            self._check_sizes(lines)
         headers: list[Header] = []
         ours: dict[bytes, bytes] = {}
         hop: list[Special] | None = None
@@ -270,7 +289,7 @@ class RequestReader:
         for line in lines:
             field = young.get(line)
             if field is None:
-                if line == b"\r":
+                if sole and line == b"\r":
                     return False
                 field = REQUEST_FIELDS.read(line)
             if not isinstance(field, Special):

@@ -84,6 +84,7 @@ REFUSED = {
     "two empty lines first": (400, b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
     "a bare LF first": (400, b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
     "bare LFs only": (400, b"GET / HTTP/1.1\nHost: a\n\n"),
+    "101 bare LFs before an empty line": (400, START + b"A\n" * 101 + b"\r\nB: c\r\n\r\n"),
     "the last line with a bare LF": (400, b"GET / HTTP/1.1\r\nHost: a\r\n\n"),
     "a bare CR as a line's end": (400, b"GET / HTTP/1.1\r\nHost: a\rA: b\r\n\r\n"),
     "a vertical tab in a value": (400, START + b"A: b\x0bc\r\n\r\n"),
