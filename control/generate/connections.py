@@ -37,7 +37,7 @@ class ConnectionRouter:
         if service is None or port is None:
             yield self._chain({BLACK_HOLE: 1})
             return
-        rule = best_rule([rule for rule in self._mesh.routes if MESH in rule.gateways], service.host)
+        rule = best_rule(self._mesh, service.host)
         routes = [] if rule is None else [r for r in rule.connections if self._has(r.audience, MESH, port.number)]
         named = [route for route in routes if route.server_names] if port.protocol is Protocol.TLS else []
         if named:

@@ -26,25 +26,42 @@ _OPENED = {
 """Messages within an Any that refer to other resources."""
 
 
-Seen = dict[int, tuple[tuple[str, str], ...]]
-"""References of resources that several snapshots share, by the identity of the packed message."""
+References = tuple[tuple[str, str], ...]
+
+
+class Seen:
+    """What resources refer to, by their bytes: most of them are in many snapshots, and the same in the next plan."""
+
+    def __init__(self) -> None:
+        self._now: dict[bytes, References] = {}
+        self._before: dict[bytes, References] = {}
+
+    def next_plan(self) -> None:
+        """Forget what was not looked at since the last call."""
+        self._before, self._now = self._now, {}
+
+    def references(self, packed: AnyMessage, message_class: type[Message]) -> References:
+        """What the message names."""
+        key = packed.value
+        found = self._now.get(key)
+        if found is None:
+            found = self._before.get(key)
+            if found is None:
+                message = message_class()
+                packed.Unpack(message)
+                found = tuple(_references(message))
+            self._now[key] = found
+        return found
 
 
 def check(snapshot: Snapshot, seen: Seen | None = None) -> list[str]:
-    """What is referred to and missing, one line each; empty if nothing is.
-
-    `seen` spares looking into shared resources again; the snapshots must outlive it.
-    """
+    """What is referred to and missing, one line each; empty if nothing is. `seen` spares looking again into what it has
+    seen."""
     missing = []
-    seen = {} if seen is None else seen
+    seen = seen or Seen()
     for url, message_class in ((CDS, Cluster), (LDS, Listener), (RDS, RouteConfiguration)):
         for name, packed in snapshot.resources.get(url, {}).items():
-            references = seen.get(id(packed))
-            if references is None:
-                message = message_class()
-                packed.Unpack(message)
-                references = seen[id(packed)] = tuple(_references(message))
-            for wanted, target in references:
+            for wanted, target in seen.references(packed, message_class):
                 if target not in snapshot.resources.get(wanted, {}):
                     kind, wanted_kind = (u.rpartition(".")[2] for u in (url, wanted))
                     missing.append(f"{kind} {name} refers to {wanted_kind} {target}, which is not in the snapshot")

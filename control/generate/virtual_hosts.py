@@ -32,7 +32,7 @@ class Router:
         taken: set[str] = set()
         rules = [rule for rule in self._mesh.routes if MESH in rule.gateways]
         for service in self._mesh.services.values():
-            rule = best_rule(rules, service.host)
+            rule = best_rule(self._mesh, service.host)
             for port in service.ports:
                 if port.protocol in (Protocol.TCP, Protocol.TLS):
                     continue
@@ -120,7 +120,7 @@ class Router:
 
 def service_table(router: Router, mesh: Mesh, service: Service, port: Port) -> RouteConfiguration:
     """One port of one service, whatever host a request names."""
-    rule = best_rule([rule for rule in mesh.routes if MESH in rule.gateways], service.host)
+    rule = best_rule(mesh, service.host)
     host = router.service_host(service, port, rule, ["*"])
     return RouteConfiguration(name=f"{service.host}:{port.number}", virtual_hosts=[host])
 
@@ -139,21 +139,32 @@ def inbound_table(ports: tuple[AppPort, ...]) -> RouteConfiguration:
     return table
 
 
-def best_rule(rules: Iterable[HostRoutes], host: str) -> HostRoutes | None:
-    """The rule that names the host itself, else the one with the longest wildcard; of equals, the oldest."""
-    found: HostRoutes | None = None
-    longest = -1
-    for rule in rules:
-        for pattern in rule.hosts:
-            if pattern == host:
-                length = 1_000
-            elif pattern == "*" or (pattern.startswith("*.") and host.endswith(pattern[1:])):
-                length = len(pattern)
-            else:
-                continue
-            if length > longest:
-                found, longest = rule, length
-    return found
+class RulesByHost:
+    """The rules of requests within the mesh, by the hosts that they name."""
+
+    def __init__(self, rules: Iterable[HostRoutes]) -> None:
+        self._named: dict[str, HostRoutes] = {}
+        self._wild: list[tuple[str, HostRoutes]] = []
+        for rule in rules:
+            for pattern in rule.hosts:
+                if self._named.setdefault(pattern, rule) is rule and pattern.startswith("*"):
+                    self._wild.append((pattern, rule))
+        self._wild.sort(key=lambda each: -len(each[0]))
+
+    def best(self, host: str) -> HostRoutes | None:
+        """The rule that names the host itself, else the one with the longest wildcard; of equals, the oldest."""
+        named = self._named.get(host)
+        if named is not None:
+            return named
+        return next((rule for pattern, rule in self._wild if pattern == "*" or host.endswith(pattern[1:])), None)
+
+
+def best_rule(mesh: Mesh, host: str) -> HostRoutes | None:
+    """What holds within the mesh for requests to `host`."""
+    known: RulesByHost | None = mesh.parts.get(RulesByHost)
+    if known is None:
+        known = mesh.parts[RulesByHost] = RulesByHost(rule for rule in mesh.routes if MESH in rule.gateways)
+    return known.best(host)
 
 
 def _domains(service: Service, port: Port, namespace: str, taken: set[str]) -> list[str]:

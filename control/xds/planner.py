@@ -43,6 +43,7 @@ class Planner:
         self._used: MeshSettings | None = None
         self._settings_changes = 0
         self._known: Mapping[str, Snapshot] = {}
+        self._seen = Seen()
 
     def version_of(self, world: World) -> str:
         """The World's generation; with a suffix once the mesh's settings (its roots) have changed."""
@@ -71,8 +72,7 @@ class Planner:
         snapshots: dict[str, Snapshot] = {}
         problems: list[str] = []
         known = self._known
-        made_here: list[Snapshot] = []  # keeps what `seen` identifies alive
-        seen: Seen = {}
+        self._seen.next_plan()
         turn_ends = loop.time() + self._slice_s
         for workload in world.workloads.values():
             proxy = proxy_of(workload, settings.trust_domain)
@@ -80,8 +80,7 @@ class Planner:
             before = known.get(proxy.node_id)
             try:
                 made = generate(translated.mesh, proxy)
-                made_here.append(made)
-                problems += [f"{proxy.namespace}/{proxy.workload}: {text}" for text in check(made, seen)]
+                problems += [f"{proxy.namespace}/{proxy.workload}: {text}" for text in check(made, self._seen)]
             except Exception as error:  # one proxy's trouble must not keep the others from their configuration
                 _log.exception("cannot generate the configuration of %s", proxy.node_id)
                 problems.append(f"{proxy.namespace}/{proxy.workload}: {type(error).__name__}: {error}")

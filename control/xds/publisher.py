@@ -104,6 +104,8 @@ class Publisher:
             began = self._clock.monotonic()
             world, trial, self._trial = self._world, self._trial, None
             plan = self._planner.adopt(trial, world) if trial is not None else None
+            if plan is None and world is self._plan.world and self._plan.version == self._planner.version_of(world):
+                plan = self._plan  # somebody registered again as what he was
             if plan is None:
                 plan = await self._planner.plan(world)
             took_s = self._clock.monotonic() - began

@@ -1,6 +1,7 @@
 """Applying, deleting, analyzing and listing rules: all or nothing, each problem with its place."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +184,17 @@ async def test_a_full_disk_stores_nothing_and_says_so(rest: httpx.AsyncClient, p
     (tmp_path / "state" / "rules").unlink()
     (tmp_path / "gone").rename(tmp_path / "state" / "rules")
     assert (await call(rest, "apply", RULE)).status_code == 200
+
+
+async def test_a_workload_that_registers_again_as_what_it_was_is_not_planned_for_again(
+    rest: httpx.AsyncClient, plane: Plane, eventually: Callable[..., Awaitable[None]]
+) -> None:
+    await rest.post("/v1/workloads", json=workload("reviews-v1"))
+    await eventually(lambda: plane.publisher.plan.world is plane.publisher.world, "the workload is planned for")
+    before = plane.publisher.plan
+    spent = plane.metrics.push_time._sum.get()
+    await rest.post("/v1/workloads", json=workload("reviews-v1"))
+    await eventually(lambda: plane.metrics.push_time._sum.get() > spent, "the registration is looked at")
+    assert plane.publisher.plan is before
+    await rest.post("/v1/workloads", json=workload("ratings-v1", 2))
+    await eventually(lambda: plane.publisher.plan is not before, "another workload is planned for")
