@@ -76,6 +76,8 @@ HOT = (
     "listeners/mirror",
     "listeners/routes",
     "listeners/tapped",
+    "listeners/tcp",
+    "listeners/tcp_relay",
     "net/outbox",
     "net/timers",
     "net/tls_stream",
@@ -86,6 +88,7 @@ HOT = (
     "telemetry/request_id",
     "telemetry/series",
     "telemetry/spans",
+    "telemetry/tcp",
     "telemetry/tracing",
 )
 """Modules of `sidecar` that every request passes through, and those that they subclass or are subclassed by."""
