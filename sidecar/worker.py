@@ -47,9 +47,11 @@ from sidecar.config.messages import (
     Untap,
 )
 from sidecar.config.snapshot import Node, Snapshot
+from sidecar.filters.addon import AddonRules
 from sidecar.listeners.context import OpenConnections, Process
 from sidecar.listeners.listener import LiveListener, render_listeners
 from sidecar.listeners.table import ListenerTable, UnusableListener
+from sidecar.net.addon_channel import AddonChannels
 from sidecar.net.channel import Channel
 from sidecar.net.outbox import Outbox
 from sidecar.net.timers import TimerWheel
@@ -99,8 +101,19 @@ class Worker:
         around = Surroundings(loop, scope, clock, self._timers, outbox)
         self._open = OpenConnections()
         self._taps = Taps(clock, rng, tapped if tapped is not None else lambda record: bool(send(record) or True))
+        self._addons = AddonRules(AddonChannels(loop, scope), rng)
         process = Process(
-            loop, scope, clock, rng, self._timers, outbox, IdSource(), self._telemetry, self._open, self._taps
+            loop,
+            scope,
+            clock,
+            rng,
+            self._timers,
+            outbox,
+            IdSource(),
+            self._telemetry,
+            self._open,
+            self._taps,
+            self._addons,
         )
         self._clusters = ClusterTable(around, rng)
         self._listeners = ListenerTable(process)
@@ -119,6 +132,7 @@ class Worker:
             try:
                 secrets = Secrets(snapshot, self._secrets)
                 self._telemetry.use_node(snapshot.node)
+                self._addons.channels.directory = snapshot.node.addon_sockets
                 clusters = self._clusters.prepare(snapshot.clusters, secrets)
                 listeners = self._listeners.prepare(snapshot, secrets, clusters)
             except UnusableCluster as error:
@@ -181,7 +195,7 @@ class Worker:
         they are late, but none is lost."""
         if self._full():
             return
-        counters: list[Growth] = [*self._clusters.growth(), *self._listeners.growth()]
+        counters: list[Growth] = [*self._clusters.growth(), *self._listeners.growth(), *self._addons.growth()]
         gauges: list[Reading] = [*self._clusters.readings(), *self._listeners.readings()]
         for message in self._telemetry.flush(counters, gauges):
             self._send(message)
@@ -209,6 +223,7 @@ class Worker:
         """Cut everything."""
         self._listeners.close()
         self._clusters.close()
+        self._addons.channels.close()
         self._timers.close()
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from sidecar.config.addon import Addon
 from sidecar.config.endpoint import Address
 from sidecar.config.route import RouteConfiguration
 
@@ -69,6 +70,8 @@ class Http:
     fault_filter: bool = True
     server_name: str = "remora"
     codec: Codec = Codec.AUTO
+    addons: tuple[Addon, ...] = ()
+    """Scripts that see requests on their way upstream, in this order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ class Node:
     workload: Workload = field(default_factory=Workload)
     peer_metadata: str = ""
     """What `x-envoy-peer-metadata` carries to other sidecars: base64 of a protobuf Struct, made by the agent."""
+    addon_sockets: str = ""
+    """Directory of the sockets at which the agent's addon processes are reached; empty: there are none."""
 
 
 @dataclass(frozen=True, slots=True)

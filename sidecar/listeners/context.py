@@ -9,6 +9,7 @@ from mesh.clock import Clock
 from mesh.lifecycle import TaskScope
 from sidecar.config.listener import Direction, Http
 from sidecar.config.snapshot import Node
+from sidecar.filters.addon import AddonRules
 from sidecar.http.field_lines import NO_FIELDS, FieldLines
 from sidecar.http.head import Header
 from sidecar.listeners.routes import BoundRoute
@@ -61,6 +62,7 @@ class Process:
     telemetry: Telemetry
     open: OpenConnections
     taps: Taps
+    addons: AddonRules
 
 
 class ListenerCounts:

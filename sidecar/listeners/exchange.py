@@ -123,7 +123,8 @@ class Exchange(Answer):
         if verdict is None or isinstance(verdict, LocalReply):
             self._resume(paused.at, verdict)
         else:
-            self._stream.hold_client(True)
+            if not self.request_whole:  # else we go on reading: it is how a client's leaving is noticed
+                self._stream.hold_client(True)
             self._stream.context.process.scope.spawn(self._await(verdict, paused.at), name="filter")
 
     async def _await(self, verdict: Awaitable[LocalReply | None], at: int) -> None:

@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sidecar.clusters.cluster import LiveCluster
@@ -94,6 +94,8 @@ class Binder:
     rng: random.Random
     call_later: Callable[[float, Callable[[], None]], object]
     fault_filter: bool = True
+    addons: Callable[[], Sequence[Filter]] = tuple
+    """Makes a route's filters for the addon scripts of the listener."""
 
     def bind(self, config: RouteConfiguration) -> RouteTable[BoundRoute]:
         """Raises UnusableRoute, or what RouteTable raises for matches that can not be."""
@@ -108,8 +110,8 @@ class Binder:
                 return self._bind_route(config, host, route)
             except UnsupportedEdit as error:
                 raise UnusableRoute(f"{places.get(id(route), '')}.{error.path}", error.reason) from error
-            except (ValueError, re.error) as other:
-                raise UnusableRoute(places.get(id(route), ""), str(other)) from other
+            except (ValueError, re.error) as error:
+                raise UnusableRoute(places.get(id(route), ""), str(error)) from error
 
         try:
             return RouteTable(config, build)
@@ -121,6 +123,7 @@ class Binder:
         filters: list[Filter] = []
         if route.fault is not None and self.fault_filter:
             filters.append(FaultFilter(route.fault, self.rng))
+        filters += self.addons()
         bound = BoundRoute(route.name, Chain(filters), compile_edits(*levels), self.telemetry.target(route.name, None))
         action = route.action
         if isinstance(action, Forward):

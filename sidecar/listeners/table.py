@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from sidecar.clusters.secrets import Secrets
 from sidecar.clusters.table import PreparedClusters
+from sidecar.config.addon import Addon
 from sidecar.config.endpoint import Address
 from sidecar.config.listener import FilterChain, Http, Listener, Tcp
 from sidecar.config.messages import Growth, Reading
@@ -29,12 +30,15 @@ class UnusableListener(Exception):
         self.reason = reason
 
 
+_TableKey = tuple[str, str, bool, tuple[Addon, ...]]
+"""Who has the table, its name, and the filters besides the routes' own."""
+
+
 @dataclass(frozen=True, slots=True)
 class _BoundTable:
     """A route table with what it was made of: while all of that is the same, so is the table."""
 
     config: RouteConfiguration
-    fault_filter: bool
     clusters: tuple[tuple[str, object], ...]
     table: RouteTable[BoundRoute]
 
@@ -54,7 +58,7 @@ class Prepared:
     """All listeners of a snapshot and the tables bound for them."""
 
     listeners: tuple[PreparedListener, ...]
-    tables: dict[tuple[str, str, bool], _BoundTable]
+    tables: dict[_TableKey, _BoundTable]
 
 
 class ListenerTable:
@@ -65,7 +69,7 @@ class ListenerTable:
         self._sockets: dict[Address, socket.socket] = {}
         self._live: dict[str, LiveListener] = {}
         self._leaving: list[LiveListener] = []
-        self._tables: dict[tuple[str, str, bool], _BoundTable] = {}
+        self._tables: dict[_TableKey, _BoundTable] = {}
 
     @property
     def listeners(self) -> tuple[LiveListener, ...]:
@@ -86,7 +90,7 @@ class ListenerTable:
     def prepare(self, snapshot: Snapshot, secrets: Secrets, clusters: PreparedClusters) -> Prepared:
         """Build everything that can fail. Raises UnusableListener; nothing has changed then."""
         routes = {config.name: config for config in snapshot.routes}
-        tables: dict[tuple[str, str, bool], _BoundTable] = {}
+        tables: dict[_TableKey, _BoundTable] = {}
         prepared: list[PreparedListener] = []
         names: set[str] = set()
         addresses: set[Address] = set()
@@ -110,7 +114,7 @@ class ListenerTable:
         routes: dict[str, RouteConfiguration],
         secrets: Secrets,
         clusters: PreparedClusters,
-        bound: dict[tuple[str, str, bool], _BoundTable],
+        bound: dict[_TableKey, _BoundTable],
     ) -> PreparedListener:
         live = self._live.get(config.name)
         former = list(live.chains) if live is not None else []
@@ -154,7 +158,7 @@ class ListenerTable:
 
     def _http(self, around: "_Around", chain: FilterChain, http: Http, table: RouteTable[BoundRoute]) -> HttpContext:
         return HttpContext(
-            replace(http, routes=None),
+            _without_routes(http),
             around.listener.direction,
             table,
             around.counts,
@@ -181,7 +185,7 @@ class ListenerTable:
         place: str,
         routes: dict[str, RouteConfiguration],
         clusters: PreparedClusters,
-        tables: dict[tuple[str, str, bool], _BoundTable],
+        tables: dict[_TableKey, _BoundTable],
     ) -> RouteTable[BoundRoute]:
         config = http.routes
         owner = f"listeners/{listener.name}/{place}"
@@ -192,7 +196,7 @@ class ListenerTable:
                 )
             config = routes[http.route_name]
             owner = f"routes/{config.name}"
-        key = (owner, config.name, http.fault_filter)
+        key = (owner, config.name, http.fault_filter, http.addons)
         if key in tables:
             return tables[key].table
         former = self._tables.get(key)
@@ -205,12 +209,13 @@ class ListenerTable:
             self._process.rng,
             self._process.loop.call_later,
             http.fault_filter,
+            lambda: self._process.addons.filters(http.addons),
         )
         try:
             table = binder.bind(config)
         except UnusableRoute as error:
             raise UnusableListener(owner, error.path, error.reason) from error
-        tables[key] = _BoundTable(config, http.fault_filter, clusters.identities(cluster_names(config)), table)
+        tables[key] = _BoundTable(config, clusters.identities(cluster_names(config)), table)
         return table
 
     def commit(self, prepared: Prepared) -> None:
@@ -314,14 +319,15 @@ def _domains(chain: FilterChain) -> tuple[str, ...]:
     return chain.tls.trust_domains if chain.tls is not None else ()
 
 
+def _without_routes(config: Http) -> Http:
+    """Without what is in the table."""
+    return replace(config, routes=None, addons=())
+
+
 def _reusable_http(around: _Around, chain: FilterChain, config: Http) -> HttpContext | None:
     """The context of a former chain whose connections would notice no difference but the routes."""
     for each in around.former:
-        if (
-            each.http is not None
-            and each.http.config == replace(config, routes=None)
-            and _continues(around, each, chain)
-        ):
+        if each.http is not None and each.http.config == _without_routes(config) and _continues(around, each, chain):
             around.former.remove(each)
             return each.http
     return None

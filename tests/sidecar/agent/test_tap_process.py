@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import quantiles
 
 import pytest
 
@@ -80,7 +81,7 @@ class Load:
     port: int
     padding: bytes = b""
     """Makes bodies larger."""
-    slowest_s: float = 0.0
+    took_s: list[float] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
 
     async def run(self, seconds: float = SECONDS) -> None:
@@ -101,7 +102,7 @@ class Load:
             answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
             assert answer.startswith(b"HTTP/1.1 200 "), answer
             await reader.readexactly(len(path))
-            self.slowest_s = max(self.slowest_s, time.monotonic() - asked)
+            self.took_s.append(time.monotonic() - asked)
             self.paths.append(path)
             count += 1
             due += CONNECTIONS / RATE
@@ -186,7 +187,8 @@ async def test_a_reader_that_stops_reading_slows_no_request_and_loses_what_it_do
     stuck = await asyncio.to_thread(TapStream, admin_of(sidecar), {"seconds": 60, "show_secrets": True})
     tapped = Load(sidecar.outbound, b"x" * 20_000)
     await tapped.run()
-    assert tapped.slowest_s < quiet.slowest_s + 0.25
+    # Of the slowest of all, the machine's other work says more than ours.
+    assert quantiles(tapped.took_s, n=10)[-1] < quantiles(quiet.took_s, n=10)[-1] + 0.1
     stuck.stop()
     with contextlib.closing(stuck):
         items = await asyncio.to_thread(list, stuck)
