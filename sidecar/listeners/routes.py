@@ -110,8 +110,8 @@ class Binder:
                 return self._bind_route(config, host, route)
             except UnsupportedEdit as error:
                 raise UnusableRoute(f"{places.get(id(route), '')}.{error.path}", error.reason) from error
-            except (ValueError, re.error) as error:
-                raise UnusableRoute(places.get(id(route), ""), str(error)) from error
+            except (ValueError, re.error) as other:
+                raise UnusableRoute(places.get(id(route), ""), str(other)) from other
 
         try:
             return RouteTable(config, build)
