@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from control.analyze.conflicts import conflicts
+from control.analyze.exposure import exposure
 from control.analyze.reach import reach
 from control.analyze.references import references
 from control.analyze.subject import Subject
@@ -39,7 +40,8 @@ def analyze(world: World, parsed: Parsed, deleted: Collection[Key] = ()) -> list
 def analyze_stored(world: World) -> list[Violation]:
     """Every finding about a World as it is."""
     subject = Subject(world)
-    found = [*references(subject), *conflicts(subject), *reach(subject), *translate(world).violations]
+    own = (*references(subject), *exposure(subject), *conflicts(subject), *reach(subject))
+    found = [*own, *translate(world).violations]
     return list(dict.fromkeys(found))
 
 

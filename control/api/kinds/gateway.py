@@ -31,6 +31,13 @@ def _file(value: str) -> str:
     return value
 
 
+def _no_secret(value: object) -> None:
+    raise wrong(
+        "is not supported by Remora yet: it names a Secret of Kubernetes; write serverCertificate and privateKey, the"
+        " paths of files beside the gateway, instead"
+    )
+
+
 FilePath = Annotated[Str, AfterValidator(_file)]
 
 
@@ -43,8 +50,8 @@ class ServerTls(Model):
     ca_certificates: FilePath | None = None
     min_protocol_version: Literal["TLS_AUTO", "TLSV1_2", "TLSV1_3"] = "TLS_AUTO"
     https_redirect: Unsupported = None
-    credential_name: Unsupported = None
-    credential_names: Unsupported = None
+    credential_name: Annotated[object, AfterValidator(_no_secret)] = None
+    credential_names: Annotated[object, AfterValidator(_no_secret)] = None
     tls_certificates: Unsupported = None
     ca_crl: Unsupported = None
     subject_alt_names: Unsupported = None

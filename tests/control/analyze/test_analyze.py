@@ -207,3 +207,32 @@ def test_connection_routes_to_nowhere_are_errors() -> None:
     found = findings(world(), text)
     assert any("spec.tcp[0].route[0].destination.host: is 'nobody'" in each for each in found), found
     assert any("spec.tcp[0].match[0].gateways[0]" in each for each in found), found
+
+
+@pytest.mark.parametrize(
+    ("offered", "host", "namespace", "finding"),
+    [
+        ("shop.example.com", "shop.example.com", "default", False),
+        ("'*'", "shop.example.com", "default", False),
+        ("'*.example.com'", "shop.example.com", "default", False),
+        ("shop.example.com", "'*.example.com'", "default", False),
+        ("shop.example.com", "'*'", "default", False),
+        ("shop.example.com", "shpo.example.com", "default", True),
+        ("'*.example.com'", "example.com", "default", True),
+        ("./shop.example.com", "shop.example.com", "default", False),
+        ("./shop.example.com", "shop.example.com", "other", True),
+        ("other/shop.example.com", "shop.example.com", "other", False),
+        ("other/shop.example.com", "shop.example.com", "default", True),
+    ],
+)
+def test_a_host_that_the_rules_gateway_does_not_answer_for_is_a_warning(
+    offered: str, host: str, namespace: str, finding: bool
+) -> None:
+    gateway = GATEWAY.replace("'*'", offered)
+    spec = f"hosts: [{host}]\ngateways: [default/edge]\nhttp: [{{directResponse: {{status: 200}}}}]"
+    found = findings(world(gateway), rule("VirtualService", "r", spec, namespace))
+    assert [("spec.hosts[0]: warning: is " in each) for each in found] == [True] * finding, found
+
+
+def test_a_gateway_without_any_rule_for_its_hosts_is_no_finding() -> None:
+    assert findings(world(), GATEWAY.replace("'*'", "ingress.example.com")) == []
