@@ -1,0 +1,83 @@
+"""Which filter chain takes a connection: Envoy's order of conditions, and no way back from the narrower one."""
+
+import pytest
+
+from sidecar.config.endpoint import Address
+from sidecar.config.listener import Direction, FilterChain, Listener, TransportMatch
+from sidecar.listeners.match import NOTHING, Facts, Wanted, choose, wanted
+
+ANY, TLS, RAW = TransportMatch.ANY, TransportMatch.TLS, TransportMatch.RAW
+
+
+def chain(transport: TransportMatch = ANY, *names: str, alpn: tuple[str, ...] = ()) -> FilterChain:
+    return FilterChain(transport, server_names=names, application_protocols=alpn)
+
+
+def taken(facts: Facts, *chains: FilterChain, default: bool = False) -> int | str | None:
+    """The chain's position."""
+    numbered: list[tuple[FilterChain, int | str]] = [(each, at) for at, each in enumerate(chains)]
+    return choose(facts, numbered, "default" if default else None)
+
+
+def hello(name: str | None, *protocols: str) -> Facts:
+    return Facts(True, name, protocols)
+
+
+NAMES = (chain(TLS, "a.example"), chain(TLS, "*.example"), chain(TLS, "*.b.example"), chain(TLS))
+
+
+@pytest.mark.parametrize(
+    ("name", "position"),
+    [("a.example", 0), ("c.example", 1), ("x.b.example", 2), ("x.y.b.example", 2), ("b.example", 1), ("example", 3),
+     ("other", 3), (None, 3), ("a.example.com", 3)],
+)  # fmt: skip
+def test_the_most_precise_name_wins(name: str | None, position: int) -> None:
+    assert taken(hello(name), *NAMES) == position
+    assert taken(hello(name), *NAMES[:3]) == (position if position < 3 else None)
+
+
+def test_a_transport_goes_before_none() -> None:
+    chains = (chain(), chain(TLS))
+    assert taken(hello("x"), *chains) == 1
+    assert taken(Facts(), *chains) == 0
+
+
+def test_there_is_no_way_back_from_a_name_to_a_chain_without() -> None:
+    chains = (chain(TLS, "a.example", alpn=("h2",)), chain(TLS))
+    assert taken(hello("a.example", "h2"), *chains) == 0
+    assert taken(hello("a.example", "http/1.1"), *chains) is None
+    assert taken(hello("a.example", "http/1.1"), *chains, default=True) == "default"
+    assert taken(hello("b.example", "http/1.1"), *chains) == 1
+
+
+def test_the_first_protocol_that_is_known_decides() -> None:
+    chains = (chain(TLS, alpn=("http/1.1",)), chain(TLS, alpn=("h2",)), chain(TLS))
+    assert taken(hello(None, "h2", "http/1.1"), *chains) == 1
+    assert taken(hello(None, "spdy", "http/1.1"), *chains) == 0
+    assert taken(hello(None, "spdy"), *chains) == 2
+    assert taken(hello(None), *chains) == 2
+
+
+def test_plaintext_that_no_chain_takes_is_closed() -> None:
+    assert taken(Facts(), chain(TLS)) is None
+    assert taken(Facts(), chain(TLS), chain(RAW)) == 1
+
+
+def listener(*chains: FilterChain, tls: bool = False, http: bool = False) -> Listener:
+    return Listener("l", Address("127.0.0.1", 1), Direction.INBOUND, chains, detect_tls=tls, detect_http=http)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        pytest.param(listener(chain()), NOTHING, id="one chain for all"),
+        pytest.param(listener(chain(), tls=True, http=True), NOTHING, id="detection that decides nothing"),
+        pytest.param(listener(chain(TLS), chain(RAW), tls=True), Wanted(transport=True), id="TLS or not"),
+        pytest.param(listener(chain(TLS, "a"), tls=True), Wanted(True, hello=True), id="by name"),
+        pytest.param(listener(chain(ANY, "a"), chain(), tls=True), Wanted(True, hello=True), id="by name alone"),
+        pytest.param(listener(chain(TLS, alpn=("h2",)), chain(RAW), tls=True), Wanted(True, hello=True), id="by ALPN"),
+        pytest.param(listener(chain(alpn=("h2c",)), chain(), http=True), Wanted(True, http=True), id="HTTP or not"),
+    ],
+)
+def test_only_what_decides_is_looked_for(config: Listener, expected: Wanted) -> None:
+    assert wanted(config) == expected
