@@ -41,6 +41,7 @@ HOT = (
     "http/fields",
     "http/grpc",
     "http/h1_chunks",
+    "http/h1_hop",
     "http/h1_lines",
     "http/h1_render",
     "http/h1_request",
@@ -79,8 +80,6 @@ HOT = (
     "listeners/mirror",
     "listeners/routes",
     "listeners/tapped",
-    "listeners/tcp",
-    "listeners/tcp_relay",
     "net/outbox",
     "net/timers",
     "net/tls_stream",
@@ -91,7 +90,6 @@ HOT = (
     "telemetry/request_id",
     "telemetry/series",
     "telemetry/spans",
-    "telemetry/tcp",
     "telemetry/tracing",
 )
 """Modules of `sidecar` that every request passes through, and those that they subclass or are subclassed by."""
@@ -99,9 +97,6 @@ HOT = (
 PACKAGES = ("mesh", "sidecar")
 DEFAULT_TARGET = Path(sys.prefix) / "lib" / "remora-compiled"
 """Where workers of this environment look for the build."""
-
-INTERPRETED_VARIABLE = "REMORA_INTERPRETED"
-"""In the environment: workers are interpreted even where there is a build, for a debugger or a comparison."""
 
 ROOT = Path(__file__).resolve().parent.parent
 """The directory of the packages' sources."""
@@ -115,21 +110,18 @@ class CompileFailed(Exception):
 
 
 def usable(target: Path = DEFAULT_TARGET) -> Path | None:
-    """`target` if it holds a build of exactly these sources for this interpreter, and the environment does not say
-    INTERPRETED_VARIABLE."""
-    if os.environ.get(INTERPRETED_VARIABLE):
-        return None
+    """`target` if it holds a build of exactly these sources for this interpreter."""
     try:
         built = (target / _STAMP).read_text()
     except OSError:
         return None
-    return target if built == sources_digest(ROOT) else None
+    return target if built == _digest(ROOT) else None
 
 
 def compile_into(target: Path, root: Path) -> bool:
     """Build into `target` from the packages under `root`. False if it was up to date. Raises CompileFailed."""
     stamp = target / _STAMP
-    digest = sources_digest(root)
+    digest = _digest(root)
     if stamp.exists() and stamp.read_text() == digest:
         return False
     shutil.rmtree(target, ignore_errors=True)
@@ -151,7 +143,7 @@ def compile_into(target: Path, root: Path) -> bool:
     return True
 
 
-def sources_digest(root: Path) -> str:
+def _digest(root: Path) -> str:
     """Of every source and of the interpreter that the result is for."""
     digest = hashlib.sha256(sys.version.encode())
     for package in PACKAGES:
