@@ -80,6 +80,8 @@ HOT = (
     "listeners/mirror",
     "listeners/routes",
     "listeners/tapped",
+    "listeners/tcp",
+    "listeners/tcp_relay",
     "net/outbox",
     "net/timers",
     "net/tls_stream",
@@ -90,6 +92,7 @@ HOT = (
     "telemetry/request_id",
     "telemetry/series",
     "telemetry/spans",
+    "telemetry/tcp",
     "telemetry/tracing",
 )
 """Modules of `sidecar` that every request passes through, and those that they subclass or are subclassed by."""
@@ -97,6 +100,9 @@ HOT = (
 PACKAGES = ("mesh", "sidecar")
 DEFAULT_TARGET = Path(sys.prefix) / "lib" / "remora-compiled"
 """Where workers of this environment look for the build."""
+
+INTERPRETED_VARIABLE = "REMORA_INTERPRETED"
+"""In the environment: workers are interpreted even where there is a build, for a debugger or a comparison."""
 
 ROOT = Path(__file__).resolve().parent.parent
 """The directory of the packages' sources."""
@@ -110,18 +116,21 @@ class CompileFailed(Exception):
 
 
 def usable(target: Path = DEFAULT_TARGET) -> Path | None:
-    """`target` if it holds a build of exactly these sources for this interpreter."""
+    """`target` if it holds a build of exactly these sources for this interpreter, and the environment does not say
+    INTERPRETED_VARIABLE."""
+    if os.environ.get(INTERPRETED_VARIABLE):
+        return None
     try:
         built = (target / _STAMP).read_text()
     except OSError:
         return None
-    return target if built == _digest(ROOT) else None
+    return target if built == sources_digest(ROOT) else None
 
 
 def compile_into(target: Path, root: Path) -> bool:
     """Build into `target` from the packages under `root`. False if it was up to date. Raises CompileFailed."""
     stamp = target / _STAMP
-    digest = _digest(root)
+    digest = sources_digest(root)
     if stamp.exists() and stamp.read_text() == digest:
         return False
     shutil.rmtree(target, ignore_errors=True)
@@ -143,7 +152,7 @@ def compile_into(target: Path, root: Path) -> bool:
     return True
 
 
-def _digest(root: Path) -> str:
+def sources_digest(root: Path) -> str:
     """Of every source and of the interpreter that the result is for."""
     digest = hashlib.sha256(sys.version.encode())
     for package in PACKAGES:
