@@ -33,6 +33,7 @@ HOT = (
     "filters/edits",
     "filters/failures",
     "filters/fault",
+    "filters/python_answer",
     "filters/retries",
     "filters/router",
     "filters/sending",

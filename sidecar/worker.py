@@ -48,6 +48,8 @@ from sidecar.config.messages import (
 )
 from sidecar.config.snapshot import Node, Snapshot
 from sidecar.filters.addon import AddonRules
+from sidecar.filters.python_alarm import Alarm, SignalAlarm
+from sidecar.filters.python_table import PythonFilters
 from sidecar.listeners.context import OpenConnections, Process
 from sidecar.listeners.listener import LiveListener, render_listeners
 from sidecar.listeners.table import ListenerTable, UnusableListener
@@ -86,6 +88,7 @@ class Worker:
         telemetry: Telemetry,
         tapped: Callable[[Tapped], bool] | None = None,
         full: Callable[[], bool] = lambda: False,
+        alarm: Alarm | None = None,
     ) -> None:
         """`tapped` takes a tapped request, or says that it can not; by default as `send`. `full`: the agent is far
         behind, counters shall wait here."""
@@ -116,7 +119,8 @@ class Worker:
             self._addons,
         )
         self._clusters = ClusterTable(around, rng)
-        self._listeners = ListenerTable(process)
+        self._filters = PythonFilters(loop, scope, clock, alarm)
+        self._listeners = ListenerTable(process, self._filters)
         self._secrets: Secrets | None = None
         self._applying = asyncio.Lock()
         self.draining = False
@@ -197,6 +201,8 @@ class Worker:
             return
         counters: list[Growth] = [*self._clusters.growth(), *self._listeners.growth(), *self._addons.growth()]
         gauges: list[Reading] = [*self._clusters.readings(), *self._listeners.readings()]
+        counters += self._filters.growth()
+        gauges += self._filters.readings()
         for message in self._telemetry.flush(counters, gauges):
             self._send(message)
         if (seen := self._taps.counts()) is not None:
@@ -224,6 +230,7 @@ class Worker:
         self._listeners.close()
         self._clusters.close()
         self._addons.channels.close()
+        self._filters.close()
         self._timers.close()
 
 
@@ -233,6 +240,8 @@ async def serve(channel_fd: int) -> int:
     clock = SystemClock()
     ended: asyncio.Future[int] = loop.create_future()
     epoch = random_source.token_hex(6)
+    alarm = SignalAlarm()
+    alarm.install()
 
     def end(status: int) -> None:
         if not ended.done():
@@ -279,7 +288,8 @@ async def serve(channel_fd: int) -> int:
         def tapped(message: Tapped) -> bool:
             return channel.queued_bytes < MAX_TAPPED_BYTES and channel.send(message, droppable=True)
 
-        worker = Worker(loop, scope, clock, send, Telemetry(Node(), epoch, clock, emit=emit), tapped, full)
+        telemetry = Telemetry(Node(), epoch, clock, emit=emit)
+        worker = Worker(loop, scope, clock, send, telemetry, tapped, full, alarm=alarm)
         scope.spawn(worker.keep_flushing(), name="flush")
         send(Ready(os.getpid(), epoch))
         # A terminal's Ctrl-C reaches every process of the group: what then happens is the agent's to say.

@@ -23,6 +23,7 @@ class UpstreamConnection(UpstreamStream):
     __slots__ = (
         "_answering",
         "_chunked",
+        "_held",
         "_out",
         "_sock",
         "deadline",
@@ -55,6 +56,7 @@ class UpstreamConnection(UpstreamStream):
         self.local = ""
         self.reader = ResponseReader()
         self.holder: Holder | None = None
+        self._held = False
         self.requests = 0
         """Requests sent, the present one included."""
         self.keep_alive_s: float | None = None
@@ -97,6 +99,7 @@ class UpstreamConnection(UpstreamStream):
     def hold(self, held: bool) -> None:
         if self.transport.is_closing():
             return
+        self._held = held
         if held:
             self.transport.pause_reading()
         else:
@@ -109,6 +112,9 @@ class UpstreamConnection(UpstreamStream):
 
     def finished(self, whole: bool) -> None:
         if whole:
+            if self._held:
+                # Whoever held the answer back has got all of it at once; the next must not wait.
+                self.hold(False)
             self.owner.freed(self)
         else:
             self.discard()

@@ -5,6 +5,7 @@ from enum import Enum
 
 from sidecar.config.addon import Addon
 from sidecar.config.endpoint import Address
+from sidecar.config.python_filter import PythonFilter
 from sidecar.config.route import RouteConfiguration
 
 
@@ -70,6 +71,8 @@ class Http:
     fault_filter: bool = True
     server_name: str = "remora"
     codec: Codec = Codec.AUTO
+    filters: tuple[PythonFilter, ...] = ()
+    """Filters that users wrote, in the order in which requests meet them."""
     addons: tuple[Addon, ...] = ()
     """Scripts that see requests on their way upstream, in this order."""
 

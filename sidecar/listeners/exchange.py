@@ -104,6 +104,8 @@ class Exchange(Answer):
         if isinstance(verdict, NeedBody):
             self._need = paused
             self._gathered(verdict)
+            if self._need is not None:
+                self._ask_for_body()
             return
         self._stream.hold_client(True)
         process = self._stream.context.process
@@ -111,6 +113,14 @@ class Exchange(Answer):
             process.loop.call_later(verdict.seconds, self._resume, paused.at, verdict.then)
         else:
             process.scope.spawn(self._await(verdict, paused.at), name="filter")
+
+    def _ask_for_body(self) -> None:
+        """The upstream, whose part it is to say 100, does not know of the request yet."""
+        headers = self.head.headers
+        if any(name == b"expect" for name, _ in headers):
+            headers[:] = [header for header in headers if header[0] != b"expect"]
+            self._stream.send_informational(ResponseHead(100, []))
+            self._stream.flush()
 
     def _gathered(self, need: NeedBody) -> None:
         """See whether the filter has what it waits for."""
@@ -186,6 +196,7 @@ class Exchange(Answer):
         if forward.mirrors:
             self._copy(forward, whole, now)
         client: Client = self if self._front is None else self._front
+        self._front = None  # it refers to us: a cycle would wait for the garbage collector
         router = self._router = Router(client, choice.cluster, forward.retries)
         router.request_whole = whole
         self._asked_at = now

@@ -21,6 +21,8 @@ from sidecar.config.route import (
 from sidecar.filters.chain import Chain, Filter, LocalReply
 from sidecar.filters.edits import Edits, UnsupportedEdit, compile_edits
 from sidecar.filters.fault import FaultFilter
+from sidecar.filters.python_filter import filters_of
+from sidecar.filters.python_live import LiveFilter
 from sidecar.filters.retries import Retries
 from sidecar.http.head import RequestHead
 from sidecar.routing.table import InvalidRoutes, RouteTable
@@ -96,6 +98,8 @@ class Binder:
     fault_filter: bool = True
     addons: Callable[[], Sequence[Filter]] = tuple
     """Makes a route's filters for the addon scripts of the listener."""
+    python: tuple[LiveFilter, ...] = ()
+    """Filters that users wrote, of the listener."""
 
     def bind(self, config: RouteConfiguration) -> RouteTable[BoundRoute]:
         """Raises UnusableRoute, or what RouteTable raises for matches that can not be."""
@@ -120,9 +124,10 @@ class Binder:
 
     def _bind_route(self, config: RouteConfiguration, host: VirtualHost, route: Route) -> BoundRoute:
         levels = (route.headers, host.headers, config.headers)
-        filters: list[Filter] = []
+        filters = self._python(route, after_fault=False)
         if route.fault is not None and self.fault_filter:
             filters.append(FaultFilter(route.fault, self.rng))
+        filters += self._python(route, after_fault=True)
         filters += self.addons()
         bound = BoundRoute(route.name, Chain(filters), compile_edits(*levels), self.telemetry.target(route.name, None))
         action = route.action
@@ -133,6 +138,19 @@ class Binder:
         else:
             bound.direct = _direct(action)
         return bound
+
+    def _python(self, route: Route, *, after_fault: bool) -> list[Filter]:
+        if not self.python:
+            return []
+        action = route.action
+        rewritten = isinstance(action, Forward) and (
+            action.prefix_rewrite is not None or action.regex_rewrite is not None
+        )
+        found: list[Filter] = []
+        for live in self.python:
+            if live.config.after_fault is after_fault:
+                found += filters_of(live, route.name, rewritten=rewritten)
+        return found
 
     def _bind_forward(self, action: Forward, route: Route, levels: tuple[HeaderEdits | None, ...]) -> BoundForward:
         choices: list[tuple[Choice, int]] = []

@@ -10,8 +10,12 @@ from sidecar.config.addon import Addon
 from sidecar.config.endpoint import Address
 from sidecar.config.listener import FilterChain, Http, Listener, Tcp
 from sidecar.config.messages import Growth, Reading
+from sidecar.config.python_filter import PythonFilter
 from sidecar.config.route import RouteConfiguration
 from sidecar.config.snapshot import Snapshot
+from sidecar.filters.python_live import LiveFilter
+from sidecar.filters.python_load import UnusableFilter
+from sidecar.filters.python_table import PreparedFilters, PythonFilters
 from sidecar.listeners.context import HttpContext, ListenerCounts, Process
 from sidecar.listeners.listener import LiveChain, LiveListener
 from sidecar.listeners.routes import Binder, BoundRoute, UnusableRoute, cluster_names
@@ -30,7 +34,7 @@ class UnusableListener(Exception):
         self.reason = reason
 
 
-_TableKey = tuple[str, str, bool, tuple[Addon, ...]]
+_TableKey = tuple[str, str, bool, tuple[Addon, ...], tuple[PythonFilter, ...]]
 """Who has the table, its name, and the filters besides the routes' own."""
 
 
@@ -59,13 +63,17 @@ class Prepared:
 
     listeners: tuple[PreparedListener, ...]
     tables: dict[_TableKey, _BoundTable]
+    filters: PreparedFilters
 
 
 class ListenerTable:
     """Owns sockets and live listeners."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, filters: PythonFilters) -> None:
         self._process = process
+        self._filters = filters
+        self._preparing = filters.begin()
+        """The filters of the snapshot that is being prepared."""
         self._sockets: dict[Address, socket.socket] = {}
         self._live: dict[str, LiveListener] = {}
         self._leaving: list[LiveListener] = []
@@ -89,6 +97,7 @@ class ListenerTable:
 
     def prepare(self, snapshot: Snapshot, secrets: Secrets, clusters: PreparedClusters) -> Prepared:
         """Build everything that can fail. Raises UnusableListener; nothing has changed then."""
+        self._preparing = self._filters.begin()
         routes = {config.name: config for config in snapshot.routes}
         tables: dict[_TableKey, _BoundTable] = {}
         prepared: list[PreparedListener] = []
@@ -105,7 +114,8 @@ class ListenerTable:
             names.add(config.name)
             addresses.add(config.address)
             prepared.append(self._prepare(config, snapshot, routes, secrets, clusters, tables))
-        return Prepared(tuple(prepared), tables)
+        prepared_filters, self._preparing = self._preparing, self._filters.begin()
+        return Prepared(tuple(prepared), tables, prepared_filters)
 
     def _prepare(
         self,
@@ -196,9 +206,10 @@ class ListenerTable:
                 )
             config = routes[http.route_name]
             owner = f"routes/{config.name}"
-        key = (owner, config.name, http.fault_filter, http.addons)
+        key = (owner, config.name, http.fault_filter, http.addons, http.filters)
         if key in tables:
             return tables[key].table
+        python = self._python(listener, http, place)
         former = self._tables.get(key)
         if former is not None and former.config == config and clusters.unchanged(former.clusters):
             tables[key] = former
@@ -210,6 +221,7 @@ class ListenerTable:
             self._process.loop.call_later,
             http.fault_filter,
             lambda: self._process.addons.filters(http.addons),
+            python,
         )
         try:
             table = binder.bind(config)
@@ -217,6 +229,19 @@ class ListenerTable:
             raise UnusableListener(owner, error.path, error.reason) from error
         tables[key] = _BoundTable(config, clusters.identities(cluster_names(config)), table)
         return table
+
+    def _python(self, listener: Listener, http: Http, place: str) -> tuple[LiveFilter, ...]:
+        """What was in use for the same rule stays in use."""
+        found: list[LiveFilter] = []
+        for at, config in enumerate(http.filters):
+            try:
+                found.append(self._preparing.get(config))
+            except UnusableFilter as error:
+                # The fault filter's place is between the two kinds.
+                number = at + (1 if config.after_fault and http.fault_filter else 0)
+                path = f"{place}.http_filters[{number}].typed_config.value.{error.path}"
+                raise UnusableListener(f"listeners/{listener.name}", path, f"{config.name}: {error.reason}") from error
+        return tuple(found)
 
     def commit(self, prepared: Prepared) -> None:
         """Put it in place; only what changed is touched."""
@@ -247,6 +272,7 @@ class ListenerTable:
             live.start()
         self._live = present
         self._tables = prepared.tables
+        prepared.filters.commit()
 
     # ends
 
@@ -321,7 +347,7 @@ def _domains(chain: FilterChain) -> tuple[str, ...]:
 
 def _without_routes(config: Http) -> Http:
     """Without what is in the table."""
-    return replace(config, routes=None, addons=())
+    return replace(config, routes=None, addons=(), filters=())
 
 
 def _reusable_http(around: _Around, chain: FilterChain, config: Http) -> HttpContext | None:

@@ -8,16 +8,18 @@ https://github.com/fluent/fluentd/wiki/Forward-Protocol-Specification-v1#eventti
 import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import msgpack
 
-from mesh.records import ACCESS_KEYS
+from mesh.records import ACCESS_KEYS, FILTER_METADATA_KEY
 from sidecar.telemetry.record import RequestRecord
 
 MAX_TEXTS_BYTES: Final = 8192
 """Of an entry's path, authority, user agent, x-forwarded-for and request id together; what is longer is cut."""
 _CUT_BYTES: Final = 1024
+MAX_NOTES: Final = 32
+"""Of filters, in one entry; the first are kept."""
 _MAX_OUTCOMES: Final = 4096
 
 _NIL: Final = b"\xc0"
@@ -43,6 +45,8 @@ def _key(name: str) -> bytes:
 # [EventTime(seconds, nanoseconds), a map's header, duration, bytes_received, bytes_sent, ...
 _HEAD: Final = b"\x92\xd7\x00"
 _DURATION: Final = b"\xde" + len(ACCESS_KEYS).to_bytes(2, "big") + _key("duration") + b"\xcb"
+_NOTED_DURATION: Final = b"\xde" + (len(ACCESS_KEYS) + 1).to_bytes(2, "big") + _key("duration") + b"\xcb"
+_NOTES: Final = pack(FILTER_METADATA_KEY)
 _RECEIVED: Final = _key("bytes_received") + b"\xcf"
 _SENT: Final = _key("bytes_sent") + b"\xcf"
 _NUMBERS: Final = struct.Struct(f">3sII{len(_DURATION)}sd{len(_RECEIVED)}sQ{len(_SENT)}sQ")
@@ -117,10 +121,11 @@ class EntryPacker:
             forwarded = None if forwarded is None else _clean(forwarded)
         waited = record.upstream_s
         trace = record.trace
+        notes = record.metadata
         parts = (
             _NUMBERS.pack(
-                _HEAD, second, micros * 1000, _DURATION, duration_ms, _RECEIVED, record.bytes_received, _SENT,
-                record.bytes_sent,
+                _HEAD, second, micros * 1000, _DURATION if notes is None else _NOTED_DURATION, duration_ms, _RECEIVED,
+                record.bytes_received, _SENT, record.bytes_sent,
             ),
             target,
             upstream,
@@ -145,6 +150,9 @@ class EntryPacker:
             _LENGTH[len(request_id)],
             request_id,
         )  # fmt: skip
+        if notes is not None:
+            end = _NO_TRACE if trace is None else b"".join((_TRACE, trace.trace_id, _SPAN, trace.span_id))
+            return b"".join((*parts, _NOTES, pack(_bounded(notes)), end))
         if trace is None:
             return b"".join((*parts, _NO_TRACE))
         return b"".join((*parts, _TRACE, trace.trace_id, _SPAN, trace.span_id))
@@ -166,6 +174,25 @@ class EntryPacker:
             self._outcomes.clear()
         self._outcomes[key] = outcome
         return outcome
+
+
+def _bounded(notes: dict[Any, Any]) -> dict[str, object]:
+    """What of filters' notes can be told: values of other kinds are theirs alone."""
+    told: dict[str, object] = {}
+    for name, value in notes.items():
+        if len(told) >= MAX_NOTES:
+            break
+        if not isinstance(name, str):
+            continue
+        if isinstance(value, str):
+            told[_text(name)] = _text(value)
+        elif isinstance(value, (bool, float)) or (isinstance(value, int) and -(2**63) <= value < 2**63):
+            told[_text(name)] = value
+    return told
+
+
+def _text(text: str) -> str:
+    return text[:_CUT_BYTES].encode("utf-8", "backslashreplace").decode()
 
 
 def _clean(text: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """What is known of one request when it is over. The proxy fills it in as it goes; Telemetry reads it once."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sidecar.telemetry.bindings import Downstream, Target, Upstream
@@ -26,6 +26,7 @@ class RequestRecord:
         "forwarded_for",
         "grpc_status",
         "messages",
+        "metadata",
         "method",
         "peer_metadata",
         "protocol",
@@ -81,6 +82,8 @@ class RequestRecord:
         """None: not gRPC. Of a gRPC request whose answer lacks one: 2, unknown."""
         self.messages: tuple[int, int] | None = None
         """Of gRPC: messages of the request and of the answer."""
+        self.metadata: dict[str, Any] | None = None
+        """What filters written in Python noted for each other and for the access log."""
         self.finished = False
         """Telemetry has it: a second finish is an error in the proxy and is counted, not recorded."""
 

@@ -1,12 +1,17 @@
 """`HttpConnectionManager`: routes by RDS or in place, HTTP filters fault and router, tracing, access log, limits."""
 
+from dataclasses import replace
+
 from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from xds.type.v3.typed_struct_pb2 import TypedStruct
 
 from sidecar.config.listener import Codec, Http
+from sidecar.config.python_filter import MAX_FILTERS, PythonFilter
 from sidecar.config.route import RouteConfiguration
 from sidecar.xds.decode_addresses import expect_ads
+from sidecar.xds.decode_python import decode_python_filter
 from sidecar.xds.decode_routes import decode_route_configuration
 from sidecar.xds.fields import Fields, by_name
 from sidecar.xds.needs import Decoding
@@ -16,7 +21,9 @@ _FAULT = HTTPFault.DESCRIPTOR.full_name
 _ROUTER = Router.DESCRIPTOR.full_name
 _FORWARD_CERTIFICATE = ("SANITIZE", "SANITIZE_SET", "APPEND_FORWARD")
 
-_FILTER_CLASSES = by_name(HTTPFault, Router)
+_TYPED_STRUCT = TypedStruct.DESCRIPTOR.full_name
+
+_FILTER_CLASSES = by_name(HTTPFault, Router, TypedStruct)
 _ACCESS_LOG_CLASSES = by_name(FileAccessLog)
 
 _DEFAULT = Http()
@@ -35,6 +42,7 @@ def decode_http(fields: Fields, decoding: Decoding) -> Http:
     _decode_client_identity(fields)
     _decode_fixed(fields)
     sampling = _decode_tracing(fields)
+    fault_filter, filters = _decode_filters(fields)
     return Http(
         route_name=route_name,
         routes=routes,
@@ -50,9 +58,10 @@ def decode_http(fields: Fields, decoding: Decoding) -> Http:
         max_headers=max_headers,
         # Envoy: a proxy that uses the remote address is the edge, whose clients' x-forwarded-* are not believed.
         trust_forwarded=not fields.wrapped("use_remote_address", False),
-        fault_filter=_decode_filters(fields),
+        fault_filter=fault_filter,
         server_name=fields.text("server_name") or _DEFAULT.server_name,
         codec=codec,
+        filters=filters,
     )
 
 
@@ -135,15 +144,32 @@ def decode_access_log(fields: Fields) -> bool:
     return bool(logs)
 
 
-def _decode_filters(fields: Fields) -> bool:
-    """Whether the fault filter is there; the router must be, as the last one."""
+def _decode_filters(fields: Fields) -> tuple[bool, tuple[PythonFilter, ...]]:
+    """Whether the fault filter is there, and users' filters before or behind it; the router must be the last one."""
     kinds: list[str] = []
+    filters: list[PythonFilter] = []
     for each in fields.children("http_filters"):
         each.informational("name")
         unpacked = each.unpacked("typed_config", _FILTER_CLASSES)
         if unpacked is None:
             raise each.reject("typed_config", "is required")
-        kinds.append(unpacked[0])
+        kind, message = unpacked
+        if kind == _TYPED_STRUCT:
+            filters.append(decode_python_filter(message, after_fault=_FAULT in kinds))
+        elif kind not in kinds:
+            kinds.append(kind)
+        else:
+            raise each.reject("typed_config", f"is a second {kind}")
+        if kind != _ROUTER and _ROUTER in kinds:
+            raise fields.reject("http_filters", "the router must be the last of them")
     if kinds not in ([_ROUTER], [_FAULT, _ROUTER]):
         raise fields.reject("http_filters", "must be fault, if at all, and then the router")
-    return len(kinds) == 2
+    if len(filters) > MAX_FILTERS:
+        raise fields.reject("http_filters", f"has {len(filters)} filters in Python; at most {MAX_FILTERS} are allowed")
+    names = [each.name for each in filters]
+    if len(set(names)) != len(names):
+        raise fields.reject("http_filters", "has two filters of one name")
+    if len(kinds) == 1:
+        # Without a fault filter all are next to the router.
+        filters = [replace(each, after_fault=True) for each in filters]
+    return len(kinds) == 2, tuple(filters)

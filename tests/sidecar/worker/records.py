@@ -10,6 +10,7 @@ from typing import Any
 
 import msgpack
 
+from mesh.records import FILTER_METADATA_KEY
 from sidecar.config.messages import AccessLog, ToAgent
 
 
@@ -38,6 +39,7 @@ class Logged:
     source_principal: str | None
     """Of the client, proven by mutual TLS."""
     source_workload: str
+    filter_metadata: Mapping[str, Any] | None = None
 
 
 def logged(messages: Iterable[ToAgent]) -> list[Logged]:
@@ -71,4 +73,5 @@ def _logged(entry: Mapping[str, Any]) -> Logged:
         trace_id=entry["trace_id"],
         source_principal=entry["source_principal"],
         source_workload=entry["source_workload"],
+        filter_metadata=entry.get(FILTER_METADATA_KEY),
     )

@@ -1,0 +1,61 @@
+"""Ends a call of user code that blocks: SIGALRM raises in it. Of the worker process, whose main thread runs the loop.
+
+What this can not end is a single C function that neither returns nor looks for signals (a huge integer power, for
+example): that holds the worker up until its agent, whose pings go unanswered, kills it. Sleeping, reading, regular
+expressions and Python's own loops are ended.
+"""
+
+import signal
+from types import FrameType
+from typing import Final, Protocol
+
+AGAIN_S: Final = 0.01
+"""Code that catches the exception meets it again after this."""
+
+
+class Overrun(BaseException):
+    """The call has taken too long. No Exception, so that user code does not catch it by accident."""
+
+
+class Alarm(Protocol):
+    """Armed around each call."""
+
+    def start(self, seconds: float) -> None:
+        """Raise Overrun in whatever runs after `seconds`, again and again until `stop`."""
+
+    def stop(self) -> None:
+        """The call is over."""
+
+
+class NoAlarm:
+    """Where the process's signals are another's: calls are measured, not ended."""
+
+    def start(self, seconds: float) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+
+class SignalAlarm:
+    """By ITIMER_REAL. `install` in the main thread."""
+
+    def __init__(self) -> None:
+        self._armed = False
+
+    def install(self) -> None:
+        """Take SIGALRM over."""
+        signal.signal(signal.SIGALRM, self._ring)
+
+    def start(self, seconds: float) -> None:
+        self._armed = True
+        signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
+
+    def stop(self) -> None:
+        # In this order: a signal on its way finds nobody to raise in.
+        self._armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:
+        if self._armed:
+            raise Overrun

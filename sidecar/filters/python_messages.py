@@ -1,0 +1,264 @@
+"""Requests and answers as filters written in Python see them, and the replies that they give: all checked here.
+
+Whatever is wrong raises where the filter says it, and so fails as the filter's exceptions do.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sidecar.filters import chain
+from sidecar.filters.python_headers import REQUEST_PROTECTED, RESPONSE_PROTECTED, Headers
+from sidecar.http.head import Header, RequestHead, ResponseHead
+from sidecar.telemetry.record import RequestRecord
+
+MAX_REPLY_BYTES: Final = 1024 * 1024
+MAX_METADATA: Final = 32
+"""Entries that all filters together may leave for one request."""
+
+_TARGET = re.compile(rb"/[\x21-\x22\x24-\x7e]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalReply:
+    """An answer of the filter's own; the request goes no further."""
+
+    status: int = 403
+    body: str | bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    details: str = ""
+    """For the access log's `response_code_details`: letters, digits, `_`."""
+
+    def __post_init__(self) -> None:
+        if type(self.status) is not int or not 200 <= self.status <= 599:
+            raise ValueError(f"{self.status!r} is no status of an answer; write 200 to 599")
+        if not isinstance(self.body, str | bytes):
+            raise TypeError(f"a reply's body is text or bytes, not {type(self.body).__name__}")
+        if len(self.body) > MAX_REPLY_BYTES:
+            raise ValueError(f"a reply's body is longer than {MAX_REPLY_BYTES} bytes")
+        if not re.fullmatch(r"[A-Za-z0-9_]{0,64}", self.details):
+            raise ValueError(f"{self.details[:100]!r}: details are letters, digits and _, at most 64")
+
+
+def render_reply(reply: LocalReply, name: str) -> chain.LocalReply:
+    """As the chain takes it. Raises ValueError for a header that can not be."""
+    fields: list[Header] = []
+    headers = Headers(fields, RESPONSE_PROTECTED)
+    for key, value in reply.headers.items():
+        headers.add(key, value)
+    body = reply.body.encode() if isinstance(reply.body, str) else reply.body
+    if reply.status in (204, 304):
+        body = b""
+    details = reply.details or "python_filter_reply"
+    return chain.LocalReply(reply.status, body, details=f"{details}{{{name}}}", headers=fields)
+
+
+class Request:
+    """A request on its way upstream. Everything but `headers`, `path`, `query`, `metadata` and the body is as it is."""
+
+    __slots__ = ("_body", "_head", "_may_set_body", "_record", "_rewritten", "headers")
+
+    def __init__(self, head: RequestHead, record: RequestRecord, *, rewritten: bool) -> None:
+        self._head = head
+        self._record = record
+        self._rewritten = rewritten
+        self._may_set_body = False
+        self._body: bytes | None = None
+        self.headers = Headers(head.headers, REQUEST_PROTECTED)
+
+    @property
+    def method(self) -> str:
+        return self._head.method.decode("latin-1")
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`."""
+        return self._head.scheme.decode("latin-1")
+
+    @property
+    def authority(self) -> str:
+        """Host and port as the client wrote them, in lower case."""
+        return self._record.authority.decode("latin-1")
+
+    @property
+    def host(self) -> str:
+        """The authority without its port."""
+        return host_of(self._record.authority).decode("latin-1")
+
+    @property
+    def version(self) -> str:
+        """As the client spoke it: `HTTP/1.1` or `HTTP/2`."""
+        return self._head.version
+
+    @property
+    def path(self) -> str:
+        """Without the query. It may be changed before the request goes on, but the route is chosen already."""
+        return self._head.target.partition(b"?")[0].decode("latin-1")
+
+    @path.setter
+    def path(self, path: str) -> None:
+        if "?" in path:
+            raise ValueError("a path has no query; set `query`")
+        query = self._head.target.partition(b"?")[2]
+        self._retarget(path.encode("ascii") + (b"?" + query if query else b""))
+
+    @property
+    def query(self) -> str:
+        """What follows the `?`; empty where there is none."""
+        return self._head.target.partition(b"?")[2].decode("latin-1")
+
+    @query.setter
+    def query(self, query: str) -> None:
+        path = self._head.target.partition(b"?")[0]
+        self._retarget(path + (b"?" + query.encode("ascii") if query else b""))
+
+    def _retarget(self, target: bytes) -> None:
+        self._check_open()
+        if self._rewritten:
+            raise ValueError("this route rewrites paths; a filter can not change them as well")
+        if not _TARGET.match(target) or len(target) > 8192:
+            raise ValueError("a path begins with / and has neither spaces, controls, # nor characters beyond ASCII")
+        self._head.target = target
+
+    @property
+    def peer(self) -> str | None:
+        """The SPIFFE id that the client's certificate proved; None: no mutual TLS."""
+        return self._record.downstream.principal
+
+    @property
+    def remote(self) -> str:
+        """`HOST:PORT` of the client's end of the connection."""
+        return self._record.downstream.remote
+
+    @property
+    def direction(self) -> str:
+        """`inbound`, `outbound` or `gateway`."""
+        return self._record.downstream.direction.value
+
+    @property
+    def route(self) -> str:
+        """The name of the route that took the request."""
+        return self._record.target.route if self._record.target is not None else ""
+
+    @property
+    def cluster(self) -> str | None:
+        """Where the request goes. None before that is drawn by weight, which comes after the filters."""
+        return self._record.target.cluster if self._record.target is not None else None
+
+    @property
+    def request_id(self) -> str:
+        return self._record.request_id.decode("latin-1")
+
+    @property
+    def trace_id(self) -> str | None:
+        """32 hexadecimal digits."""
+        trace = self._record.trace
+        return None if trace is None else trace.trace_id.decode("ascii")
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Shared with the filters behind this one and with the answer's hooks. Texts, numbers and truth values are
+        written to the access log as `filter_metadata`."""
+        notes = self._record.metadata
+        if notes is None:
+            notes = self._record.metadata = {}
+        return notes
+
+    def set_body(self, body: bytes) -> None:
+        """Another body instead; only in `on_request_body`."""
+        if not self._may_set_body:
+            raise RuntimeError("the body can be replaced in on_request_body only")
+        self._check_open()
+        self._body = _checked_body(body)
+
+    def _check_open(self) -> None:
+        if not self.headers._open:
+            raise RuntimeError("the request has gone on; it can not be changed any more")
+
+    def open_body(self) -> None:
+        """The filter's `on_request_body` comes now."""
+        self._may_set_body = True
+
+    def new_body(self) -> bytes | None:
+        """What the filter put in the body's place."""
+        return self._body
+
+    def close(self) -> None:
+        """No more changes."""
+        self.headers.close()
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.authority} {self.path}>"
+
+
+class Response:
+    """An answer on its way to the client."""
+
+    __slots__ = ("_body", "_head", "_may_set_body", "_record", "headers")
+
+    def __init__(self, head: ResponseHead, record: RequestRecord) -> None:
+        self._head = head
+        self._record = record
+        self._may_set_body = False
+        self._body: bytes | None = None
+        self.headers = Headers(head.headers, RESPONSE_PROTECTED)
+
+    @property
+    def status(self) -> int:
+        return self._head.status
+
+    @status.setter
+    def status(self, status: int) -> None:
+        if not self.headers._open:
+            raise RuntimeError("the answer has gone on; it can not be changed any more")
+        if type(status) is not int or not 200 <= status <= 599:
+            raise ValueError(f"{status!r} is no status of an answer; write 200 to 599")
+        if self._head.upgrade is not None:
+            raise ValueError("the protocol was switched; the status stays 101")
+        self._head.status = status
+
+    @property
+    def from_upstream(self) -> bool:
+        """False: a reply of the proxy's or of a filter's."""
+        return self._record.details == "via_upstream"
+
+    @property
+    def upstream(self) -> str | None:
+        """`HOST:PORT` of the endpoint that answered."""
+        return None if self._record.upstream is None else self._record.upstream.address
+
+    def set_body(self, body: bytes) -> None:
+        """Another body instead; only in `on_response_body`."""
+        if not self._may_set_body:
+            raise RuntimeError("the body can be replaced in on_response_body only")
+        if not self.headers._open:
+            raise RuntimeError("the answer has gone on; it can not be changed any more")
+        self._body = _checked_body(body)
+
+    def open_body(self) -> None:
+        """The filter's `on_response_body` comes now."""
+        self._may_set_body = True
+
+    def new_body(self) -> bytes | None:
+        """What the filter put in the body's place."""
+        return self._body
+
+    def close(self) -> None:
+        """No more changes."""
+        self.headers.close()
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status}>"
+
+
+def host_of(authority: bytes) -> bytes:
+    """Without the port."""
+    name, colon, port = authority.rpartition(b":")
+    return name if colon and port.isdigit() else authority
+
+
+def _checked_body(body: bytes) -> bytes:
+    if not isinstance(body, bytes):
+        raise TypeError(f"a body is bytes, not {type(body).__name__}")
+    return body
