@@ -2,58 +2,90 @@
 
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench.cases import PROXY_CORE, Case, Plan
-from tests.bench.load import pace, saturate
-from tests.bench.processes import core_busy_s, usage
+from tests.bench.cases import PROXY_CORE, Case, Work
+from tests.bench.load import Paced, pace, saturate
+from tests.bench.processes import Memory, core_busy_s, memory, usage
 from tests.bench.systems.system import Running
 
 SETTLE_S = 1.5
 """After a run, so that what is done once a second (access logs, metrics) is counted with the requests it is for."""
 
+BULK_UNIT = 2**20
+"""Bytes, of which the CPU is stated where bytes are counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One round's figures."""
+    """One round with as much load as the proxy takes."""
 
-    rps: float
+    per_s: float
+    """Requests, or messages, or bytes."""
     cpu_us: float
-    """Of all the proxies' processes, per request."""
-    p50_ms: float
-    p99_ms: float
+    """Of all the proxies' processes, per request, or message, or MiB."""
     rss_mib: float
     """Of one hop."""
     disturbed: float
     """Share of the proxies' core that other programs used meanwhile, 0 to 1."""
-    achieved: float
-    """Of the fixed rate, 0 to 1."""
 
 
-def measure(running: Running, case: Case, plan: Plan, directory: Path) -> Run:
+@dataclass(slots=True)
+class Figures:
+    """All of one system in one case."""
+
+    runs: list[Run] = field(default_factory=list)
+    paced: list[Paced] = field(default_factory=list)
+    rate: float | None = None
+    """Requests per second of the paced runs."""
+    idle: Memory | None = None
+    """Of one hop."""
+
+    def median(self, of: Callable[[Run], float]) -> float:
+        return statistics.median(map(of, self.runs))
+
+    def paced_median(self, of: Callable[[Paced], float]) -> float | None:
+        return statistics.median(map(of, self.paced)) if self.paced else None
+
+
+def measure_saturated(running: Running, case: Case, seconds: int, directory: Path, message: Path) -> Run:
     """Raises Failed when an answer was wrong."""
-    pids = [each.pid for each in running.proxies]
+    pids = _pids(running)
     before, busy_before, began = usage(pids), core_busy_s(PROXY_CORE), time.monotonic()
-    saturated = saturate(running.entry, case.path, plan.saturated_s)
+    saturated = saturate(running.entry, case, seconds, directory, message)
     time.sleep(SETTLE_S)
     after, busy_after, ended = usage(pids), core_busy_s(PROXY_CORE), time.monotonic()
-    paced = pace(running.entry, case.path, plan.paced_s, plan.rate, directory)
-    for each in running.proxies:
-        each.check()
+    _check(running)
     own_s = after.cpu_s - before.cpu_s
+    units = saturated.count / (BULK_UNIT if case.work is Work.BULK else 1)
     return Run(
-        rps=saturated.rps,
-        cpu_us=own_s / saturated.requests * 1e6,
-        p50_ms=paced.p50_ms,
-        p99_ms=paced.p99_ms,
-        rss_mib=usage(pids).rss_bytes / case.hops / 2**20,
+        per_s=saturated.per_s,
+        cpu_us=own_s / units * 1e6,
+        rss_mib=after.rss_bytes / case.hops / 2**20,
         disturbed=max(0.0, busy_after - busy_before - own_s) / (ended - began),
-        achieved=paced.achieved,
     )
 
 
-def median(runs: Sequence[Run]) -> Run:
-    """Of each figure by itself."""
-    return Run(*(statistics.median(getattr(run, field) for run in runs) for field in Run.__dataclass_fields__))
+def measure_paced(running: Running, case: Case, seconds: int, rate: float, directory: Path, message: Path) -> Paced:
+    """Raises Failed when an answer was wrong."""
+    paced = pace(running.entry, case, seconds, rate, directory, message)
+    _check(running)
+    return paced
+
+
+def measure_idle(running: Running) -> Memory:
+    """Of the average hop."""
+    _check(running)
+    each = [memory(pid) for pid in _pids(running)]
+    return Memory(sum(m.root_mib for m in each) / len(each), sum(m.children_mib for m in each) / len(each))
+
+
+def _pids(running: Running) -> Sequence[int]:
+    return [each.pid for each in running.proxies]
+
+
+def _check(running: Running) -> None:
+    for each in running.proxies:
+        each.check()

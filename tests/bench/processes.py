@@ -105,6 +105,27 @@ def usage(pids: Iterable[int]) -> Usage:
     return Usage(cpu_ticks / _TICKS_PER_S, rss_pages * _PAGE_BYTES)
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Resident MiB of a process and of what it started."""
+
+    root_mib: float
+    children_mib: float
+
+
+def memory(pid: int) -> Memory:
+    """Now. Pages that both hold count twice."""
+    whole, root = usage([pid]).rss_bytes, _rss_pages(pid) * _PAGE_BYTES
+    return Memory(root / 2**20, max(0, whole - root) / 2**20)
+
+
+def _rss_pages(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0
+
+
 def core_busy_s(core: int) -> float:
     """Seconds that anyone has used `core` since the machine started."""
     for line in Path("/proc/stat").read_text().splitlines():

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
-from tests.bench.cases import PROXY_CORE, Case
+from tests.bench.cases import PROXY_CORE, Case, Speech
 from tests.bench.certificates import dns_name
 from tests.bench.ground import Ground
 from tests.bench.load import Entry
@@ -21,26 +21,36 @@ global
   ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets
   ssl-default-server-options ssl-min-ver TLSv1.3
 defaults
-  mode http
+  mode {mode}
   log global
   timeout connect 5s
   timeout client 600s
   timeout server 600s
+{defaults}
+frontend entry
+  bind 127.0.0.1:{port}{bind}
+{frontend}
+  default_backend next
+backend next
+  server one 127.0.0.1:{upstream}{server}
+"""
+_HTTP_DEFAULTS = """\
   timeout http-keep-alive 600s
   http-reuse always
   unique-id-format %[uuid()]
-  log-format '{{"time":"%T","request":"%[capture.req.method] %[capture.req.uri]","status":%ST,"received":%U,"sent":%B,\
+  log-format '{"time":"%T","request":"%[capture.req.method] %[capture.req.uri]","status":%ST,"received":%U,"sent":%B,\
 "duration":%Ta,"upstream_time":%Tr,"flags":"%ts","request_id":"%ID","upstream":"%si:%sp","client":"%ci:%cp",\
-"captured":"%hr"}}'
-frontend entry
-  bind 127.0.0.1:{port}{bind_tls}
+"captured":"%hr"}'
+"""
+_HTTP_FRONTEND = """\
   declare capture request len 128
   http-request capture req.hdr(user-agent) len 128
   http-request set-header x-request-id %[unique-id]
   option forwardfor
-  default_backend next
-backend next
-  server one 127.0.0.1:{upstream}{server_tls}
+"""
+_TCP_DEFAULTS = """\
+  log-format '{"time":"%T","received":%U,"sent":%B,"duration":%Tt,"flags":"%ts","upstream":"%si:%sp",\
+"client":"%ci:%cp"}'
 """
 
 
@@ -55,31 +65,44 @@ class Haproxy:
     def version(self) -> str:
         return subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=True).stdout.split()[2]
 
+    def can(self, case: Case) -> bool:
+        return True
+
     @contextlib.contextmanager
     def running(self, case: Case, ground: Ground) -> Iterator[Running]:
         files = ground.certificates
-        bind_tls = f" ssl crt {files.both('server')} ca-file {files.root} verify required"
+        http2 = case.speech.http2
+        bind_tls = f" ssl crt {files.both('server')} ca-file {files.root} verify required{' alpn h2' if http2 else ''}"
         server_tls = (
             f" ssl crt {files.both('client')} ca-file {files.root} verify required sni str({dns_name('server')})"
-            f" verifyhost {dns_name('server')}"
+            f" verifyhost {dns_name('server')}{' alpn h2' if http2 else ''}"
         )
+        plain = " proto h2" if http2 else ""
+        upstream = ground.ports[case.speech]
         first, second = free_port(), free_port()
         with contextlib.ExitStack() as stack:
-            proxies: list[Process] = []
 
-            def start(name: str, port: int, upstream: int, *, bind_tls: str = "", server_tls: str = "") -> None:
+            def start(name: str, port: int, upstream: int, bind: str, server: str) -> Process:
                 config = ground.directory / f"{name}.cfg"
-                config.write_text(
-                    _CONFIG.format(port=port, upstream=upstream, bind_tls=bind_tls, server_tls=server_tls)
-                )
+                config.write_text(_render(case.speech, port, upstream, bind, server))
                 process = Process(["haproxy", "-f", str(config)], core=PROXY_CORE, log=ground.directory / f"{name}.log")
                 stack.callback(process.stop)
                 process.wait_for_port(port)
-                proxies.append(process)
+                return process
 
             if case.hops == 1:
-                start("haproxy", first, ground.upstream_port)
+                proxies = [start("haproxy", first, upstream, plain, plain)]
             else:
-                start("haproxy-inbound", second, ground.upstream_port, bind_tls=bind_tls)
-                start("haproxy-outbound", first, second, server_tls=server_tls)
+                proxies = [
+                    start("haproxy-inbound", second, upstream, bind_tls, plain),
+                    start("haproxy-outbound", first, second, plain, server_tls),
+                ]
             yield Running(Entry(first, _AUTHORITY), tuple(proxies))
+
+
+def _render(speech: Speech, port: int, upstream: int, bind: str, server: str) -> str:
+    parts = ("http", _HTTP_DEFAULTS, _HTTP_FRONTEND) if speech.requests else ("tcp", _TCP_DEFAULTS, "")
+    mode, defaults, frontend = parts
+    return _CONFIG.format(
+        mode=mode, defaults=defaults, frontend=frontend, port=port, upstream=upstream, bind=bind, server=server
+    )

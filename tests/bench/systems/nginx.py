@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
-from tests.bench.cases import PROXY_CORE, Case
+from tests.bench.cases import PROXY_CORE, Case, Speech
 from tests.bench.certificates import dns_name
 from tests.bench.ground import Ground
 from tests.bench.load import Entry
@@ -57,6 +57,9 @@ class Nginx:
     def version(self) -> str:
         return subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr.strip().split("/")[-1]
 
+    def can(self, case: Case) -> bool:
+        return case.speech is Speech.HTTP1
+
     @contextlib.contextmanager
     def running(self, case: Case, ground: Ground) -> Iterator[Running]:
         files = ground.certificates
@@ -89,8 +92,8 @@ class Nginx:
                 proxies.append(process)
 
             if case.hops == 1:
-                start("nginx", first, ground.upstream_port)
+                start("nginx", first, ground.ports[case.speech])
             else:
-                start("nginx-inbound", second, ground.upstream_port, listen_tls=" ssl", server_tls=server_tls)
+                start("nginx-inbound", second, ground.ports[case.speech], listen_tls=" ssl", server_tls=server_tls)
                 start("nginx-outbound", first, second, client_tls=client_tls, scheme="https")
             yield Running(Entry(first, _AUTHORITY), tuple(proxies))

@@ -33,5 +33,8 @@ class System(Protocol):
     def version(self) -> str:
         """For the report."""
 
+    def can(self, case: Case) -> bool:
+        """Whether it does such a thing at all."""
+
     def running(self, case: Case, ground: Ground) -> contextlib.AbstractContextManager[Running]:
         """Started within the block. Raises Failed."""
