@@ -2,8 +2,8 @@
 `file-root:AUTHORITIES` as Istio writes it: read here, beside the gateway, so that no key goes over the network."""
 
 import os
+import stat
 from collections.abc import Iterable
-from pathlib import Path
 
 from sidecar.config.listener import Listener
 from sidecar.config.secret import Certificate, TrustAnchors
@@ -65,8 +65,9 @@ def _stamp(path: str) -> tuple[int, int]:
 
 def _read(listener: str, path: str) -> str:
     try:
-        with Path(path).open("rb") as file:
-            if not os.path.isfile(file.fileno()):
+        # Without O_NONBLOCK a named pipe would keep us waiting for whoever writes to it.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise UnreadableSecret(listener, f"{path} is no file")
             content = file.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -11,11 +12,12 @@ import pytest
 
 from sidecar.config.cluster import Cluster, Thresholds
 from sidecar.config.endpoint import Address, Endpoint
-from sidecar.config.listener import Direction, FilterChain, Listener, Tcp, TcpTarget, TransportMatch
+from sidecar.config.listener import Direction, FilterChain, Http, Listener, Tcp, TcpTarget, TransportMatch
 from sidecar.config.messages import AccessLog, Applied, Metrics
+from tests.sidecar.listeners.test_client_hello import of_openssl
 from tests.sidecar.net.authority import Authority
 from tests.sidecar.worker.peers import Client
-from tests.sidecar.worker.proxy import Proxy, cluster, listening_socket, running_proxy
+from tests.sidecar.worker.proxy import Proxy, cluster, everything, listening_socket, running_proxy
 from tests.sidecar.worker.relays import CALLER, Upstream, relay, reset, serve, serve_pair, tcp_chain, upstream
 
 Eventually = Callable[..., Awaitable[None]]
@@ -384,3 +386,61 @@ async def test_a_listener_may_relay_some_and_read_others(proxy: Proxy, client: C
     await near.send(b"plain")
     far = await app.accepted()
     assert await far.reader.readexactly(5) == b"plain"
+
+
+async def test_tls_is_passed_through_by_the_name_that_is_asked_for(proxy: Proxy, client: Client, app: Upstream) -> None:
+    async with upstream() as other:
+        address = proxy.bind()
+        chains = (
+            replace(tcp_chain("app", transport=TransportMatch.TLS), server_names=("a.example",)),
+            replace(tcp_chain("other", transport=TransportMatch.TLS), server_names=("*.example",)),
+        )
+        listener = Listener("tls", address, Direction.GATEWAY, chains, detect_tls=True)
+        answer = await proxy.apply(
+            listeners=(listener,), clusters=(cluster("app", app.address), cluster("other", other.address))
+        )
+        assert isinstance(answer, Applied)
+        for name, there in (("a.example", app), ("b.example", other)):
+            hello = of_openssl(name)
+            near = await client.connect(address)
+            for piece in (hello[:7], hello[7:]):
+                await near.send(piece)
+            far = await there.accepted()
+            assert await far.reader.readexactly(len(hello)) == hello, "not a byte of it is touched"
+        for refused in (of_openssl("a.example.com"), of_openssl(None), b"GET / HTTP/1.1\r\n\r\n"):
+            near = await client.connect(address)
+            await near.send(refused)
+            assert await near.closed() == b""
+        assert (app.count, other.count) == (1, 1)
+        assert proxy.worker.listeners[0].counts.cx_no_chain == 3
+
+
+async def test_silence_at_a_port_of_unknown_protocol_means_that_the_server_speaks_first(
+    proxy: Proxy, client: Client, app: Upstream
+) -> None:
+    address = proxy.bind()
+    requests = FilterChain(
+        TransportMatch.ANY, Http(routes=everything()), application_protocols=("http/1.0", "http/1.1", "h2c")
+    )
+    listener = Listener(
+        "unknown",
+        address,
+        Direction.INBOUND,
+        (requests, tcp_chain("app")),
+        detect_http=True,
+        detect_timeout_s=0.08,
+        serve_undetected=True,
+    )
+    assert isinstance(await proxy.apply(listeners=(listener,), clusters=(cluster("app", app.address),)), Applied)
+    began = time.monotonic()
+    near = await client.connect(address)
+    far = await app.accepted()
+    await far.send(b"220 welcome\r\n")
+    assert await near.reader.readexactly(13) == b"220 welcome\r\n"
+    assert time.monotonic() - began < 0.1
+    near = await client.connect(address)
+    await near.send(b"EHLO a\r\n")
+    far = await app.accepted()
+    assert await far.reader.readexactly(8) == b"EHLO a\r\n"
+    near = await client.connect(address)
+    assert (await near.get("/")).status == 404, "requests find their routes"
