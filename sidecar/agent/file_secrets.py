@@ -66,10 +66,14 @@ def _stamp(path: str) -> tuple[int, int]:
 def _read(listener: str, path: str) -> str:
     try:
         # Without O_NONBLOCK a named pipe would keep us waiting for whoever writes to it.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise UnreadableSecret(listener, f"{path} is no file")
-            content = file.read(MAX_FILE_BYTES + 1)
+            with os.fdopen(fd, "rb", closefd=False) as file:
+                content = file.read(MAX_FILE_BYTES + 1)
+        finally:
+            os.close(fd)
         if len(content) > MAX_FILE_BYTES:
             raise UnreadableSecret(listener, f"{path} is longer than {MAX_FILE_BYTES} bytes")
         return content.decode("ascii")
