@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from mesh.spiffe import InvalidSpiffeId, SpiffeId
 from sidecar.config.endpoint import Address
+from sidecar.config.limits import MIN_MEMORY_BYTES
 
 MAX_CONCURRENCY = 64
 
@@ -77,6 +78,12 @@ class Bootstrap:
     """URL of the application's own metrics, merged into ours."""
     concurrency: int = 1
     """Worker processes."""
+    max_connections: int | None = None
+    """Of clients, for each worker; 0: no limit; None: three quarters of the descriptors that it may open."""
+    max_listener_connections: int = 0
+    """The same for each listener."""
+    memory_limit_bytes: int | None = None
+    """Of each worker; 0: no limit; None: by the cgroup's, if that has one."""
     drain_deadline_s: float = 5.0
     labels: tuple[tuple[str, str], ...] = ()
     log_level: str = "info"
@@ -177,6 +184,26 @@ def _between(low: float, high: float) -> Callable[[str], float]:
     return read
 
 
+def _connections(text: str) -> int:
+    return int(_between(0, 10_000_000)(str(int(text))))
+
+
+_SIZE = re.compile(r"([0-9]{1,9})(KiB|MiB|GiB|)\Z")
+_UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+def _parse_memory(text: str) -> int:
+    match = _SIZE.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a number of bytes, KiB, MiB or GiB, e.g. 256MiB")
+    value = int(match[1]) * _UNITS[match[2]]
+    if 0 < value < MIN_MEMORY_BYTES:
+        raise ValueError(
+            f"{text} is less than a worker needs at rest; use {MIN_MEMORY_BYTES // 1024**2}MiB or more, or 0"
+        )
+    return value
+
+
 def _workers(text: str) -> int:
     return int(_between(1, MAX_CONCURRENCY)(str(int(text))))
 
@@ -257,7 +284,11 @@ def _add_peer_flags(group: _Group) -> None:
     group.add_argument("--csr", required=True, metavar="HOST:PORT", type=remote, help="and first certificate")
     group.add_argument("--root", required=True, metavar="FILE", type=Path, help="the mesh's trust anchors, PEM")
     group.add_argument(
-        "--token-file", required=True, metavar="FILE", type=Path, help="token for the first certificate; mode 0640 or less"
+        "--token-file",
+        required=True,
+        metavar="FILE",
+        type=Path,
+        help="token for the first certificate; mode 0640 or less",
     )
     group.add_argument("--collector-forward", metavar="HOST:PORT", type=remote, help="where access records go")
     group.add_argument("--collector-otlp", metavar="HOST:PORT", type=remote, help="where spans go (OTLP/gRPC)")
@@ -298,6 +329,28 @@ def _add_running_flags(group: _Group) -> None:
     fd = _checked(_parse_fd)
     group.add_argument(
         "--concurrency", default=1, metavar="N", type=_checked(_workers), help="worker processes (default: %(default)s)"
+    )
+    group.add_argument(
+        "--max-connections",
+        metavar="N",
+        type=_checked(_connections),
+        help="clients' connections to each worker; more are closed at once; 0: no limit (default: three quarters of the "
+        "descriptors that it may open)",
+    )
+    group.add_argument(
+        "--max-listener-connections",
+        default=0,
+        metavar="N",
+        type=_checked(_connections),
+        help="the same for each listener (default: no limit)",
+    )
+    group.add_argument(
+        "--memory-limit",
+        dest="memory_limit_bytes",
+        metavar="BYTES",
+        type=_checked(_parse_memory),
+        help="resident memory of each worker, e.g. 256MiB: near it new requests get 503 until it falls; 0: no limit "
+        "(default: three quarters of the cgroup's limit, divided among the workers)",
     )
     group.add_argument(
         "--drain-deadline",

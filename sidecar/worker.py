@@ -26,6 +26,7 @@ from sidecar.clusters.inspect import render_clusters
 from sidecar.clusters.secrets import Secrets
 from sidecar.clusters.table import ClusterTable, UnusableCluster
 from sidecar.config.endpoint import Address
+from sidecar.config.limits import DESCRIPTOR_SHARE, ProcessLimits
 from sidecar.config.messages import (
     AccessLog,
     Applied,
@@ -57,6 +58,9 @@ from sidecar.net.addon_channel import AddonChannels
 from sidecar.net.channel import Channel
 from sidecar.net.outbox import Outbox
 from sidecar.net.timers import TimerWheel
+from sidecar.overload.load import Load
+from sidecar.overload.memory import LOOK_EVERY_S, Watermark
+from sidecar.overload.resident import raise_descriptor_limit, release_free_memory, resident_bytes
 from sidecar.tap.taps import Taps
 from sidecar.telemetry.recorder import Telemetry
 from sidecar.telemetry.request_id import IdSource
@@ -88,6 +92,8 @@ class Worker:
         telemetry: Telemetry,
         tapped: Callable[[Tapped], bool] | None = None,
         full: Callable[[], bool] = lambda: False,
+        limits: ProcessLimits | None = None,
+        resident: Callable[[], int] = resident_bytes,
         alarm: Alarm | None = None,
     ) -> None:
         """`tapped` takes a tapped request, or says that it can not; by default as `send`. `full`: the agent is far
@@ -105,6 +111,7 @@ class Worker:
         self._open = OpenConnections()
         self._taps = Taps(clock, rng, tapped if tapped is not None else lambda record: bool(send(record) or True))
         self._addons = AddonRules(AddonChannels(loop, scope), rng)
+        self.load = Load(limits)
         process = Process(
             loop,
             scope,
@@ -117,10 +124,12 @@ class Worker:
             self._open,
             self._taps,
             self._addons,
+            self.load,
         )
         self._clusters = ClusterTable(around, rng)
         self._filters = PythonFilters(loop, scope, clock, alarm)
         self._listeners = ListenerTable(process, self._filters)
+        self.watermark = Watermark(self.load, resident, release_free_memory, self._listeners.load_changed)
         self._secrets: Secrets | None = None
         self._applying = asyncio.Lock()
         self.draining = False
@@ -203,6 +212,8 @@ class Worker:
         gauges: list[Reading] = [*self._clusters.readings(), *self._listeners.readings()]
         counters += self._filters.growth()
         gauges += self._filters.readings()
+        counters += self.watermark.growth()
+        gauges += self.watermark.readings()
         for message in self._telemetry.flush(counters, gauges):
             self._send(message)
         if (seen := self._taps.counts()) is not None:
@@ -213,6 +224,12 @@ class Worker:
         while True:
             await asyncio.sleep(FLUSH_S)
             self.flush()
+
+    async def keep_watching_memory(self) -> None:
+        """Look at the watermark a few times a second, for ever."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            self.watermark.look()
 
     def cluster(self, name: str) -> LiveCluster:
         """The running cluster of that name. Raises KeyError."""
@@ -234,7 +251,7 @@ class Worker:
         self._timers.close()
 
 
-async def serve(channel_fd: int) -> int:
+async def serve(channel_fd: int, limits: ProcessLimits) -> int:
     """Run until the agent asks to drain or goes away; the exit status."""
     loop = asyncio.get_running_loop()
     clock = SystemClock()
@@ -289,8 +306,10 @@ async def serve(channel_fd: int) -> int:
             return channel.queued_bytes < MAX_TAPPED_BYTES and channel.send(message, droppable=True)
 
         telemetry = Telemetry(Node(), epoch, clock, emit=emit)
-        worker = Worker(loop, scope, clock, send, telemetry, tapped, full, alarm=alarm)
+        worker = Worker(loop, scope, clock, send, telemetry, tapped, full, limits, alarm=alarm)
         scope.spawn(worker.keep_flushing(), name="flush")
+        if limits.memory_bytes:
+            scope.spawn(worker.keep_watching_memory(), name="memory")
         send(Ready(os.getpid(), epoch))
         # A terminal's Ctrl-C reaches every process of the group: what then happens is the agent's to say.
         loop.add_signal_handler(signal.SIGINT, lambda: None)
@@ -329,12 +348,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sidecar.worker")
     parser.add_argument("--channel-fd", type=int, required=True, help="one end of the socket pair with the agent")
     parser.add_argument("--log-level", default="info")
+    parser.add_argument("--max-connections", type=int, help="0: no limit; by default, by the descriptors there are")
+    parser.add_argument("--max-listener-connections", type=int, default=0, help="0: no limit")
+    parser.add_argument("--memory-limit", type=int, default=0, metavar="BYTES", help="0: no limit")
     flags = parser.parse_args(arguments)
     logs.setup(flags.log_level)
     # What is alive by now stays: the collector need not look at modules and configuration types again.
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
-    return run(serve(flags.channel_fd))
+    return run(serve(flags.channel_fd, _limits(flags)))
+
+
+def _limits(flags: argparse.Namespace) -> ProcessLimits:
+    descriptors = raise_descriptor_limit()
+    most = int(descriptors * DESCRIPTOR_SHARE) if flags.max_connections is None else flags.max_connections
+    return ProcessLimits(most, flags.max_listener_connections, flags.memory_limit)
 
 
 def run(main_coroutine: Any) -> int:

@@ -26,6 +26,7 @@ from sidecar.agent.file_secrets import UnreadableSecret, fingerprint, read_secre
 from sidecar.agent.health import vitals
 from sidecar.agent.http_server import HttpServer
 from sidecar.agent.identity import Authority, Identity
+from sidecar.agent.limit_flags import limit_flags
 from sidecar.agent.metric_store import MetricStore
 from sidecar.agent.metrics_page import MetricsPage
 from sidecar.agent.node import snapshot_node, span_resource, xds_node
@@ -85,7 +86,7 @@ class Agent(Views, Telemetry):
             bootstrap.concurrency,
             endpoints.traffic,
             self,
-            partial(start_worker, worker_command, packages=sidecar.compile.usable()),
+            partial(start_worker, (*worker_command, *limit_flags(bootstrap)), packages=sidecar.compile.usable()),
             clock,
             lambda: Backoff(rng, base_s=0.2, max_s=10.0),
         )

@@ -4,7 +4,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from sidecar.clusters.losses import CLOSED, STALE
-from sidecar.clusters.upstream import HIGH_WATER_BYTES, Holder, Owner, UpstreamStream
+from sidecar.clusters.upstream import Holder, Owner, UpstreamStream
 from sidecar.http.field_lines import FieldLines
 from sidecar.http.h1_render import LAST_CHUNK, chunk, last_chunk, request_head
 from sidecar.http.h1_response import ResponseReader
@@ -146,7 +146,7 @@ class UpstreamConnection(UpstreamStream):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = gathering(transport, self.owner.outbox)
-        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        transport.set_write_buffer_limits(high=self.owner.buffer_bytes)
         host, port = transport.get_extra_info("sockname")[:2]
         self.local = f"{host}:{port}"
         tls = transport.get_extra_info("ssl_object")

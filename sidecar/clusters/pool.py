@@ -36,6 +36,7 @@ class Pool(Owner):
         self._counts = counts
         self._around = around
         self.outbox = around.outbox
+        self.buffer_bytes = config.buffer_bytes
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
         self._waiting: deque[Holder] = deque()
@@ -54,6 +55,7 @@ class Pool(Owner):
     def reconfigure(self, config: Cluster) -> None:
         """The cluster's settings changed but not how its endpoint is reached."""
         self._config = config
+        self.buffer_bytes = config.buffer_bytes
 
     def take(self, *, fresh: bool, checked: bool) -> UpstreamStream | None:
         """An idle connection, or None. `checked`: look whether the peer has closed it meanwhile, which costs a system

@@ -100,10 +100,12 @@ class UpstreamStream:
 class Owner:
     """The pool, as its HTTP/1.1 connections see it."""
 
-    __slots__ = ("outbox",)
+    __slots__ = ("buffer_bytes", "outbox")
 
     outbox: Outbox
     """Where connections gather what they write."""
+    buffer_bytes: int
+    """More than this of a request unsent pauses its client."""
 
     def verify(self, tls: ssl.SSLObject) -> None:
         """Raises PeerRefused when the certificate is not the endpoint's."""

@@ -85,5 +85,7 @@ class Cluster:
     """A pooled connection unused this long is closed; below the usual 60 s of servers, so that ours ends first."""
     max_requests_per_connection: int = 0
     """0: no limit."""
+    buffer_bytes: int = 64 * 1024
+    """More than this of a request unsent pauses its client; a quarter of it resumes."""
     dns_refresh_s: float = 5.0
     protocol: Protocol = Protocol.HTTP1

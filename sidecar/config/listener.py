@@ -63,6 +63,26 @@ class Http:
     """A downstream connection without a request this long is closed."""
     request_headers_timeout_s: float = 60.0
     stream_idle_timeout_s: float = 300.0
+    request_timeout_s: float = 0.0
+    """From a request's first line to its end; 0: no limit but the idle one."""
+    max_stream_duration_s: float = 0.0
+    """From a request's first line to its answer's end; 0: no limit."""
+    max_connection_duration_s: float = 0.0
+    """A connection this old ends with its present answers; 0: never."""
+    max_requests_per_connection: int = 0
+    """The last of them ends the connection; 0: no limit."""
+    max_streams: int = 100
+    """Of one HTTP/2 connection at once; the next is answered REFUSED_STREAM."""
+    stream_window_bytes: int = 256 * 1024
+    """Of a request's body that an HTTP/2 client may send ahead of its upstream."""
+    connection_window_bytes: int = 1024 * 1024
+    """The same for all streams of a connection together."""
+    buffer_bytes: int = 64 * 1024
+    """More than this of answers unsent pauses their upstream; a quarter of it resumes."""
+    drain_timeout_s: float = 1.0
+    """HTTP/2: from the GOAWAY that announces the end to the one that says which stream was the last, at most."""
+    delayed_close_s: float = 1.0
+    """How long what a client still sends is read and dropped after an early answer, so that the answer reaches it."""
     max_header_bytes: int = 60 * 1024
     max_headers: int = 100
     trust_forwarded: bool = False
@@ -95,6 +115,8 @@ class Tcp:
     """A connection on which neither side has sent anything this long is closed; 0: never."""
     max_connect_attempts: int = 1
     """Endpoints that are tried before the connection is given up."""
+    buffer_bytes: int = 256 * 1024
+    """More than this unsent, to either side, stops reading from the other; a quarter of it resumes."""
     access_log: bool = True
 
 

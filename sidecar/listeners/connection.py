@@ -19,18 +19,14 @@ from sidecar.listeners.context import HttpContext
 from sidecar.listeners.exchange import Exchange
 from sidecar.listeners.h1_writer import H1Writer
 from sidecar.listeners.h2_connection import H2ClientConnection
+from sidecar.listeners.limits import refused
 from sidecar.listeners.tapped import begin_tapped
 from sidecar.net.outbox import gathering, ungathered
 from sidecar.net.peer import PeerRefused
 from sidecar.net.timers import NEVER
 
-HIGH_WATER_BYTES: Final = 64 * 1024
-"""More than this unsent pauses the upstream; a quarter of it resumes."""
-
-LINGER_S: Final = 1.0
-"""How long what a client still sends is read and dropped after an early answer, so that the answer reaches it."""
-
 LINGER_BYTES: Final = 1024 * 1024
+"""Of what a client still sends after an early answer, read and dropped so that the answer reaches it."""
 
 FLUSH_S: Final = 30.0
 """How long a closing connection may take to send what is written."""
@@ -59,6 +55,8 @@ class DownstreamConnection(H1Writer):
         "_head_deadline",
         "_holds",
         "_idle_since",
+        "_last_at",
+        "_left",
         "_lingering",
         "_processing",
         "_reader",
@@ -89,6 +87,10 @@ class DownstreamConnection(H1Writer):
         self._holds = 0
         self._head_deadline = NEVER
         self._idle_since = 0.0
+        self._last_at = NEVER
+        """When it is too old."""
+        self._left = config.max_requests_per_connection
+        """Requests that it may still carry; 0: any number."""
         self._end_at = NEVER
 
     # the transport's side
@@ -96,7 +98,7 @@ class DownstreamConnection(H1Writer):
     def connection_made(self, transport: Any) -> None:
         context = self.context
         self.transport = gathering(transport, context.process.outbox)
-        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        transport.set_write_buffer_limits(high=context.config.buffer_bytes)
         context.counts.cx_total += 1
         context.counts.cx_active += 1
         context.connections.add(self)
@@ -112,6 +114,8 @@ class DownstreamConnection(H1Writer):
         config = context.config
         tls = transport.get_extra_info("ssl_object")
         now = self._idle_since = context.process.clock.monotonic()
+        if config.max_connection_duration_s:
+            self._last_at = now + config.max_connection_duration_s
         chosen = tls.selected_alpn_protocol() if tls is not None else None
         if config.codec is Codec.HTTP2 or (config.codec is Codec.AUTO and chosen == "h2"):
             self._hand_over(b"")
@@ -171,7 +175,7 @@ class DownstreamConnection(H1Writer):
         self._closing = self._special = True
         self.deadline = NEVER
         plain.set_protocol(cast(asyncio.Protocol, other))
-        if context.draining:
+        if context.ends:
             other.drain()
         if data:
             other.data_received(data)
@@ -268,9 +272,22 @@ class DownstreamConnection(H1Writer):
         watch = context.watch
         exchange = self.exchange = Exchange(self, head, now) if watch is None else begin_tapped(watch, self, head, now)
         # The wheel looks every few seconds anyway, and a route with a time-out says so itself.
-        if context.impatient:
-            self._expect(exchange.deadline(), now)
+        if context.careful and self._limited(exchange, whole, now):
+            return
         exchange.start(whole, now)
+
+    def _limited(self, exchange: Exchange, whole: bool, now: float) -> bool:
+        """Apply the limits; True: the request was refused by one."""
+        if self._left:
+            self._left -= 1
+            if not self._left:
+                exchange.head.close = True
+                if self.context.config.max_requests_per_connection:
+                    self.context.counts.cx_spent += 1
+        if refused(exchange, self.context, whole, now):
+            return True
+        self._expect(exchange.deadline(), now)
+        return False
 
     def _refuse(self, error: ProtocolError) -> None:
         """Answer what is no request; it is recorded like one, as far as it could be read."""
@@ -292,7 +309,8 @@ class DownstreamConnection(H1Writer):
             return
         whole = exchange is None or exchange.request_whole
         if self._last or not whole:
-            self._wind_up(whole=whole)
+            # A client that has sent more already may be sending still: a reset would overtake the answer.
+            self._wind_up(whole=whole and not self._backlog)
             return
         self._idle_since = now
         if self._backlog and not self._processing and not self._blocked:
@@ -322,9 +340,9 @@ class DownstreamConnection(H1Writer):
         if self._closing or self._lingering:
             return self._end_at
         if self.exchange is not None:
-            return self.exchange.deadline()
+            return min(self.exchange.deadline(), self._last_at)
         idle_s = self.context.config.idle_timeout_s
-        return min(self._head_deadline, self._idle_since + idle_s if idle_s > 0 else NEVER)
+        return min(self._head_deadline, self._last_at, self._idle_since + idle_s if idle_s > 0 else NEVER)
 
     def expired(self, now: float) -> None:
         """The wheel looks. Whether something is due is decided here and now."""
@@ -333,14 +351,31 @@ class DownstreamConnection(H1Writer):
             if self._closing:
                 self.abort()
                 return
-            if self.exchange is not None:
+            if self._lingering:
+                self.close()
+            elif self._last_at <= now:
+                self._too_old()
+            elif self.exchange is not None:
                 self.exchange.expired(now)
-            elif self._lingering or self._head_deadline > now:
+            elif self._head_deadline > now:
+                self.context.counts.cx_idle += 1
                 self.close()
             else:
+                self.context.counts.rq_head_late += 1
                 self._answer_without_request(local_reply.REQUEST_TIMEOUT)
             due = self._due()
         self._expect(due, now)
+
+    def _too_old(self) -> None:
+        """Close now if idle, else after the answer to the request that is here or has begun to arrive."""
+        self._last_at = NEVER
+        self.context.counts.cx_old += 1
+        if self.exchange is not None:
+            self.exchange.head.close = self._last = True
+        elif self._reader.mid_head:
+            self._left = 1
+        else:
+            self.close()
 
     # ends
 
@@ -357,7 +392,7 @@ class DownstreamConnection(H1Writer):
         self.transport.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._end_at = now + LINGER_S
+        self._end_at = now + self.context.config.delayed_close_s
         self._expect(self._end_at, now)
 
     def close(self) -> None:
@@ -386,6 +421,9 @@ class DownstreamConnection(H1Writer):
         if self.exchange is None and not self._reader.mid_head and not self._lingering:
             self.close()
 
+    def end_soon(self) -> None:
+        """Memory is short: the connection ends with its next answer, which says so."""
+
     # back-pressure
 
     def hold_client(self, held: bool) -> None:
@@ -397,6 +435,7 @@ class DownstreamConnection(H1Writer):
         if self._closing or bool(before) == bool(self._holds):
             return
         if self._holds:
+            self.context.counts.paused += 1
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()

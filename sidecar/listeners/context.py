@@ -15,6 +15,7 @@ from sidecar.http.head import Header
 from sidecar.listeners.routes import BoundRoute
 from sidecar.net.outbox import Outbox
 from sidecar.net.timers import MAX_LOOK_S, TimerWheel
+from sidecar.overload.load import Load
 from sidecar.routing.table import RouteTable
 from sidecar.tap.taps import Taps, Watch
 from sidecar.telemetry.recorder import Telemetry
@@ -63,21 +64,94 @@ class Process:
     open: OpenConnections
     taps: Taps
     addons: AddonRules
+    load: Load
+
+
+_GROWING = (
+    ("cx_total", "envoy_listener_downstream_cx_total"),
+    ("cx_overflow", "envoy_listener_downstream_cx_overflow"),
+    ("cx_global_overflow", "envoy_listener_downstream_global_cx_overflow"),
+    ("cx_shed", "remora_listener_cx_shed_total"),
+    ("cx_idle", "envoy_http_downstream_cx_idle_timeout"),
+    ("cx_spent", "envoy_http_downstream_cx_max_requests_reached"),
+    ("cx_old", "envoy_http_downstream_cx_max_duration_reached"),
+    ("rq_head_late", "envoy_http_downstream_rq_header_timeout"),
+    ("rq_late", "envoy_http_downstream_rq_timeout"),
+    ("rq_idle", "envoy_http_downstream_rq_idle_timeout"),
+    ("rq_long", "envoy_http_downstream_rq_max_duration_reached"),
+    ("rq_shed", "envoy_http_downstream_rq_overload_close"),
+    ("paused", "envoy_http_downstream_flow_control_paused_reading_total"),
+)
+"""A listener's counters and their metrics."""
 
 
 class ListenerCounts:
-    """Of one listener, over its filter chains and over changes of its configuration. Names are Envoy's."""
+    """Of one listener, over its filter chains and over changes of its configuration. Metrics' names are Envoy's."""
 
-    __slots__ = ("cx_active", "cx_no_chain", "cx_refused", "cx_total", "reported_total")
+    __slots__ = (
+        "_reported",
+        "cx_active",
+        "cx_global_overflow",
+        "cx_idle",
+        "cx_no_chain",
+        "cx_old",
+        "cx_overflow",
+        "cx_refused",
+        "cx_shed",
+        "cx_spent",
+        "cx_total",
+        "paused",
+        "rq_head_late",
+        "rq_idle",
+        "rq_late",
+        "rq_long",
+        "rq_shed",
+    )
 
     def __init__(self) -> None:
+        self._reported: dict[str, int] = {}
         self.cx_total = 0
         self.cx_active = 0
         self.cx_refused = 0
         """TLS handshakes that failed and certificates that were not accepted."""
         self.cx_no_chain = 0
         """Closed because no filter chain takes such a connection, plaintext under STRICT for example."""
-        self.reported_total = 0
+        self.cx_overflow = 0
+        """Closed at once since the listener, or ..."""
+        self.cx_global_overflow = 0
+        """... the process has all the connections that it may."""
+        self.cx_shed = 0
+        """Closed at once since there was no descriptor for them."""
+        self.cx_idle = 0
+        """Ended by a time-out without a request, by ..."""
+        self.cx_spent = 0
+        """... the number of their requests, by ..."""
+        self.cx_old = 0
+        """... their age."""
+        self.rq_head_late = 0
+        """Requests ended by a time-out: their head was not whole, ..."""
+        self.rq_late = 0
+        """... they were not whole, ..."""
+        self.rq_idle = 0
+        """... nothing moved, or ..."""
+        self.rq_long = 0
+        """... their answer was not whole."""
+        self.rq_shed = 0
+        """Answered 503 for want of memory."""
+        self.paused = 0
+        """How often a client was not read from for an upstream's sake."""
+
+    def growth(self) -> list[tuple[str, int]]:
+        """Metrics that grew since the last call, and by how much."""
+        grown: list[tuple[str, int]] = []
+        reported = self._reported
+        for name, metric in _GROWING:
+            value: int = getattr(self, name)
+            by = value - reported.get(name, 0)
+            if by:
+                reported[name] = value
+                grown.append((metric, by))
+        return grown
 
 
 class HttpContext:
@@ -86,12 +160,13 @@ class HttpContext:
     __slots__ = (
         "_first",
         "answer_lines",
+        "careful",
         "config",
         "connections",
         "counts",
         "direction",
         "draining",
-        "impatient",
+        "ends",
         "in_flight",
         "metadata",
         "node",
@@ -143,8 +218,10 @@ class HttpContext:
         self.in_flight = 0
         """Requests whose answers are not whole."""
         self.draining = False
-        self.impatient = 0 < config.stream_idle_timeout_s < 2 * MAX_LOOK_S
-        """The idle time-out is so short that the wheel must be told of each request."""
+        self.ends = process.load.shedding
+        """Connections end with their next answer: the chain is going away, or memory is short."""
+        self.careful = self.ends or self._has_limits
+        """A request is more than routed: it is refused, or counted, or the wheel must be told of it."""
         self.watch: Watch | None = process.taps.watch(direction)
         """None while nobody taps: all that a request pays for it."""
         self.tracer = Tracer(
@@ -164,9 +241,29 @@ class HttpContext:
             return self._first[secure]
         return self._make_more(attempt)[secure]
 
+    @property
+    def _has_limits(self) -> bool:
+        config = self.config
+        return bool(
+            0 < config.stream_idle_timeout_s < 2 * MAX_LOOK_S
+            or config.request_timeout_s
+            or config.max_stream_duration_s
+            or config.max_connection_duration_s
+            or config.max_requests_per_connection
+        )
+
+    def shed(self) -> None:
+        """The process's load has changed: what comes is refused from now on, or is served again."""
+        shedding = self.process.load.shedding
+        self.ends = self.draining or shedding
+        self.careful = shedding or self._has_limits
+        if shedding:
+            for connection in list(self.connections):
+                connection.end_soon()
+
     def drain(self) -> None:
         """Idle connections close now, the others with their next answer."""
-        self.draining = True
+        self.draining = self.ends = True
         for connection in list(self.connections):
             connection.drain()
 

@@ -26,6 +26,7 @@ class Exchange(Answer):
 
     __slots__ = (
         "_asked_at",
+        "_cap_at",
         "_choice",
         "_data",
         "_forward",
@@ -34,6 +35,7 @@ class Exchange(Answer):
         "_mirrors",
         "_need",
         "_paused",
+        "_request_by",
         "_request_trailers",
         "_timeout_at",
     )
@@ -52,6 +54,8 @@ class Exchange(Answer):
         self._request_trailers: list[Header] | None = None
         self._limit_at = NEVER
         self._timeout_at = NEVER
+        self._request_by = NEVER
+        self._cap_at = NEVER
         self._asked_at = now
 
     # the request
@@ -59,6 +63,11 @@ class Exchange(Answer):
     def limit(self, at: float) -> None:
         """The client says itself when it gives up (gRPC's deadline), monotonic seconds."""
         self._limit_at = self._timeout_at = at
+
+    def bound(self, request_by: float, answer_by: float) -> None:
+        """When the request, and when its answer must be whole; monotonic seconds."""
+        self._request_by = request_by
+        self._cap_at = answer_by
 
     def start(self, whole: bool, now: float) -> None:
         """Admit, match, filter, forward. `whole`: the request has no body, or none that is still to come."""
@@ -344,6 +353,10 @@ class Exchange(Answer):
         router = self._router
         if router is not None and router.try_deadline < deadline:
             deadline = router.try_deadline
+        if self._cap_at < deadline:
+            deadline = self._cap_at
+        if self._request_by < deadline and not self.request_whole:
+            deadline = self._request_by
         return self._timeout_at if self._timeout_at < deadline else deadline
 
     def expired(self, now: float) -> None:
@@ -353,9 +366,16 @@ class Exchange(Answer):
             if router is not None:
                 router.timed_out()
             self._time_out(failures.TIMEOUT if self._timeout_at < self._limit_at else failures.DEADLINE)
+        elif self._cap_at <= now:
+            self._stream.context.counts.rq_long += 1
+            self._time_out(local_reply.DURATION_AFTER_END if self.request_whole else local_reply.DURATION_BEFORE_END)
+        elif self._request_by <= now and not self.request_whole:
+            self._stream.context.counts.rq_late += 1
+            self._time_out(local_reply.REQUEST_TOO_SLOW)
         elif router is not None and router.try_deadline <= now:
             router.try_timed_out()
         elif self.deadline() <= now:
+            self._stream.context.counts.rq_idle += 1
             self._time_out(local_reply.IDLE_AFTER_END if self.request_whole else local_reply.IDLE_BEFORE_END)
 
     def _time_out(self, reply: LocalReply) -> None:

@@ -32,7 +32,7 @@ class H1Writer(ClientStream):
         request = answer.head
         context = self.context
         length = head.length
-        last = request.close or context.draining or not answer.request_whole
+        last = request.close or context.ends or not answer.request_whole
         self._chunked = False
         if length < 0 and not answer.bodyless:
             if request.version == "HTTP/1.1":

@@ -25,6 +25,7 @@ from sidecar.listeners.exchange import Exchange
 from sidecar.listeners.grpc_stream import GrpcClientStream
 from sidecar.listeners.h2_link import GOODBYE, H2Link, details_of
 from sidecar.listeners.h2_stream import H2ClientStream
+from sidecar.listeners.limits import refused
 from sidecar.listeners.tapped import begin_tapped
 from sidecar.net.timers import NEVER
 
@@ -125,9 +126,21 @@ class H2ClientConnection(H2Link):
             if timeout_s is not None:
                 exchange.limit(now + timeout_s)
                 self.expect(now + timeout_s, now)
-        if context.impatient:
-            self.expect(exchange.deadline(), now)
+        if context.careful and self._limited(exchange, event.end, now):
+            return
         exchange.start(event.end, now)
+
+    def _limited(self, exchange: Exchange, whole: bool, now: float) -> bool:
+        """Apply the limits; True: the request was refused by one."""
+        if self._left:
+            self._left -= 1
+            if not self._left:
+                self.context.counts.cx_spent += 1
+                self.drain()
+        if refused(exchange, self.context, whole, now):
+            return True
+        self.expect(exchange.deadline(), now)
+        return False
 
     def _take_data(self, event: Data, touched: list[H2ClientStream]) -> None:
         number = event.stream

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 FLUSH_S: Final = 30.0
 """How long a closing connection may take to send what is written."""
 
-GOODBYE_S: Final = 1.0
-"""How long the first GOAWAY may take to reach the client and come back, before the one that counts."""
-
 GOODBYE: Final = b"goodbye!"
 """The PING that follows the first GOAWAY."""
 
@@ -39,6 +36,8 @@ class H2Link:
         "_goodbye_at",
         "_head_deadline",
         "_idle_since",
+        "_last_at",
+        "_left",
         "_loop",
         "_receiving",
         "_scheduled",
@@ -64,7 +63,13 @@ class H2Link:
         process = context.process
         self.codec = H2Connection(
             client=False,
-            settings=Settings(max_header_list_size=config.max_header_bytes, max_header_fields=config.max_headers),
+            settings=Settings(
+                max_concurrent_streams=config.max_streams,
+                initial_window_size=config.stream_window_bytes,
+                connection_window_size=config.connection_window_bytes,
+                max_header_list_size=config.max_header_bytes,
+                max_header_fields=config.max_headers,
+            ),
             limits=Limits(),
             clock=process.clock.monotonic,
         )
@@ -84,6 +89,11 @@ class H2Link:
         self.deadline = NEVER
         self.look_at = NEVER
         now = self._idle_since = process.clock.monotonic()
+        duration_s = config.max_connection_duration_s
+        self._last_at = now + duration_s if duration_s else NEVER
+        """When it is too old."""
+        self._left = config.max_requests_per_connection
+        """Requests that it may still carry; 0: any number."""
         self.codec.start()
         self.write_soon()
         self.expect(self._due(), now)
@@ -133,7 +143,7 @@ class H2Link:
         """When something must be done unless something happens first, monotonic seconds."""
         if self._closing:
             return self._end_at
-        due = min(self._head_deadline, self._goodbye_at)
+        due = min(self._head_deadline, self._goodbye_at, self._last_at)
         for stream in self._streams.values():
             exchange = stream.exchange
             if exchange is not None:
@@ -167,12 +177,18 @@ class H2Link:
                 self.write_soon()
         if self._goodbye_at <= now:
             self.say_goodbye()
+        if self._last_at <= now:
+            self._last_at = NEVER
+            self.context.counts.cx_old += 1
+            self.drain()
         idle_s = self.context.config.idle_timeout_s
         idle = not self._streams and idle_s > 0 and self._idle_since + idle_s <= now
         if self._head_deadline <= now:
+            self.context.counts.rq_head_late += 1
             self._record_refusal("request header timeout", 0)
             self._end(ErrorCode.ENHANCE_YOUR_CALM)
         elif idle and not self._draining:
+            self.context.counts.cx_idle += 1
             self._end(ErrorCode.NO_ERROR)
 
     def _head_began_or_ended(self) -> None:
@@ -196,11 +212,15 @@ class H2Link:
             return
         self._draining = True
         now = self.context.process.clock.monotonic()
-        self._goodbye_at = now + GOODBYE_S
+        self._goodbye_at = now + self.context.config.drain_timeout_s
         self.codec.goaway(ErrorCode.NO_ERROR, graceful=True)
         self.codec.ping(GOODBYE)
         self.write_soon()
         self.expect(self._goodbye_at, now)
+
+    def end_soon(self) -> None:
+        """Memory is short: no streams but the present ones."""
+        self.drain()
 
     def say_goodbye(self) -> None:
         """What the client sent before it knew has come: now it is said which stream is the last."""

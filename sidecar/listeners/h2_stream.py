@@ -3,7 +3,7 @@
 A head waits for what follows it and a piece of the body for the next, so that END_STREAM needs no frame of its own.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from sidecar.http.h2.errors import ErrorCode
 from sidecar.http.h2_messages import informational_fields, response_fields
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from sidecar.listeners.answer import Answer
     from sidecar.listeners.exchange import Exchange
     from sidecar.listeners.h2_link import H2Link
-
-HIGH_WATER_BYTES: Final = 64 * 1024
-"""More than this waiting for the client's windows pauses the upstream."""
 
 
 class H2ClientStream(ClientStream):
@@ -77,7 +74,9 @@ class H2ClientStream(ClientStream):
         self._put()
         connection = self._connection
         connection.write_soon()
-        if not self._holds and (connection.blocked or connection.codec.queued(self.id) > HIGH_WATER_BYTES):
+        if not self._holds and (
+            connection.blocked or connection.codec.queued(self.id) > self.context.config.buffer_bytes
+        ):
             self._holds = True
             if self.exchange is not None:
                 self.exchange.hold_upstream(True)
@@ -94,7 +93,11 @@ class H2ClientStream(ClientStream):
 
     def writable(self) -> None:
         """The connection or the stream's window takes more again."""
-        if self._holds and not self._connection.blocked and self._connection.codec.queued(self.id) <= HIGH_WATER_BYTES:
+        if (
+            self._holds
+            and not self._connection.blocked
+            and self._connection.codec.queued(self.id) <= self.context.config.buffer_bytes
+        ):
             self._holds = False
             if self.exchange is not None:
                 self.exchange.hold_upstream(False)

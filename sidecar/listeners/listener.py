@@ -57,8 +57,9 @@ class LiveListener:
         self._former: list[HttpContext] = []
         self._former_tcp: list[TcpContext] = []
         self._wanted = NOTHING
-        self._sniffer = Sniffer(process.loop, process.clock, process.timers)
+        self._sniffer = Sniffer(process.loop, process.clock, process.timers, process.load)
         self._acceptor = Acceptor(process.loop, listening, self._accepted)
+        self._opening = 0
         self.config: Listener | None = None
         self.counts = ListenerCounts()
 
@@ -86,7 +87,14 @@ class LiveListener:
         self._wanted = wanted(config)
 
     def start(self) -> None:
+        self._acceptor.hold(not self._process.load.accepting)
         self._acceptor.start()
+
+    def load_changed(self) -> None:
+        """Refuse or serve, accept or not, as the process's load says now."""
+        self._acceptor.hold(not self._process.load.accepting)
+        for context in self.contexts():
+            context.shed()
 
     def stop_accepting(self) -> None:
         """Leave the backlog to others; connections that have said nothing yet are closed."""
@@ -125,9 +133,24 @@ class LiveListener:
     def connections(self) -> int:
         return sum(len(context.connections) for context in self._every_context())
 
+    @property
+    def shed(self) -> int:
+        """Connections closed unserved for want of descriptors."""
+        return self._acceptor.shed
+
     # connections
 
     def _accepted(self, connection: socket.socket) -> None:
+        process = self._process
+        counts = self.counts
+        if process.load.full(process.open.count):
+            counts.cx_global_overflow += 1
+            connection.close()
+            return
+        if process.load.listener_full(counts.cx_active + self._opening + self._sniffer.waiting):
+            counts.cx_overflow += 1
+            connection.close()
+            return
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:
@@ -153,7 +176,16 @@ class LiveListener:
             self.counts.cx_no_chain += 1
             connection.close()
         else:
-            self._process.scope.spawn(self._connect(connection, chain, facts), name="accept")
+            self._opening += 1
+            self._process.load.arriving += 1
+            self._process.scope.spawn(self._open(connection, chain, facts), name="accept")
+
+    async def _open(self, connection: socket.socket, chain: LiveChain, facts: Facts) -> None:
+        try:
+            await self._connect(connection, chain, facts)
+        finally:
+            self._opening -= 1
+            self._process.load.arriving -= 1
 
     async def _connect(self, connection: socket.socket, chain: LiveChain, facts: Facts) -> None:
         loop = self._process.loop
@@ -198,7 +230,8 @@ class LiveListener:
             "in_flight": self.in_flight,
             "downstream_cx_total": self.counts.cx_total,
             "downstream_cx_refused": self.counts.cx_refused + self.counts.cx_no_chain,
-            "shed": self._acceptor.shed,
+            "shed": self.shed,
+            "downstream_cx_overflow": self.counts.cx_overflow + self.counts.cx_global_overflow,
         }
 
     def __repr__(self) -> str:

@@ -14,6 +14,7 @@ from mesh.clock import Clock
 from sidecar.listeners.client_hello import MAX_HELLO_BYTES, NotClientHello, parse
 from sidecar.listeners.match import PLAINTEXT, TLS, Facts, Wanted
 from sidecar.net.timers import NEVER, TimerWheel
+from sidecar.overload.load import Load
 
 MAX_LINE_BYTES: Final = 8 * 1024
 """A first line that is longer is taken for none of HTTP's."""
@@ -31,8 +32,9 @@ Then = Callable[[socket.socket, Facts | None], None]
 class Sniffer:
     """Connections that have not said yet what they are."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, timers: TimerWheel) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, timers: TimerWheel, load: Load) -> None:
         self._loop = loop
+        self._load = load
         self._clock = clock
         self._timers = timers
         self._pending: set[_Pending] = set()
@@ -50,12 +52,19 @@ class Sniffer:
             now = self._clock.monotonic()
             pending = _Pending(self, connection, wanted, then, found, now + timeout_s)
             self._pending.add(pending)
+            self._load.arriving += 1
             self._loop.add_reader(connection.fileno(), pending.readable)
             self._timers.watch(pending, now)
+
+    @property
+    def waiting(self) -> int:
+        """Connections that have not said yet what they are."""
+        return len(self._pending)
 
     def end(self, pending: "_Pending") -> None:
         """`pending` waits no more."""
         self._pending.discard(pending)
+        self._load.arriving -= 1
         self._loop.remove_reader(pending.connection.fileno())
 
     def close(self) -> None:

@@ -23,6 +23,8 @@ from sidecar.listeners.tcp import TcpContext, TcpTargets, bind_targets
 from sidecar.net.tls import UnsupportedVersion, UnusableSecret
 from sidecar.routing.table import RouteTable
 
+_ACTIVE = "envoy_listener_downstream_cx_active"
+
 
 class UnusableListener(Exception):
     """A listener or its routes cannot serve: `resource` is "listeners/NAME" or "routes/NAME", `path` the field."""
@@ -274,6 +276,11 @@ class ListenerTable:
         self._tables = prepared.tables
         prepared.filters.commit()
 
+    def load_changed(self) -> None:
+        """Refuse or serve, accept or not, as the process's load says now."""
+        for live in self.listeners:
+            live.load_changed()
+
     # ends
 
     def drain(self) -> None:
@@ -309,25 +316,21 @@ class ListenerTable:
         """Counters that grew since the last call."""
         grown: list[Growth] = []
         for live in self._live.values():
-            counts = live.counts
-            by = counts.cx_total - counts.reported_total
-            if by:
-                counts.reported_total = counts.cx_total
-                grown.append(Growth("envoy_listener_downstream_cx_total", _labels(live), by))
+            live.counts.cx_shed = live.shed
+            for name, by in live.counts.growth():
+                grown.append(Growth(name, _labels(live, name), by))
         return grown
 
     def readings(self) -> list[Reading]:
         """Gauges of every listener."""
-        return [
-            Reading("envoy_listener_downstream_cx_active", _labels(live), float(live.counts.cx_active))
-            for live in self._live.values()
-        ]
+        return [Reading(_ACTIVE, _labels(live, _ACTIVE), float(live.counts.cx_active)) for live in self._live.values()]
 
 
-def _labels(live: LiveListener) -> tuple[tuple[str, str], ...]:
+def _labels(live: LiveListener, metric: str) -> tuple[tuple[str, str], ...]:
     config = live.config
     assert config is not None
-    return (("envoy_listener_address", f"{config.address.host}_{config.address.port}"),)
+    label = "envoy_http_conn_manager_prefix" if metric.startswith("envoy_http_") else "envoy_listener_address"
+    return ((label, f"{config.address.host}_{config.address.port}"),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,6 @@ from sidecar.net.timers import MAX_LOOK_S, NEVER
 from sidecar.net.tls import requested_server_name
 from sidecar.telemetry.tcp import TcpRecord
 
-HIGH_WATER_BYTES: Final = 256 * 1024
-"""More than this unsent stops reading from the other side; a quarter of it resumes."""
-
 EARLY_BYTES: Final = 64 * 1024
 """What a client may say before its upstream is there; then it is not read from."""
 
@@ -54,7 +51,7 @@ class UpstreamSide(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
-        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        transport.set_write_buffer_limits(high=self._relay.buffer_bytes)
         security = self._endpoint.pool.security
         if security is not None and not security.context.check_hostname:
             try:
@@ -116,6 +113,11 @@ class TcpConnection(asyncio.Protocol):
     transport: asyncio.Transport
     record: TcpRecord
 
+    @property
+    def buffer_bytes(self) -> int:
+        """More than this unsent, to either side, stops reading from the other."""
+        return self._context.config.buffer_bytes
+
     def __init__(self, context: TcpContext, server_name: str | None = None) -> None:
         """`server_name`: of TLS that is passed through."""
         self._context = context
@@ -139,7 +141,7 @@ class TcpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
-        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        transport.set_write_buffer_limits(high=self.buffer_bytes)
         context = self._context
         process = context.process
         context.counts.cx_total += 1

@@ -15,6 +15,9 @@ BATCH = 64
 PAUSE_S = 0.1
 """How long accepting rests after descriptors or memory ran out."""
 
+LOG_EVERY_S = 10.0
+"""While nothing can be accepted it is said so often."""
+
 _EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 _PASSING = frozenset(
     [
@@ -44,6 +47,9 @@ class Acceptor:
         self._reserve = _reserve()
         self._resume: asyncio.TimerHandle | None = None
         self._running = False
+        self._held = False
+        self._said_at = -LOG_EVERY_S
+        self._said_shed = 0
         self.shed = 0
         """Connections closed unserved for want of descriptors."""
 
@@ -51,7 +57,21 @@ class Acceptor:
         if not self._running:
             self._running = True
             self._listening.setblocking(False)
+            self._listen()
+
+    def _listen(self) -> None:
+        if self._running and not self._held and self._resume is None:
             self._loop.add_reader(self._listening.fileno(), self._readable)
+
+    def hold(self, held: bool) -> None:
+        """Leave what comes in the backlog for a while, or accept again."""
+        if held == self._held:
+            return
+        self._held = held
+        if held:
+            self._loop.remove_reader(self._listening.fileno())
+        else:
+            self._listen()
 
     def stop(self) -> None:
         """Accept no more; what waits in the backlog is for whoever else has the socket."""
@@ -81,11 +101,10 @@ class Acceptor:
                 raise
             connection.setblocking(False)
             self._on_connection(connection)
-            if not self._running:
+            if not self._running or self._held:
                 return
 
     def _exhausted(self, error: OSError) -> None:
-        before = self.shed
         if self._reserve is not None:
             os.close(self._reserve)
             self._reserve = None
@@ -96,7 +115,10 @@ class Acceptor:
                     break
                 self.shed += 1
             self._reserve = _reserve()
-        log.warning("accept: %s; %d connections closed unserved, resting", error.strerror, self.shed - before)
+        now = self._loop.time()
+        if now >= self._said_at + LOG_EVERY_S:
+            shed, self._said_shed, self._said_at = self.shed - self._said_shed, self.shed, now
+            log.warning("accept: %s; %d connections closed unserved, resting", error.strerror, shed)
         self._loop.remove_reader(self._listening.fileno())
         self._resume = self._loop.call_later(PAUSE_S, self._rested)
 
@@ -104,8 +126,7 @@ class Acceptor:
         self._resume = None
         if self._reserve is None:
             self._reserve = _reserve()
-        if self._running:
-            self._loop.add_reader(self._listening.fileno(), self._readable)
+        self._listen()
 
 
 def _reserve() -> int | None:

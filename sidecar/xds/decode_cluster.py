@@ -24,6 +24,10 @@ _BALANCING = {
     "LEAST_REQUEST": Balancing.LEAST_REQUEST,
     "RANDOM": Balancing.RANDOM,
 }
+MIN_BUFFER_BYTES = 1024
+MAX_BUFFER_BYTES = 64 * 1024 * 1024
+"""Of a request unsent per connection: less would stall, more is no bound."""
+
 _OPTION_CLASSES = by_name(HttpProtocolOptions)
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _DEFAULT_CONNECT_TIMEOUT_S = 5.0  # Envoy's
@@ -34,7 +38,6 @@ def decode_cluster(fields: Fields, decoding: Decoding) -> Cluster:
     name = fields.text("name")
     fields.informational(
         "alt_stat_name",
-        "per_connection_buffer_limit_bytes",
         "dns_lookup_family",  # the worker's resolver tries what the system's does
     )
     if fields.which("cluster_discovery_type") == "cluster_type":
@@ -55,9 +58,18 @@ def decode_cluster(fields: Fields, decoding: Decoding) -> Cluster:
         service=_decode_service(fields),
         idle_timeout_s=options.idle_timeout_s,
         max_requests_per_connection=options.max_requests or fields.wrapped("max_requests_per_connection", 0),
+        buffer_bytes=_decode_buffer(fields),
         dns_refresh_s=fields.seconds("dns_refresh_rate", None) or _DEFAULT_DNS_REFRESH_S,
         protocol=options.protocol,
     )
+
+
+def _decode_buffer(fields: Fields) -> int:
+    size: int = fields.wrapped("per_connection_buffer_limit_bytes", Cluster("").buffer_bytes)
+    if not MIN_BUFFER_BYTES <= size <= MAX_BUFFER_BYTES:
+        why = f"must be from {MIN_BUFFER_BYTES} to {MAX_BUFFER_BYTES}"
+        raise fields.reject("per_connection_buffer_limit_bytes", why)
+    return size
 
 
 def _decode_membership(fields: Fields, decoding: Decoding, name: str, discovery: Discovery) -> tuple[Endpoint, ...]:

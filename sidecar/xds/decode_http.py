@@ -11,6 +11,7 @@ from sidecar.config.listener import Codec, Http
 from sidecar.config.python_filter import MAX_FILTERS, PythonFilter
 from sidecar.config.route import RouteConfiguration
 from sidecar.xds.decode_addresses import expect_ads
+from sidecar.xds.decode_limits import with_limits
 from sidecar.xds.decode_python import decode_python_filter
 from sidecar.xds.decode_routes import decode_route_configuration
 from sidecar.xds.fields import Fields, by_name
@@ -33,29 +34,16 @@ def decode_http(fields: Fields, decoding: Decoding) -> Http:
     fields.informational("stat_prefix")
     codec = _CODECS[fields.only("codec_type", _CODECS)]
     route_name, routes = _decode_route_source(fields, decoding)
-    common = fields.child("common_http_protocol_options")
-    idle_timeout_s: float | None = None
-    max_headers = _DEFAULT.max_headers
-    if common is not None:
-        idle_timeout_s = common.seconds("idle_timeout", None)
-        max_headers = common.wrapped("max_headers_count", max_headers)
     _decode_client_identity(fields)
     _decode_fixed(fields)
     sampling = _decode_tracing(fields)
     fault_filter, filters = _decode_filters(fields)
-    return Http(
+    http = Http(
         route_name=route_name,
         routes=routes,
         sampling_percent=_DEFAULT.sampling_percent if sampling is None else sampling,
         access_log=decode_access_log(fields),
         trace=sampling is not None,
-        idle_timeout_s=_limit(idle_timeout_s, _DEFAULT.idle_timeout_s),
-        request_headers_timeout_s=_limit(
-            fields.seconds("request_headers_timeout", None), _DEFAULT.request_headers_timeout_s
-        ),
-        stream_idle_timeout_s=_limit(fields.seconds("stream_idle_timeout", None), _DEFAULT.stream_idle_timeout_s),
-        max_header_bytes=fields.wrapped("max_request_headers_kb", _DEFAULT.max_header_bytes // 1024) * 1024,
-        max_headers=max_headers,
         # Envoy: a proxy that uses the remote address is the edge, whose clients' x-forwarded-* are not believed.
         trust_forwarded=not fields.wrapped("use_remote_address", False),
         fault_filter=fault_filter,
@@ -63,13 +51,7 @@ def decode_http(fields: Fields, decoding: Decoding) -> Http:
         codec=codec,
         filters=filters,
     )
-
-
-def _limit(seconds: float | None, default: float) -> float:
-    """0 switches a timeout off in Envoy; here it becomes a day, since nothing may stay for ever."""
-    if seconds is None:
-        return default
-    return seconds or 86_400.0
+    return with_limits(fields, http)
 
 
 def _decode_route_source(fields: Fields, decoding: Decoding) -> tuple[str | None, RouteConfiguration | None]:
@@ -109,7 +91,6 @@ def _decode_fixed(fields: Fields) -> None:
         fields.informational(name)
     fields.only("server_header_transformation", ("OVERWRITE",))
     fields.only("path_with_escaped_slashes_action", ("IMPLEMENTATION_SPECIFIC_DEFAULT", "KEEP_UNCHANGED"))
-    fields.informational("delayed_close_timeout", "drain_timeout")
     if fields.has("http_protocol_options"):
         options = fields.must("http_protocol_options")
         options.informational("accept_http_10", "default_host_for_http_10")

@@ -21,6 +21,10 @@ _TRANSPORTS = {"": TransportMatch.ANY, "tls": TransportMatch.TLS, "raw_buffer": 
 _TLS_INSPECTOR = TlsInspector.DESCRIPTOR.full_name
 _HTTP = HttpConnectionManager.DESCRIPTOR.full_name
 _MAX_DETECTION_S = 60.0
+MIN_BUFFER_BYTES = 1024
+MAX_BUFFER_BYTES = 64 * 1024 * 1024
+"""Of unsent answers per connection: less would stall, more is no bound."""
+
 _SEEN_IN_PLAINTEXT = ("http/1.0", "http/1.1", "h2c")
 """What Envoy's http_inspector tells of a connection."""
 
@@ -40,7 +44,11 @@ class _Detection:
 
 def decode_listener(fields: Fields, decoding: Decoding) -> Listener:
     name = fields.text("name")
-    fields.informational("stat_prefix", "metadata", "per_connection_buffer_limit_bytes", "tcp_backlog_size")
+    fields.informational("stat_prefix", "metadata", "tcp_backlog_size")
+    buffer_bytes = fields.wrapped("per_connection_buffer_limit_bytes", None)
+    if buffer_bytes is not None and not MIN_BUFFER_BYTES <= buffer_bytes <= MAX_BUFFER_BYTES:
+        why = f"must be from {MIN_BUFFER_BYTES} to {MAX_BUFFER_BYTES}"
+        raise fields.reject("per_connection_buffer_limit_bytes", why)
     address = decode_address(fields.must("address"))
     if address.port == 0:
         raise fields.reject("address.socket_address.port_value", "must not be 0")
@@ -56,6 +64,11 @@ def decode_listener(fields: Fields, decoding: Decoding) -> Listener:
         raise default.reject("filter_chain_match", "the default chain takes every connection")
     if not chains and default is None:
         raise fields.reject("filter_chains", "is required")
+    if default is not None:
+        chains.append(_decode_chain(default, decoding, direction, detection))
+    if buffer_bytes is not None:
+        chains = [_buffering(chain, buffer_bytes) for chain in chains]
+    default_chain = None if default is None else chains.pop()
     seen: set[object] = set()
     for at, chain in enumerate(chains):
         key = (chain.transport, chain.server_names, chain.application_protocols)
@@ -67,12 +80,19 @@ def decode_listener(fields: Fields, decoding: Decoding) -> Listener:
         address=address,
         direction=direction,
         filter_chains=tuple(chains),
-        default_chain=None if default is None else _decode_chain(default, decoding, direction, detection),
+        default_chain=default_chain,
         detect_tls=detection.tls,
         detect_http=detection.http,
         detect_timeout_s=detection.timeout_s,
         serve_undetected=detection.serve_undetected,
     )
+
+
+def _buffering(chain: FilterChain, buffer_bytes: int) -> FilterChain:
+    if chain.http is not None:
+        return replace(chain, http=replace(chain.http, buffer_bytes=buffer_bytes))
+    assert chain.tcp is not None
+    return replace(chain, tcp=replace(chain.tcp, buffer_bytes=buffer_bytes))
 
 
 def _decode_direction(fields: Fields, decoding: Decoding) -> Direction:

@@ -1,0 +1,27 @@
+"""What the process is presently unable to take on. Listeners look at it; whoever measures writes it."""
+
+from sidecar.config.limits import ProcessLimits
+
+
+class Load:
+    """Envoy's overload actions as they hold now, and the limits on connections with what counts against them."""
+
+    __slots__ = ("accepting", "arriving", "limits", "shedding")
+
+    def __init__(self, limits: ProcessLimits | None = None) -> None:
+        self.limits = ProcessLimits() if limits is None else limits
+        self.shedding = False
+        """New requests are answered 503, and connections end with their answer (Envoy's `stop_accepting_requests` and
+        `disable_http_keepalive`)."""
+        self.accepting = True
+        """False: new connections stay in the kernel's backlog (`stop_accepting_connections`)."""
+        self.arriving = 0
+        """Connections that are accepted and not open yet: they shake hands, or have not said what they are."""
+
+    def full(self, open_connections: int) -> bool:
+        """No further connection may be taken beside `open_connections` and those that arrive."""
+        return 0 < self.limits.max_connections <= open_connections + self.arriving
+
+    def listener_full(self, connections: int) -> bool:
+        """Likewise for one listener."""
+        return 0 < self.limits.max_listener_connections <= connections
