@@ -7,8 +7,9 @@ from sidecar.clusters.balancers import Balancer, make_balancer
 from sidecar.clusters.counts import ClusterCounts
 from sidecar.clusters.dial import Security, Surroundings
 from sidecar.clusters.endpoint import LiveEndpoint
+from sidecar.clusters.h2_pool import H2Pool
 from sidecar.clusters.pool import Pool
-from sidecar.config.cluster import Cluster, Discovery
+from sidecar.config.cluster import Cluster, Discovery, Protocol
 from sidecar.config.endpoint import Address, Endpoint
 
 
@@ -39,7 +40,7 @@ class LiveCluster:
         """Take over a new configuration. What is equal stays as it is; what is gone finishes and closes."""
         if config == self.config and security == self._security:
             return
-        if security != self._security:
+        if security != self._security or config.protocol is not self.config.protocol:
             self._security = security
             for endpoint in self._endpoints.values():
                 endpoint.pool.retire()
@@ -64,8 +65,7 @@ class LiveCluster:
                 continue
             live = former.pop(key, None)
             if live is None:
-                pool = Pool(config.address, security, self.config, self.counts, self._around)
-                live = LiveEndpoint(config, pool)
+                live = LiveEndpoint(config, self._pool(config.address, security))
             else:
                 live.reconfigure(config)
                 live.pool.reconfigure(self.config)
@@ -74,6 +74,13 @@ class LiveCluster:
         for live in former.values():
             live.pool.retire()
         self._balancer = make_balancer(self.config.balancing, tuple(present.values()), self._rng)
+
+    def _pool(self, address: Address, security: Security | None) -> Pool:
+        protocol = self.config.protocol
+        # Without TLS nothing chooses a protocol: HTTP/1.1 is what everybody speaks.
+        if protocol is Protocol.HTTP2 or (protocol is Protocol.AUTO and security is not None):
+            return H2Pool(address, security, self.config, self.counts, self._around)
+        return Pool(address, security, self.config, self.counts, self._around)
 
     def _security_of(self, endpoint: Endpoint) -> Security | None:
         tls = self.config.tls

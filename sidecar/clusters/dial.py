@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -45,17 +45,19 @@ async def dial(
     loop: asyncio.AbstractEventLoop,
     make: Callable[[socket.socket], Any],
     outbox: Outbox | None = None,
+    ready: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """`make` gets the connected socket and returns the loop's protocol; after TLS, if any, its `connection_made` has
-    been called. `outbox`: where TLS gathers what it writes. Raises ConnectFailed."""
+    been called; then `ready`, if any, is awaited. `outbox`: where TLS gathers what it writes. Raises ConnectFailed."""
     try:
         async with asyncio.timeout(timeout_s):
             sock = _socket_for(address)
+            transport: asyncio.Transport | None = None
             try:
                 await loop.sock_connect(sock, (address.host, address.port))
                 protocol = cast(asyncio.Protocol, make(sock))
                 if security is None:
-                    await loop.create_connection(lambda: protocol, sock=sock)
+                    transport, _ = await loop.create_connection(lambda: protocol, sock=sock)
                 else:
                     tls = TlsStream(
                         protocol,
@@ -65,10 +67,15 @@ async def dial(
                         server_hostname=security.sni,
                         outbox=outbox,
                     )
-                    await loop.create_connection(lambda: tls, sock=sock)
+                    transport, _ = await loop.create_connection(lambda: tls, sock=sock)
                     await tls.shake_hands()
+                if ready is not None:
+                    await ready()
             except BaseException:
-                sock.close()
+                if transport is not None:
+                    transport.abort()
+                else:
+                    sock.close()
                 raise
     except TimeoutError:
         raise ConnectFailed("connection timeout", timed_out=True) from None

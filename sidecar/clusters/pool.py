@@ -3,6 +3,7 @@
 import socket
 import ssl
 from collections import deque
+from typing import Any
 
 from sidecar.clusters.counts import ClusterCounts
 from sidecar.clusters.dial import Security, Surroundings, dial
@@ -38,9 +39,11 @@ class Pool(Owner):
         self.outbox = around.outbox
         self.buffer_bytes = config.buffer_bytes
         self._idle: list[UpstreamConnection] = []
-        self._open: set[UpstreamConnection] = set()
+        self._open: set[object] = set()
         self._waiting: deque[Holder] = deque()
         self._dialling = 0
+        self._per_connection = 1
+        """Requests that a connection takes at once, as far as is known before it is made."""
         self._retired = False
         self._now = around.clock.monotonic
 
@@ -80,10 +83,10 @@ class Pool(Owner):
         self._dial_if_due()
 
     def _dial_if_due(self) -> None:
-        """One dial per waiter, as many as the circuit breaker allows, but always one where there is no connection."""
-        busy = self._dialling + len(self._open)
-        if self._dialling < len(self._waiting) and (
-            self._counts.cx_active < self._config.thresholds.max_connections or not busy
+        """One dial for as many waiters as a connection takes, as many as the circuit breaker allows, but always one
+        where there is no connection."""
+        while self._dialling * self._per_connection < len(self._waiting) and (
+            self._counts.cx_active < self._config.thresholds.max_connections or not (self._dialling or self._open)
         ):
             self._dialling += 1
             self._counts.cx_active += 1
@@ -110,34 +113,46 @@ class Pool(Owner):
             connection.close()
 
     async def _dial(self) -> None:
-        opened: list[UpstreamConnection] = []
+        made: list[Any] = []
 
-        def make(sock: socket.socket) -> UpstreamConnection:
-            connection = UpstreamConnection(self, sock, str(self.address))
-            opened.append(connection)
-            return connection
+        def make(sock: socket.socket) -> Any:
+            made.append(self._make(sock))
+            return made[0]
+
+        async def ready() -> None:
+            await self._ready(made[0])
 
         failure: ConnectFailed | None = None
+        timeout_s = self._config.connect_timeout_s
         try:
-            await dial(
-                self.address, self.security, self._config.connect_timeout_s, self._around.loop, make, self.outbox
-            )
+            await dial(self.address, self.security, timeout_s, self._around.loop, make, self.outbox, ready)
         except ConnectFailed as error:
             failure = error
         finally:
             self._dialling -= 1
         if failure is None:
-            connection = opened[0]
-            if connection.refused is not None:
-                failure = ConnectFailed(f"TLS_error: {connection.refused}")
-            elif connection.closing:
-                failure = ConnectFailed("connection closed at once")
+            failure = self._opened(made[0])
         if failure is not None:
             self._failed(failure)
-        else:
-            self._counts.cx_total += 1
-            self._open.add(connection)
-            self._offer(connection)
+
+    def _make(self, sock: socket.socket) -> Any:
+        """The protocol of a connection that is being made."""
+        return UpstreamConnection(self, sock, str(self.address))
+
+    async def _ready(self, made: Any) -> None:
+        """Until the connection can take requests. Raises OSError if it never will."""
+
+    def _opened(self, made: Any) -> ConnectFailed | None:
+        """A connection was made; why it is of no use, or None."""
+        connection: UpstreamConnection = made
+        if connection.refused is not None:
+            return ConnectFailed(f"TLS_error: {connection.refused}")
+        if connection.closing:
+            return ConnectFailed("connection closed at once")
+        self._counts.cx_total += 1
+        self._open.add(connection)
+        self._offer(connection)
+        return None
 
     def _failed(self, failure: ConnectFailed) -> None:
         self._counts.cx_active -= 1
@@ -202,13 +217,15 @@ class Pool(Owner):
 
     def gone(self, connection: UpstreamConnection) -> None:
         """`connection` closed or is closing. Called once or more often for each."""
-        if connection not in self._open:
-            return
-        self._open.remove(connection)
-        self._counts.cx_active -= 1
         if connection in self._idle:
             self._idle.remove(connection)
-        self._dial_if_due()
+        self._gone(connection)
+
+    def _gone(self, connection: object) -> None:
+        if connection in self._open:
+            self._open.remove(connection)
+            self._counts.cx_active -= 1
+            self._dial_if_due()
 
     def __repr__(self) -> str:
         return (

@@ -2,13 +2,13 @@
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sidecar.clusters.cluster import LiveCluster
 from sidecar.clusters.dial import Security, Surroundings
 from sidecar.clusters.resolver import Resolver
 from sidecar.clusters.secrets import Secrets
-from sidecar.config.cluster import Cluster, Discovery
+from sidecar.config.cluster import Cluster, Discovery, Protocol, UpstreamTls
 from sidecar.config.messages import Growth, Reading
 from sidecar.net.tls import UnusableSecret
 
@@ -79,7 +79,7 @@ class ClusterTable:
             security = None
             if config.tls is not None:
                 try:
-                    security = secrets.upstream(config.tls)
+                    security = secrets.upstream(_offering(config.tls, config.protocol))
                 except UnusableSecret as error:
                     raise UnusableCluster(config.name, "transport_socket", str(error)) from error
             live = self._live.get(config.name) or LiveCluster(config, security, self._around, self._rng)
@@ -125,3 +125,10 @@ class ClusterTable:
             if live.counts.cx_total or live.counts.rq_total
             for name, value in (("cx_active", live.counts.cx_active), ("rq_active", live.counts.rq_active))
         ]
+
+
+def _offering(tls: UpstreamTls, protocol: Protocol) -> UpstreamTls:
+    """Where the configuration names no ALPN, what is spoken is offered, as Envoy does."""
+    if tls.alpn or protocol is Protocol.HTTP1:
+        return tls
+    return replace(tls, alpn=("h2",) if protocol is Protocol.HTTP2 else ("h2", "http/1.1"))

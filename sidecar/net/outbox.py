@@ -109,5 +109,10 @@ def gathering(transport: Any, outbox: Outbox) -> Any:
 
 
 def ungathered(transport: Any) -> Any:
-    """What `gathering` was given, for a protocol that gathers its writes by itself."""
-    return transport.plain if isinstance(transport, GatheringTransport) else transport
+    """The same for a protocol that gathers its writes by itself: what `gathering` was given, a TlsStream on its own."""
+    if isinstance(transport, GatheringTransport):
+        return transport.plain
+    stop = getattr(transport, "stop_gathering", None)
+    if stop is not None:
+        stop()
+    return transport

@@ -82,9 +82,12 @@ class TlsStream(asyncio.Protocol):
             raise
 
     def set_protocol(self, app: asyncio.Protocol) -> None:
-        """Another application from now on, which gathers its writes by itself. It is not told of the connection."""
+        """Another application from now on. It is not told of the connection."""
         self._app = app
         self._deliver = app.data_received
+
+    def stop_gathering(self) -> None:
+        """Write at once from now on."""
         if self._outbox is not None:
             self._outbox.flush()
             self._outbox = None

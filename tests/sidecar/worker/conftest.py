@@ -1,7 +1,7 @@
 """The worker runs on libuv's loop; so do its tests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import uvloop
@@ -48,9 +48,22 @@ async def h2_client() -> AsyncIterator[H2Client]:
 
 
 @pytest.fixture
-async def h2_origin() -> AsyncIterator[H2Origin]:
-    """An HTTP/2 upstream that answers 200 unless told otherwise."""
-    server = H2Origin()
-    await server.start()
-    yield server
-    await server.close()
+async def make_h2_origin() -> AsyncIterator[Callable[..., Awaitable[H2Origin]]]:
+    """HTTP/2 upstreams with these settings; they answer 200 unless told otherwise."""
+    made: list[H2Origin] = []
+
+    async def make(**settings: int) -> H2Origin:
+        server = H2Origin(**settings)
+        made.append(server)
+        await server.start()
+        return server
+
+    yield make
+    for server in made:
+        await server.close()
+
+
+@pytest.fixture
+async def h2_origin(make_h2_origin: Callable[..., Awaitable[H2Origin]]) -> H2Origin:
+    """One with the library's settings."""
+    return await make_h2_origin()

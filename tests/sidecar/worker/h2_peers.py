@@ -60,6 +60,8 @@ class H2Peer:
         self.streams: dict[int, Stream] = {}
         self.goaways: list[tuple[int, int]] = []
         """(last stream, error code) of each GOAWAY."""
+        self._frames = b""
+        self._preface = not client
         self.greedy = True
         self.closed = False
         self.on_request: Callable[[Stream], None] | None = None
@@ -67,7 +69,8 @@ class H2Peer:
 
     def start(self, **settings: int) -> None:
         """Preface and SETTINGS; names are those of h2.settings.SettingCodes."""
-        self.h2.local_settings.update({h2.settings.SettingCodes[name]: value for name, value in settings.items()})
+        values = {h2.settings.SettingCodes[name]: value for name, value in settings.items()}
+        self.h2.local_settings = h2.settings.Settings(self.h2.config.client_side, {**self.h2.local_settings, **values})
         self.h2.initiate_connection()
         self.flush()
 
@@ -79,7 +82,7 @@ class H2Peer:
         """Read until the end."""
         with contextlib.suppress(ConnectionError, ssl.SSLError, asyncio.CancelledError):
             while data := await self.reader.read(65536):
-                for event in self.h2.receive_data(data):
+                for event in self.h2.receive_data(self._without_goaway(data)):
                     self._take(event)
                 self.flush()
                 async with self._changed:
@@ -87,6 +90,23 @@ class H2Peer:
         self.closed = True
         async with self._changed:
             self._changed.notify_all()
+
+    def _without_goaway(self, data: bytes) -> bytes:
+        """The library takes GOAWAY for the end of everything, but streams go on behind it (RFC 9113 6.8)."""
+        self._frames += data
+        kept = b""
+        if self._preface and len(self._frames) >= 24:
+            kept, self._frames, self._preface = self._frames[:24], self._frames[24:], False
+        while not self._preface and len(self._frames) >= 9:
+            size = 9 + int.from_bytes(self._frames[:3], "big")
+            if len(self._frames) < size:
+                break
+            frame, self._frames = self._frames[:size], self._frames[size:]
+            if frame[3] == 7:
+                self.goaways.append((int.from_bytes(frame[9:13], "big"), int.from_bytes(frame[13:17], "big")))
+            else:
+                kept += frame
+        return kept
 
     def _take(self, event: h2.events.Event) -> None:
         match event:
@@ -110,8 +130,6 @@ class H2Peer:
                 self.streams[number].ended = True
             case h2.events.StreamReset(stream_id=number, error_code=code):
                 self.streams[number].reset = int(code)
-            case h2.events.ConnectionTerminated(last_stream_id=last, error_code=code):
-                self.goaways.append((last or 0, int(code or 0)))
 
     def acknowledge(self, stream: Stream) -> None:
         """Let the peer send as much again as has come."""
