@@ -1,5 +1,6 @@
 """The command `remora`: its subcommands, and the one place where failures become text and an exit status."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -14,11 +15,16 @@ if TYPE_CHECKING:
 DONE, NO, WRONG_USE = 0, 1, 2
 """Exit status: done; the answer is no; wrong use."""
 
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 COMPONENTS = ("proxy", "control", "collect", "console")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command and exit."""
+    # Started without them (`>&-`): what is printed then goes nowhere.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - until the process ends
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 
@@ -30,7 +36,9 @@ def run(argv: Sequence[str]) -> int:
             from remora.commands import components
 
             return components.run(argv[0], argv[1:])
-        return _subcommand(argv)
+        status = _subcommand(argv)
+        sys.stdout.flush()  # here, where a reader that is gone is no trouble
+        return status
     except Failure as failure:
         for line in failure.lines:
             print_error(line)
@@ -39,8 +47,18 @@ def run(argv: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:
         # The reader, `head` say, has seen enough. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_nowhere()
         return DONE
+    except OSError as error:
+        if error.errno not in _UNWRITABLE or error.filename is not None:
+            raise
+        _write_nowhere()
+        print_error(f"remora: cannot write to standard output: {error.strerror}")
+        return NO
+
+
+def _write_nowhere() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _subcommand(argv: Sequence[str]) -> int:
@@ -96,7 +114,10 @@ def _application() -> "Typer":
     ) -> None:
         """Options of the command itself."""
 
+    from remora.commands.shape import Command, Group
+
     app = typer.Typer(
+        cls=Group,
         help="Remora: a service mesh and its observability, in Python.",
         epilog="Start with `remora up`, then look at the console that it prints.",
         add_completion=False,
@@ -106,20 +127,20 @@ def _application() -> "Typer":
     )
     app.callback()(_root)
     mesh, rules, look, parts = "The mesh", "Traffic rules", "Looking", "Components"
-    app.command("up", epilog=up.EPILOG, rich_help_panel=mesh)(up.up)
-    app.command("run", epilog=run.EPILOG, rich_help_panel=mesh, context_settings=run.CONTEXT)(run.run)
-    app.command("status", epilog=status.EPILOG, rich_help_panel=mesh)(status.status)
-    app.command("apply", epilog=apply.EPILOG, rich_help_panel=rules)(apply.apply)
-    app.command("get", epilog=get.EPILOG, rich_help_panel=rules)(get.get)
-    app.command("delete", epilog=delete.EPILOG, rich_help_panel=rules)(delete.delete)
-    app.command("diff", epilog=diff.EPILOG, rich_help_panel=rules)(diff.diff)
-    app.command("analyze", epilog=analyze.EPILOG, rich_help_panel=rules)(analyze.analyze)
-    app.command("config", epilog=config.EPILOG, rich_help_panel=rules)(config.config)
-    app.command("logs", epilog=logs.EPILOG, rich_help_panel=look)(logs.logs)
-    app.command("traces", epilog=traces.EPILOG, rich_help_panel=look)(traces.traces)
-    app.command("graph", epilog=graph.EPILOG, rich_help_panel=look)(graph.graph)
-    app.command("tap", epilog=tap.EPILOG, rich_help_panel=look)(tap.tap)
-    app.command("inspect", epilog=inspect.EPILOG, rich_help_panel=look)(inspect.inspect)
+    app.command("up", cls=Command, epilog=up.EPILOG, rich_help_panel=mesh)(up.up)
+    app.command("run", cls=Command, epilog=run.EPILOG, rich_help_panel=mesh, context_settings=run.CONTEXT)(run.run)
+    app.command("status", cls=Command, epilog=status.EPILOG, rich_help_panel=mesh)(status.status)
+    app.command("apply", cls=Command, epilog=apply.EPILOG, rich_help_panel=rules)(apply.apply)
+    app.command("get", cls=Command, epilog=get.EPILOG, rich_help_panel=rules)(get.get)
+    app.command("delete", cls=Command, epilog=delete.EPILOG, rich_help_panel=rules)(delete.delete)
+    app.command("diff", cls=Command, epilog=diff.EPILOG, rich_help_panel=rules)(diff.diff)
+    app.command("analyze", cls=Command, epilog=analyze.EPILOG, rich_help_panel=rules)(analyze.analyze)
+    app.command("config", cls=Command, epilog=config.EPILOG, rich_help_panel=rules)(config.config)
+    app.command("logs", cls=Command, epilog=logs.EPILOG, rich_help_panel=look)(logs.logs)
+    app.command("traces", cls=Command, epilog=traces.EPILOG, rich_help_panel=look)(traces.traces)
+    app.command("graph", cls=Command, epilog=graph.EPILOG, rich_help_panel=look)(graph.graph)
+    app.command("tap", cls=Command, epilog=tap.EPILOG, rich_help_panel=look)(tap.tap)
+    app.command("inspect", cls=Command, epilog=inspect.EPILOG, rich_help_panel=look)(inspect.inspect)
     for name in COMPONENTS:
-        app.command(name, rich_help_panel=parts)(components.listed(name))
+        app.command(name, cls=Command, rich_help_panel=parts)(components.listed(name))
     return app

@@ -1,9 +1,13 @@
 """Rule files as the user names them: FILE, DIRECTORY or `-`, read as text within a size limit."""
 
 import os
+import select
+import stat
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +16,13 @@ from remora.failure import Failure
 MAX_FILE_BYTES = 2 * 1024 * 1024
 MAX_CALL_BYTES = 8 * 1024 * 1024
 """Of all files of one call together. The control plane has the same limits (control.api.source)."""
+
+MAX_FILES = 10_000
+"""Of one call; the control plane takes no more."""
+MAX_VISITED = 200_000
+"""Names looked at below one directory: `-f /` is a mistake that shall not take minutes."""
+PIPE_S = 10.0
+"""For whoever writes to a named pipe, or to one of `-f <(COMMAND)`, to write more."""
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -28,7 +39,7 @@ class Document:
         return {"name": self.name, "text": self.text}
 
 
-def read(places: Sequence[str], stdin: BinaryIO | None = None) -> list[Document]:
+def read(places: Sequence[str], stdin: BinaryIO | None = None, *, pipe_s: float = PIPE_S) -> list[Document]:
     """Every file that `places` name, directories with what is below them, in order.
 
     Raises Failure for what can not be read, is too large, is no UTF-8, or for a directory without any rules.
@@ -37,7 +48,11 @@ def read(places: Sequence[str], stdin: BinaryIO | None = None) -> list[Document]
     left = MAX_CALL_BYTES
     for place in places:
         for name in _names(place):
-            data = _read_limited(name, stdin or sys.stdin.buffer)
+            if len(documents) == MAX_FILES:
+                raise Failure(
+                    f"{place}: has more rules than fit into one call: {MAX_FILES:,} files; name fewer at once"
+                )
+            data = _read_limited(name, stdin or sys.stdin.buffer, pipe_s)
             left -= len(data)
             if left < 0:
                 raise Failure(
@@ -53,29 +68,80 @@ def _names(place: str) -> Iterator[str]:
         yield place
         return
     found = False
-    for each in sorted(path.rglob("*")):
-        hidden = any(part.startswith(".") for part in each.relative_to(path).parts)
-        if each.suffix in SUFFIXES and not hidden and not each.is_dir():
-            found = True
-            yield str(each)
+    for name in _below(path):
+        found = True
+        yield name
     if not found:
         raise Failure(f"{place}: no {', '.join(SUFFIXES)} file in this directory")
 
 
-def _read_limited(name: str, stdin: BinaryIO) -> bytes:
+def _below(root: Path) -> Iterator[str]:
+    """Rule files, in order; what is hidden, and links to directories, are passed by."""
+    visited = 0
+    for folder, folders, files in os.walk(root, onerror=_unreadable):
+        visited += len(folders) + len(files)
+        if visited > MAX_VISITED:
+            raise Failure(f"{root}: more than {MAX_VISITED:,} files below it; name a directory of rules")
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if Path(name).suffix in SUFFIXES and not name.startswith("."):
+                yield str(Path(folder, name))
+
+
+def _unreadable(error: OSError) -> None:
+    raise Failure(f"{error.filename}: cannot read it: {error.strerror}") from error
+
+
+def _read_limited(name: str, stdin: BinaryIO, pipe_s: float) -> bytes:
     try:
-        if name == "-":
-            data = stdin.read(MAX_FILE_BYTES + 1)
-            size = "too many"
-        else:
-            with open(name, "rb") as file:
-                data = file.read(MAX_FILE_BYTES + 1)
-                size = f"{os.fstat(file.fileno()).st_size:,}"
+        data, size = _read_stdin(stdin) if name == "-" else _read_file(name, pipe_s)
     except OSError as error:
         raise Failure(f"{name}: cannot read it: {error.strerror}") from error
     if len(data) > MAX_FILE_BYTES:
         raise Failure(f"{name}:1: has {size} bytes; a file has at most {MAX_FILE_BYTES:,}: split it")
     return data
+
+
+def _read_stdin(stdin: BinaryIO) -> tuple[bytes, str]:
+    return stdin.read(MAX_FILE_BYTES + 1), "too many"
+
+
+def _read_file(name: str, pipe_s: float) -> tuple[bytes, str]:
+    """What it holds, cut off beyond the limit, and its size in words."""
+    # Without blocking: to open a named pipe waits for somebody who writes to it.
+    fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb", buffering=0) as file:
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode):
+            os.set_blocking(fd, True)
+            return _read_up_to(file, MAX_FILE_BYTES + 1), f"{status.st_size:,}"
+        if stat.S_ISFIFO(status.st_mode):
+            return _read_pipe(name, fd, pipe_s), "too many"
+    raise Failure(f"{name}: is neither a file nor a directory nor a pipe; name a file of rules")
+
+
+def _read_up_to(file: FileIO, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size and (piece := file.read(size - len(data))):
+        data += piece
+    return bytes(data)
+
+
+def _read_pipe(name: str, fd: int, patience_s: float) -> bytes:
+    data = bytearray()
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    deadline = time.monotonic() + patience_s
+    while len(data) <= MAX_FILE_BYTES:
+        left_ms = max(0.0, deadline - time.monotonic()) * 1000
+        if not poll.poll(left_ms):
+            raise Failure(f"{name}: nobody writes to this pipe; waited {patience_s:g} s")
+        piece = os.read(fd, 1 << 16)
+        if not piece:
+            break
+        data += piece
+        deadline = time.monotonic() + patience_s
+    return bytes(data[: MAX_FILE_BYTES + 1])
 
 
 def _decode(name: str, data: bytes) -> str:

@@ -32,7 +32,7 @@ def logs(
         str | None, typer.Option("--severity", help="Only error, warning, info or debug.", metavar="NAME")
     ] = None,
     since: SinceOption = "1h",
-    limit: Annotated[int, typer.Option("--limit", help="The newest so many.", min=1, max=100_000)] = 100,
+    limit: Annotated[int, typer.Option("--limit", help="The newest so many.", metavar="N", min=1, max=100_000)] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what arrives.")] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:

@@ -33,7 +33,7 @@ def traces(
         str, typer.Option("--min-duration", help="At least this long: 100ms, 2s.", metavar="TIME")
     ] = "0s",
     since: SinceOption = "1h",
-    limit: Annotated[int, typer.Option("--limit", help="The newest so many.", min=1, max=10_000)] = 20,
+    limit: Annotated[int, typer.Option("--limit", help="The newest so many.", metavar="N", min=1, max=10_000)] = 20,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List traces, newest first, or show one as a waterfall. With -o json every trace has its spans."""

@@ -21,11 +21,15 @@ def up(
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready, and no more.")] = False,
     console_port: Annotated[
         int | None,
-        typer.Option(help="Port of the console; 0 for any. Default: 20001 if it is free.", min=0, max=65535),
+        typer.Option(
+            help="Port of the console; 0 for any. Default: 20001 if it is free.", metavar="PORT", min=0, max=65535
+        ),
     ] = None,
     ingress_port: Annotated[
         int | None,
-        typer.Option(help="Port of the way in; 0 for any. Default: 8080 if it is free.", min=0, max=65535),
+        typer.Option(
+            help="Port of the way in; 0 for any. Default: 8080 if it is free.", metavar="PORT", min=0, max=65535
+        ),
     ] = None,
 ) -> None:
     """Bring up the mesh on this machine: control plane, collector, console, and Bookinfo behind sidecars.

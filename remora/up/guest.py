@@ -22,7 +22,7 @@ from remora.up import tether
 from remora.up.applications import proxied
 from remora.up.child import Child, Hooks
 from remora.up.processes import exited
-from remora.up.sidecar import Sidecar, Telemetry, Workload
+from remora.up.sidecar import Sidecar, Telemetry, Workload, remove_token
 
 READY_S = 15.0
 """For the sidecar to serve."""
@@ -95,6 +95,7 @@ async def _host(state: State, control: Control, telemetry: Telemetry | None, gue
             child.begin_stop()
             await child.wait_stopped(clock.monotonic() + STOP_S)
             await _deregister(control, workload)
+            remove_token(state, f"{workload.namespace}.{workload.name}")
             sidecar.close()
             os.close(lifeline_write)
             os.close(lifeline_read)

@@ -149,7 +149,7 @@ class Sidecar:
         if self.workload.labels:
             argv += ["--labels", ",".join(f"{key}={value}" for key, value in sorted(self.workload.labels.items()))]
         argv += ["--ads", registered["ads"], "--csr", registered["csr"]]
-        argv += ["--root", str(state.root), "--token-file", token_file]
+        argv += ["--root", str(state.root), "--token-file", token_file, "--addons", str(state.addons)]
         argv += ["--admin", f"fd:{admin}", "--metrics", f"fd:{metrics}", "--drain-deadline", f"{DRAIN_S:g}"]
         for each in listeners:
             argv += ["--listen-fd", str(each.fileno())]
@@ -163,6 +163,11 @@ def write_token(state: State, name: str, token: str) -> str:
     path = state.tokens / f"{name}.token"
     write_atomic(path, token.encode(), mode=0o600)
     return str(path)
+
+
+def remove_token(state: State, name: str) -> None:
+    """The component has ended: its token is of no use to anyone."""
+    (state.tokens / f"{name}.token").unlink(missing_ok=True)
 
 
 def environment() -> dict[str, str]:

@@ -183,3 +183,25 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(control: FakeControl) -> 
     assert process.wait(timeout=deadline - time.monotonic()) == 0
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+@pytest.mark.parametrize("argv", [("--help",), ("--version",), ("apply", "--help")])
+@pytest.mark.parametrize(
+    ("redirect", "said"),
+    [
+        pytest.param("| true", "", id="a reader that is gone"),
+        pytest.param(">&-", "", id="none at all"),
+        pytest.param("> /dev/full", "remora: cannot write to standard output: No space left on device\n", id="full"),
+    ],
+)
+def test_an_output_that_takes_nothing_is_no_traceback(argv: tuple[str, ...], redirect: str, said: str) -> None:
+    result = subprocess.run(
+        ["sh", "-c", f'"$0" -m remora "$@" {redirect}', sys.executable, *argv],
+        stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.stderr == said
+
+
+def test_no_flag_s_help_asks_for_a_value() -> None:
+    for name in COMMANDS:
+        assert "<bool>" not in _remora(name, "--help").stdout, name

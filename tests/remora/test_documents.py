@@ -1,6 +1,9 @@
 """Rule files are read as the user names them, within limits that are told."""
 
+import contextlib
 import io
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -63,3 +66,53 @@ def test_what_can_not_be_read_is_one_line(tmp_path: Path, make: object, expected
     make(path)  # type: ignore[operator]
     with pytest.raises(Failure, match=expected):
         documents.read([str(path)])
+
+
+def test_a_device_is_refused_without_being_read() -> None:
+    with pytest.raises(Failure, match="/dev/zero: is neither a file nor a directory nor a pipe"):
+        documents.read(["/dev/zero"])
+
+
+def test_a_pipe_that_nobody_writes_to_is_given_up(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(Failure, match=r"pipe: nobody writes to this pipe; waited 0\.05 s"):
+        documents.read([str(path)], pipe_s=0.05)
+
+
+@pytest.mark.parametrize(("written", "fits"), [(b"kind: X\n", True), (b"#" * (documents.MAX_FILE_BYTES + 1), False)])
+def test_a_pipe_is_read_to_its_end_and_no_further_than_a_file(tmp_path: Path, written: bytes, fits: bool) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    done = threading.Event()
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError), open(path, "wb", buffering=0) as pipe:
+            for start in range(0, len(written), 4096):
+                pipe.write(written[start : start + 4096])
+        done.set()
+
+    threading.Thread(target=write, daemon=True).start()
+    if fits:
+        assert documents.read([str(path)])[0].text.encode() == written
+    else:
+        with pytest.raises(Failure, match="a file has at most"):
+            documents.read([str(path)])
+    assert done.wait(5)
+
+
+def test_ten_thousand_files_are_read_and_one_more_is_refused(tmp_path: Path) -> None:
+    for number in range(documents.MAX_FILES):
+        (tmp_path / f"{number}.yaml").touch()
+    assert len(documents.read([str(tmp_path)])) == documents.MAX_FILES
+    (tmp_path / "z.yaml").touch()
+    with pytest.raises(Failure, match="more rules than fit into one call: 10,000 files"):
+        documents.read([str(tmp_path)])
+
+
+def test_a_directory_that_is_no_directory_of_rules_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "MAX_VISITED", 20)
+    for number in range(21):
+        (tmp_path / f"{number}.txt").touch()
+    with pytest.raises(Failure, match="more than 20 files below it"):
+        documents.read([str(tmp_path)])
