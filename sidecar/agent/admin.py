@@ -9,6 +9,7 @@ from sidecar.agent.exposition import CONTENT_TYPE, Labels, number
 from sidecar.agent.guard import refuse_strangers
 from sidecar.agent.http_server import Handler, Request, Response, Stream, text
 from sidecar.agent.inspection import clusters_as_text, join_clusters, join_listeners, listeners_as_text
+from sidecar.agent.supervisor import CannotReplace
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -30,6 +31,8 @@ class Views(Protocol):
     async def metrics(self) -> bytes: ...
     def totals(self) -> Iterable[tuple[str, Labels, float]]: ...
     def stop(self, why: str) -> None: ...
+    async def replace_workers(self) -> int:
+        """How many were replaced. Raises CannotReplace."""
 
 
 def admin_pages(views: Views, more: Pages | None = None) -> Handler:
@@ -74,6 +77,13 @@ def admin_pages(views: Views, more: Pages | None = None) -> Handler:
         views.stop(f"POST {request.path}")
         return text("OK\n")
 
+    async def replace(request: Request) -> Response:
+        try:
+            count = await views.replace_workers()
+        except CannotReplace as error:
+            return text(f"{error}\n", 503)
+        return text(f"{count} replaced\n")
+
     pages: dict[tuple[str, str], Page] = {
         ("GET", "/ready"): ready,
         ("GET", "/config_dump"): config_dump,
@@ -86,6 +96,7 @@ def admin_pages(views: Views, more: Pages | None = None) -> Handler:
         ("POST", "/logging"): set_level,
         ("POST", "/drain"): drain,
         ("POST", "/quitquitquit"): drain,
+        ("POST", "/workers/replace"): replace,
         **(more or {}),
     }
     return _guarded(

@@ -333,6 +333,9 @@ class Agent(Views, Telemetry):
     async def inspect(self, what: str) -> list[str]:
         return await self.supervisor.inspect(what)
 
+    async def replace_workers(self) -> int:
+        return await self.supervisor.replace(self._bootstrap.drain_deadline_s)
+
     async def metrics(self) -> bytes:
         return await self.page.render()
 

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, assert_never
 
 from mesh.clock import Clock
 from mesh.lifecycle import TaskScope
 from sidecar.agent.backoff import Backoff
+from sidecar.agent.slots import Slot, Target
 from sidecar.agent.sockets import CannotListen, Sockets
 from sidecar.agent.worker_process import WorkerEvents, WorkerProcess
 from sidecar.config.messages import (
@@ -54,6 +54,10 @@ END_PATIENCE_S = 1.0
 _log = logging.getLogger("remora.workers")
 
 
+class CannotReplace(Exception):
+    """The workers stay as they are; the text says why."""
+
+
 class Telemetry(Protocol):
     """Where the workers' records go. Never blocks. `worker` tells the workers apart."""
 
@@ -63,34 +67,6 @@ class Telemetry(Protocol):
     def tapped(self, tapped: Tapped) -> None: ...
     def tap_counts(self, worker: int, counts: TapCounts) -> None: ...
     def worker_gone(self, worker: int) -> None: ...
-
-
-@dataclass(slots=True)
-class _Slot:
-    """A place for one worker after the other."""
-
-    index: int
-    backoff: Backoff
-    worker: WorkerProcess | None = None
-    applied: int = 0
-    """Sequence number of the snapshot that it serves; 0 for none."""
-    ready: bool = False
-    """It reads its channel."""
-    heard: bool = False
-    """It said something since the last ping."""
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-    ends: int = 0
-    """Unexpected ends since the last stable run."""
-
-
-@dataclass(slots=True)
-class _Target:
-    """What the workers are to serve."""
-
-    sequence: int
-    snapshot: Snapshot
-    outcome: "asyncio.Future[Refused | None]"
-    deaths: int = 0
 
 
 class Supervisor(WorkerEvents):
@@ -114,8 +90,15 @@ class Supervisor(WorkerEvents):
         self._clock = clock
         self._apply_timeout_s = apply_timeout_s
         self._ping_every_s = ping_every_s
-        self._slots = [_Slot(index, backoff()) for index in range(concurrency)]
-        self._target: _Target | None = None
+        self._backoff = backoff
+        self._slots = [Slot(index, backoff()) for index in range(concurrency)]
+        self._index = concurrency - 1
+        """Of the last slot; none is used twice, for the old one is still heard while the new one speaks."""
+        self._leaving: list[Slot] = []
+        """Their workers drain."""
+        self._keepers: set[asyncio.Task[None]] = set()
+        self._replacing = False
+        self._target: Target | None = None
         self._good: Snapshot | None = None
         self._sequence = 0
         self._inspections: dict[tuple[int, int], asyncio.Future[str]] = {}
@@ -143,11 +126,56 @@ class Supervisor(WorkerEvents):
 
     async def run(self) -> None:
         """Until cancelled, or until all workers have drained."""
-        async with self._tasks as tasks:
-            slots = [tasks.spawn(self._keep(slot), name=f"worker {slot.index}") for slot in self._slots]
-            await asyncio.wait(slots)
-            for slot in slots:
-                slot.result()
+        async with self._tasks:
+            for slot in self._slots:
+                self._tend(slot)
+            while self._keepers:
+                done, _ = await asyncio.wait(self._keepers, return_when=asyncio.FIRST_COMPLETED)
+                self._keepers -= done
+                for keeper in done:
+                    keeper.result()
+
+    def _tend(self, slot: Slot) -> None:
+        self._keepers.add(self._tasks.spawn(self._keep(slot), name=f"worker {slot.index}"))
+
+    async def replace(self, deadline_s: float) -> int:
+        """Have another worker serve in each one's place; the old one then finishes what is in flight, at most
+        `deadline_s`. Returns when all of the new ones serve; how many. Raises CannotReplace, and the old one stays."""
+        if self._target is None or self._draining or self._replacing:
+            raise CannotReplace("workers are being replaced already" if self._replacing else "no worker serves")
+        self._replacing = True
+        try:
+            former = list(self._slots)
+            for old in former:
+                await self._replace(old, deadline_s)
+            return len(former)
+        finally:
+            self._replacing = False
+
+    async def _replace(self, old: Slot, deadline_s: float) -> None:
+        self._index += 1
+        new = Slot(self._index, self._backoff())
+        self._slots.append(new)
+        self._tend(new)
+        try:
+            async with asyncio.timeout(self._apply_timeout_s):
+                while self._target is None or new.applied != self._target.sequence:
+                    new.progress.clear()
+                    await new.progress.wait()
+        except TimeoutError:
+            self._retire(new, 0.0)
+            raise CannotReplace(f"the new worker did not serve within {self._apply_timeout_s:g} s") from None
+        _log.info("worker %d takes over", new.worker.pid if new.worker is not None else 0)
+        self._retire(old, deadline_s)
+
+    def _retire(self, slot: Slot, deadline_s: float) -> None:
+        self._slots.remove(slot)
+        self._leaving.append(slot)
+        slot.retiring = True
+        worker = slot.worker
+        if worker is not None:
+            worker.send(Drain(deadline_s))
+            self._tasks.spawn(worker.wait_or_kill(deadline_s + END_PATIENCE_S), name=f"end of worker {slot.index}")
 
     async def apply(self, snapshot: Snapshot) -> Refused | None:
         """Have all workers serve it. None when they do; else why not, and they serve what they served before."""
@@ -200,7 +228,8 @@ class Supervisor(WorkerEvents):
     async def drain(self, deadline_s: float) -> int:
         """No new connections; what is in flight may finish within `deadline_s`. Returns the requests cut off."""
         self._draining = True
-        workers = [slot.worker for slot in self._slots if slot.worker is not None]
+        slots = [*self._slots, *self._leaving]
+        workers = [slot.worker for slot in slots if slot.worker is not None]
         for worker in workers:
             worker.send(Drain(deadline_s))
         # Closed after the workers were told, so that they take what is already queued.
@@ -209,7 +238,7 @@ class Supervisor(WorkerEvents):
         # What a worker sent last is read from its channel after its end.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_PATIENCE_S):
-                for slot in self._slots:
+                for slot in slots:
                     await slot.gone.wait()
         return self._abandoned
 
@@ -236,6 +265,7 @@ class Supervisor(WorkerEvents):
                 _log.info("worker %d (epoch %s) runs", message.pid, message.epoch)
             case Applied():
                 slot.applied = message.sequence
+                slot.progress.set()
                 self._settle()
             case Refused():
                 if self._target is not None and message.sequence == self._target.sequence:
@@ -253,12 +283,12 @@ class Supervisor(WorkerEvents):
         slot = self._slot_of(worker)
         if slot is None:
             return
-        if not self._draining:
+        if not self._draining and not slot.retiring:
             _log.error("worker %d is gone: %s", worker.pid, why)
         slot.gone.set()
 
-    async def _keep(self, slot: _Slot) -> None:
-        while not self._draining:
+    async def _keep(self, slot: Slot) -> None:
+        while not self._draining and not slot.retiring:
             started = self._clock.monotonic()
             slot.gone.clear()
             try:
@@ -267,12 +297,12 @@ class Supervisor(WorkerEvents):
                 _log.error("cannot start a worker: %s", error)
             else:
                 await self._attend(slot, worker)
-            if self._is_draining():
+            if self._is_over(slot):
                 return
             self.restarts += 1
             await self._pause(slot, self._clock.monotonic() - started)
 
-    async def _pause(self, slot: _Slot, ran_s: float) -> None:
+    async def _pause(self, slot: Slot, ran_s: float) -> None:
         """The first replacement starts at once; one that ends soon as well was not the cure."""
         if ran_s >= STABLE_S:
             slot.ends = 0
@@ -283,7 +313,7 @@ class Supervisor(WorkerEvents):
             _log.warning("worker %d ended %d times in a row; next start in %.1f s", slot.index, slot.ends, delay_s)
             await asyncio.sleep(delay_s)
 
-    async def _attend(self, slot: _Slot, worker: WorkerProcess) -> None:
+    async def _attend(self, slot: Slot, worker: WorkerProcess) -> None:
         """From start to end of one worker."""
         slot.worker, slot.applied, slot.ready = worker, 0, False
         try:
@@ -300,8 +330,10 @@ class Supervisor(WorkerEvents):
             slot.gone.set()
             self._telemetry.worker_gone(slot.index)
             status = await worker.end(END_PATIENCE_S)
-            if not self._draining:
+            if not self._draining and not slot.retiring:
                 _log.error("worker %d ended with status %d", worker.pid, status)
+        if slot.retiring:
+            return
         if self._target is not None and slot.applied != self._target.sequence and not self._target.outcome.done():
             self._target.deaths += 1
             if self._target.deaths >= MAX_DEATHS_PER_SNAPSHOT:
@@ -309,7 +341,7 @@ class Supervisor(WorkerEvents):
                 _resolve(self._target.outcome, Refused(self._target.sequence, "", "", why))
         self._settle()
 
-    async def _until_gone(self, slot: _Slot, worker: WorkerProcess) -> None:
+    async def _until_gone(self, slot: Slot, worker: WorkerProcess) -> None:
         """Until the worker has ended, of its own or since it hung."""
         silent = 0
         while not slot.gone.is_set():
@@ -326,9 +358,9 @@ class Supervisor(WorkerEvents):
                 worker.kill()
                 await slot.gone.wait()
 
-    def _patience(self, slot: _Slot) -> int:
+    def _patience(self, slot: Slot) -> int:
         """Silent pings that are borne. Starting and taking over a large configuration hold up a healthy one, too."""
-        applying = self._target is not None and slot.applied != self._target.sequence
+        applying = not slot.retiring and self._target is not None and slot.applied != self._target.sequence
         if slot.ready and not applying:
             return MAX_SILENT_PINGS
         return MAX_SILENT_PINGS + round(self._apply_timeout_s / self._ping_every_s)
@@ -336,7 +368,7 @@ class Supervisor(WorkerEvents):
     def _aim(self, snapshot: Snapshot) -> None:
         self._sequence += 1
         outcome: asyncio.Future[Refused | None] = asyncio.get_running_loop().create_future()
-        self._target = _Target(self._sequence, snapshot, outcome)
+        self._target = Target(self._sequence, snapshot, outcome)
         for slot in self._slots:
             if slot.worker is not None:
                 slot.worker.send(Apply(self._sequence, snapshot))
@@ -348,7 +380,7 @@ class Supervisor(WorkerEvents):
         if target is not None and running and all(slot.applied == target.sequence for slot in running):
             _resolve(target.outcome, None)
 
-    async def _outcome(self, target: _Target) -> Refused | None:
+    async def _outcome(self, target: Target) -> Refused | None:
         while True:
             done, _ = await asyncio.wait([target.outcome], timeout=self._apply_timeout_s)
             if done:
@@ -366,11 +398,15 @@ class Supervisor(WorkerEvents):
         else:
             self._aim(self._good)
 
-    def _is_draining(self) -> bool:
-        return self._draining
+    def _is_over(self, slot: Slot) -> bool:
+        """No other worker follows the one that has ended."""
+        if slot.retiring:
+            self._leaving.remove(slot)
+            _log.info("the worker that was replaced has left")
+        return self._draining or slot.retiring
 
-    def _slot_of(self, worker: WorkerProcess) -> _Slot | None:
-        return next((slot for slot in self._slots if slot.worker is worker), None)
+    def _slot_of(self, worker: WorkerProcess) -> Slot | None:
+        return next((slot for slot in (*self._slots, *self._leaving) if slot.worker is worker), None)
 
 
 _T = TypeVar("_T")

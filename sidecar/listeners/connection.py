@@ -25,6 +25,9 @@ from sidecar.net.outbox import gathering, ungathered
 from sidecar.net.peer import PeerRefused
 from sidecar.net.timers import NEVER
 
+IDLE_GRACE_S: Final = 0.5
+"""How long an idle connection of a chain that goes away may still bring a request."""
+
 LINGER_BYTES: Final = 1024 * 1024
 """Of what a client still sends after an early answer, read and dropped so that the answer reaches it."""
 
@@ -369,10 +372,11 @@ class DownstreamConnection(H1Writer):
     def _too_old(self) -> None:
         """Close now if idle, else after the answer to the request that is here or has begun to arrive."""
         self._last_at = NEVER
-        self.context.counts.cx_old += 1
+        if not self.context.draining:
+            self.context.counts.cx_old += 1
         if self.exchange is not None:
             self.exchange.head.close = self._last = True
-        elif self._reader.mid_head:
+        elif self._reader.mid_head or self._first:
             self._left = 1
         else:
             self.close()
@@ -417,9 +421,12 @@ class DownstreamConnection(H1Writer):
         self.transport.abort()
 
     def drain(self) -> None:
-        """The chain is going away: close now if idle, else after the answer."""
-        if self.exchange is None and not self._reader.mid_head and not self._lingering:
-            self.close()
+        """The chain is going away: the connection ends with its next answer. If idle, it waits for a moment: the
+        client may have sent a request that we have not seen yet."""
+        if self.exchange is None and not self._reader.mid_head and not (self._lingering or self._closing):
+            now = self.context.process.clock.monotonic()
+            self._last_at = min(self._last_at, now + IDLE_GRACE_S)
+            self._expect(self._due(), now)
 
     def end_soon(self) -> None:
         """Memory is short: the connection ends with its next answer, which says so."""

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 
 class OpenConnections:
-    """How many clients' connections the process has, and a way to wait until there is none."""
+    """How many clients' connections the process has, those included that shake hands or have not said yet what they
+    are, and a way to wait until there is none."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -46,7 +47,8 @@ class OpenConnections:
 
     async def wait_for_none(self) -> None:
         """Return when no connection is open."""
-        await self._none.wait()
+        while self.count:
+            await self._none.wait()
 
 
 @dataclass(frozen=True, slots=True)

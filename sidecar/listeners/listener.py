@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from sidecar.config.listener import FilterChain, Listener
-from sidecar.listeners.connection import DownstreamConnection
+from sidecar.listeners.connection import IDLE_GRACE_S, DownstreamConnection
 from sidecar.listeners.context import HttpContext, ListenerCounts, Process
 from sidecar.listeners.match import NOTHING, PLAINTEXT, Facts, choose, wanted
 from sidecar.listeners.sniff import Sniffer
@@ -57,7 +57,7 @@ class LiveListener:
         self._former: list[HttpContext] = []
         self._former_tcp: list[TcpContext] = []
         self._wanted = NOTHING
-        self._sniffer = Sniffer(process.loop, process.clock, process.timers, process.load)
+        self._sniffer = Sniffer(process.loop, process.clock, process.timers, process.open)
         self._acceptor = Acceptor(process.loop, listening, self._accepted)
         self._opening = 0
         self.config: Listener | None = None
@@ -102,13 +102,17 @@ class LiveListener:
         self._sniffer.close()
 
     def drain(self) -> None:
-        """Stop accepting; every connection ends with its answer under way."""
-        self.stop_accepting()
+        """Stop accepting; every connection ends with its answer under way. Those that have said nothing yet may for a
+        moment still."""
+        self._acceptor.stop()
+        if self._sniffer.waiting:
+            self._process.loop.call_later(IDLE_GRACE_S, self._sniffer.close)
         for context in self._every_context():
             context.drain()
 
     def abort(self) -> None:
         """Cut what is left."""
+        self._sniffer.close()
         for context in self._every_context():
             context.abort()
 
@@ -177,7 +181,7 @@ class LiveListener:
             connection.close()
         else:
             self._opening += 1
-            self._process.load.arriving += 1
+            self._process.open.opened()
             self._process.scope.spawn(self._open(connection, chain, facts), name="accept")
 
     async def _open(self, connection: socket.socket, chain: LiveChain, facts: Facts) -> None:
@@ -185,7 +189,7 @@ class LiveListener:
             await self._connect(connection, chain, facts)
         finally:
             self._opening -= 1
-            self._process.load.arriving -= 1
+            self._process.open.closed()
 
     async def _connect(self, connection: socket.socket, chain: LiveChain, facts: Facts) -> None:
         loop = self._process.loop

@@ -12,9 +12,9 @@ from typing import Final
 
 from mesh.clock import Clock
 from sidecar.listeners.client_hello import MAX_HELLO_BYTES, NotClientHello, parse
+from sidecar.listeners.context import OpenConnections
 from sidecar.listeners.match import PLAINTEXT, TLS, Facts, Wanted
 from sidecar.net.timers import NEVER, TimerWheel
-from sidecar.overload.load import Load
 
 MAX_LINE_BYTES: Final = 8 * 1024
 """A first line that is longer is taken for none of HTTP's."""
@@ -32,9 +32,11 @@ Then = Callable[[socket.socket, Facts | None], None]
 class Sniffer:
     """Connections that have not said yet what they are."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, timers: TimerWheel, load: Load) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: Clock, timers: TimerWheel, connections: OpenConnections
+    ) -> None:
         self._loop = loop
-        self._load = load
+        self._connections = connections
         self._clock = clock
         self._timers = timers
         self._pending: set[_Pending] = set()
@@ -52,7 +54,7 @@ class Sniffer:
             now = self._clock.monotonic()
             pending = _Pending(self, connection, wanted, then, found, now + timeout_s)
             self._pending.add(pending)
-            self._load.arriving += 1
+            self._connections.opened()
             self._loop.add_reader(connection.fileno(), pending.readable)
             self._timers.watch(pending, now)
 
@@ -64,7 +66,7 @@ class Sniffer:
     def end(self, pending: "_Pending") -> None:
         """`pending` waits no more."""
         self._pending.discard(pending)
-        self._load.arriving -= 1
+        self._connections.closed()
         self._loop.remove_reader(pending.connection.fileno())
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from sidecar.config.limits import ProcessLimits
 class Load:
     """Envoy's overload actions as they hold now, and the limits on connections with what counts against them."""
 
-    __slots__ = ("accepting", "arriving", "limits", "shedding")
+    __slots__ = ("accepting", "limits", "shedding")
 
     def __init__(self, limits: ProcessLimits | None = None) -> None:
         self.limits = ProcessLimits() if limits is None else limits
@@ -15,12 +15,10 @@ class Load:
         `disable_http_keepalive`)."""
         self.accepting = True
         """False: new connections stay in the kernel's backlog (`stop_accepting_connections`)."""
-        self.arriving = 0
-        """Connections that are accepted and not open yet: they shake hands, or have not said what they are."""
 
     def full(self, open_connections: int) -> bool:
-        """No further connection may be taken beside `open_connections` and those that arrive."""
-        return 0 < self.limits.max_connections <= open_connections + self.arriving
+        """No further connection may be taken beside `open_connections`."""
+        return 0 < self.limits.max_connections <= open_connections
 
     def listener_full(self, connections: int) -> bool:
         """Likewise for one listener."""

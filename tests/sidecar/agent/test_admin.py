@@ -136,6 +136,13 @@ async def test_draining_needs_a_post(admin: int, views: FakeViews) -> None:
     assert views.stopped == ["POST /drain", "POST /quitquitquit"]
 
 
+async def test_workers_are_replaced_by_a_post(admin: int, views: FakeViews) -> None:
+    none = await ask(admin, "POST", "/workers/replace")
+    assert (none.status, none.body) == (503, "no worker serves\n")
+    views.workers = [{}, {}]
+    assert (await ask(admin, "POST", "/workers/replace")).body == "2 replaced\n"
+
+
 async def test_an_unknown_page_names_the_known_ones(admin: int) -> None:
     answer = await ask(admin, "GET", "/help")
     assert answer.status == 404

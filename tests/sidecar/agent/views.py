@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sidecar.agent.exposition import Labels
+from sidecar.agent.supervisor import CannotReplace
 
 
 class FakeViews:
@@ -39,6 +40,11 @@ class FakeViews:
 
     def stop(self, why: str) -> None:
         self.stopped.append(why)
+
+    async def replace_workers(self) -> int:
+        if not self.workers:
+            raise CannotReplace("no worker serves")
+        return len(self.workers)
 
 
 @dataclass(frozen=True)
