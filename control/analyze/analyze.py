@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from control.analyze.conflicts import conflicts
 from control.analyze.exposure import exposure
+from control.analyze.python_filters import python_filters
 from control.analyze.reach import reach
 from control.analyze.references import references
 from control.analyze.subject import Subject
@@ -40,7 +41,7 @@ def analyze(world: World, parsed: Parsed, deleted: Collection[Key] = ()) -> list
 def analyze_stored(world: World) -> list[Violation]:
     """Every finding about a World as it is."""
     subject = Subject(world)
-    own = (*references(subject), *exposure(subject), *conflicts(subject), *reach(subject))
+    own = (*references(subject), *exposure(subject), *conflicts(subject), *reach(subject), *python_filters(subject))
     found = [*own, *translate(world).violations]
     return list(dict.fromkeys(found))
 

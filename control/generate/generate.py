@@ -7,6 +7,7 @@ from control.generate.inbound import inbound_listeners
 from control.generate.listeners import gateway_listener, outbound_listener, tcp_outbound_listener
 from control.generate.names import BLACK_HOLE, ROOT_SECRET, SYSTEM_SECRET
 from control.generate.pack import pack
+from control.generate.python_filters import add_filters
 from control.generate.secrets import system_anchors, trust_anchors
 from control.generate.types import CDS, EDS, LDS, RDS, SDS, Snapshot, snapshot
 from control.generate.virtual_hosts import OUTBOUND, Router
@@ -32,6 +33,7 @@ def generate(mesh: Mesh, proxy: Proxy) -> Snapshot:
         _gateway(mesh, proxy, resources)
     else:
         _sidecar(mesh, proxy, resources)
+    add_filters(mesh, proxy, resources[LDS])
     if mesh.settings.system_roots_pem and _reaches_outside(mesh):
         # Some 200 kB, so only for who needs it.
         resources[SDS][SYSTEM_SECRET] = pack(system_anchors(mesh.settings))

@@ -6,6 +6,7 @@ from typing import Any
 
 from control.ir.policies import DestinationPolicy, PeerPolicies
 from control.ir.proxy import Proxy
+from control.ir.python_filters import PythonFilter
 from control.ir.routes import HostRoutes
 from control.ir.services import Protocol, Service
 from control.ir.settings import MeshSettings
@@ -62,6 +63,8 @@ class Mesh:
     gateways: Mapping[str, Gateway] = field(default_factory=dict)
     """By `NAMESPACE/NAME`."""
     peers: PeerPolicies = field(default_factory=PeerPolicies)
+    filters: tuple[PythonFilter, ...] = ()
+    """In the order in which requests meet them."""
     parts: dict[object, Any] = field(default_factory=dict, repr=False)
     """What generation remembers of this mesh; follows from the rest alone."""
 

@@ -9,6 +9,7 @@ from control.ir.settings import MeshSettings
 from control.translate.destinations import destinations
 from control.translate.gateways import gateways
 from control.translate.peers import peers
+from control.translate.python_filters import python_filters
 from control.translate.routes import routes
 from control.translate.services import ServiceTranslator
 
@@ -34,5 +35,6 @@ def translate(world: World, settings: MeshSettings | None = None) -> Translated:
         destinations=destinations(world, services),
         gateways=gateways(world),
         peers=policies,
+        filters=python_filters(world),
     )
     return Translated(mesh, tuple(violations))

@@ -27,6 +27,9 @@ _log = logging.getLogger("control.xds")
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 METHOD = "StreamAggregatedResources"
 
+OUR_AGENT = "remora"
+"""`node.user_agent_name` of our sidecars; Envoy's is `envoy`. Others get nothing that is Remora's own."""
+
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 FIRST_REQUEST_S = 10.0
 """A stream that says nothing for this long is closed."""
@@ -114,7 +117,8 @@ class DiscoveryService:
             return
         node_id = first.node.id
         self._admit(node_id, peer)
-        stream = Stream(secrets.token_hex(4), node_id, peer, self._clock.now(), self._metrics)
+        ours = first.node.user_agent_name == OUR_AGENT
+        stream = Stream(secrets.token_hex(4), node_id, peer, self._clock.now(), self._metrics, ours=ours)
         self._receive(stream, first)
         self._publisher.connect(stream)
         _log.info("%s connected from %s", node_id, context.peer())

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from control.ca.peer import Peer
+from control.generate.python_filters import for_envoy
 from control.generate.types import Snapshot
 from control.xds.messages import SHORT, Request, Response
 from control.xds.metrics import DiscoveryMetrics
@@ -42,8 +43,12 @@ class _Offer:
 class Stream:
     """State only; the server moves the bytes. `wake` is set when there may be something to send."""
 
-    def __init__(self, name: str, node_id: str, peer: Peer, since: float, metrics: DiscoveryMetrics) -> None:
+    def __init__(
+        self, name: str, node_id: str, peer: Peer, since: float, metrics: DiscoveryMetrics, *, ours: bool = True
+    ) -> None:
         self.node_id = node_id
+        self.ours = ours
+        """A sidecar of ours; a real Envoy knows nothing of what is Remora's own."""
         self.peer = peer
         self.connected_since = since
         """Seconds since the epoch."""
@@ -83,6 +88,8 @@ class Stream:
 
     def offer(self, version: str, snapshot: Snapshot, since: float) -> None:
         """A new plan. One that changes nothing for this proxy only renames what it runs."""
+        if not self.ours:
+            snapshot = for_envoy(snapshot)
         offered = self._offer
         if offered is not None and offered.snapshot.hash == snapshot.hash:
             offered.version = version

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from control.api.kinds.destination_rule import DestinationRuleSpec
 from control.api.kinds.gateway import GatewaySpec
 from control.api.kinds.peer_authentication import PeerAuthenticationSpec
+from control.api.kinds.python_filter import PythonFilterSpec
 from control.api.kinds.service import ServiceSpec
 from control.api.kinds.service_entry import ServiceEntrySpec
 from control.api.kinds.virtual_service import VirtualServiceSpec
 from control.api.model import Model
 
 _NETWORKING = ("networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3")
+_EXTENSIONS = ("extensions.remora.dev/v1alpha1",)
 _SECURITY = ("security.istio.io/v1", "security.istio.io/v1beta1")
 
 
@@ -33,6 +35,7 @@ KINDS: dict[str, Kind] = {
         Kind("Gateway", _NETWORKING, GatewaySpec, "gateways", "gw"),
         Kind("ServiceEntry", _NETWORKING, ServiceEntrySpec, "serviceentries", "se"),
         Kind("PeerAuthentication", _SECURITY, PeerAuthenticationSpec, "peerauthentications", "pa"),
+        Kind("PythonFilter", _EXTENSIONS, PythonFilterSpec, "pythonfilters", "pf"),
         Kind("Service", ("v1",), ServiceSpec, "services", "svc"),
     )
 }
