@@ -66,6 +66,11 @@ class State:
         return self.directory / "run"
 
     @property
+    def addons(self) -> Path:
+        """mitmproxy addon scripts that rules may name."""
+        return self.directory / "addons"
+
+    @property
     def logs(self) -> Path:
         """Output of the mesh's processes."""
         return self.directory / "logs"
@@ -75,7 +80,7 @@ class State:
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.listdir(self.directory)
-            for each in (self.tokens, self.logs):
+            for each in (self.tokens, self.logs, self.addons):
                 each.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise Failure(f"cannot use state directory {self.directory}: {error.strerror}") from error

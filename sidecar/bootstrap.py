@@ -84,6 +84,8 @@ class Bootstrap:
     """The same for each listener."""
     memory_limit_bytes: int | None = None
     """Of each worker; 0: no limit; None: by the cgroup's, if that has one."""
+    addons: Path | None = None
+    """Directory of the mitmproxy addon scripts that rules may name; None: the sidecar runs none."""
     drain_deadline_s: float = 5.0
     labels: tuple[tuple[str, str], ...] = ()
     log_level: str = "info"
@@ -351,6 +353,12 @@ def _add_running_flags(group: _Group) -> None:
         type=_checked(_parse_memory),
         help="resident memory of each worker, e.g. 256MiB: near it new requests get 503 until it falls; 0: no limit "
         "(default: three quarters of the cgroup's limit, divided among the workers)",
+    )
+    group.add_argument(
+        "--addons",
+        metavar="DIR",
+        type=Path,
+        help="mitmproxy addon scripts in this directory may be named by rules, which then run them (default: none may)",
     )
     group.add_argument(
         "--drain-deadline",

@@ -2,6 +2,7 @@
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
+from control.generate.addons import add_addons
 from control.generate.clusters import black_hole, inbound_clusters, outbound_clusters, relayed_clusters
 from control.generate.inbound import inbound_listeners
 from control.generate.listeners import gateway_listener, outbound_listener, tcp_outbound_listener
@@ -34,6 +35,7 @@ def generate(mesh: Mesh, proxy: Proxy) -> Snapshot:
     else:
         _sidecar(mesh, proxy, resources)
     add_filters(mesh, proxy, resources[LDS])
+    add_addons(mesh, proxy, resources[LDS])
     if mesh.settings.system_roots_pem and _reaches_outside(mesh):
         # Some 200 kB, so only for who needs it.
         resources[SDS][SYSTEM_SECRET] = pack(system_anchors(mesh.settings))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from control.ir.addons import Addons
 from control.ir.policies import DestinationPolicy, PeerPolicies
 from control.ir.proxy import Proxy
 from control.ir.python_filters import PythonFilter
@@ -63,6 +64,7 @@ class Mesh:
     gateways: Mapping[str, Gateway] = field(default_factory=dict)
     """By `NAMESPACE/NAME`."""
     peers: PeerPolicies = field(default_factory=PeerPolicies)
+    addons: Addons = field(default_factory=Addons)
     filters: tuple[PythonFilter, ...] = ()
     """In the order in which requests meet them."""
     parts: dict[object, Any] = field(default_factory=dict, repr=False)

@@ -6,6 +6,7 @@ from control.api.violation import Violation
 from control.api.world import World
 from control.ir.mesh import Mesh
 from control.ir.settings import MeshSettings
+from control.translate.addons import addons
 from control.translate.destinations import destinations
 from control.translate.gateways import gateways
 from control.translate.peers import peers
@@ -35,6 +36,7 @@ def translate(world: World, settings: MeshSettings | None = None) -> Translated:
         destinations=destinations(world, services),
         gateways=gateways(world),
         peers=policies,
+        addons=addons(world),
         filters=python_filters(world),
     )
     return Translated(mesh, tuple(violations))

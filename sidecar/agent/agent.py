@@ -7,13 +7,16 @@ import logging
 import os
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 
 import sidecar.compile
 from mesh.clock import Clock
+from mesh.inspection import Inspection
 from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
 from sidecar.agent import config_dump
 from sidecar.agent.access_export import AccessExporter
+from sidecar.agent.addons import AddonProcesses
 from sidecar.agent.admin import Views, admin_pages, metrics_pages, readiness_pages
 from sidecar.agent.backoff import Backoff
 from sidecar.agent.certificates import Issued
@@ -101,6 +104,10 @@ class Agent(Views, Telemetry):
             Backoff(rng, base_s=0.2, max_s=10.0),
         )
         self.taps = Taps(self.supervisor, bootstrap.workload, clock)
+        self.addons = AddonProcesses(
+            bootstrap.addons, Inspection.of_user(), lambda: Backoff(rng, base_s=0.5, max_s=30.0), clock
+        )
+        self._node = replace(self._node, addon_sockets=self.addons.sockets)
         self.page = MetricsPage(self.store, partial(vitals, self), lambda: self.supervisor.pids, bootstrap.app_metrics)
         self.access = self._access_exporter(rng)
         self.span_exporter = self._span_exporter(rng)
@@ -137,6 +144,7 @@ class Agent(Views, Telemetry):
                 await self._servers_close()
         finally:
             undo()
+            self.addons.close()
             self._endpoints.close()
         return 0
 
@@ -221,10 +229,13 @@ class Agent(Views, Telemetry):
                 snapshot = self._snapshot(configuration)
             except UnreadableSecret as error:
                 return Refused(0, error.listener, "transport_socket", error.reason)
+            # Scripts before the listeners that name them, as clusters before routes.
+            await self.addons.use(_scripts(configuration) | _scripts(self._configuration), self._scope)
             refused = await self.supervisor.apply(snapshot)
             if refused is None:
                 self._configuration = configuration
                 self._trust(configuration)
+            await self.addons.use(_scripts(self._configuration), self._scope)
             return refused
 
     async def _apply_certificate(self) -> None:
@@ -343,3 +354,11 @@ class Agent(Views, Telemetry):
         yield from self.store.totals()
         for vital in vitals(self):
             yield vital.name, (), vital.value
+
+
+def _scripts(configuration: Configuration | None) -> set[str]:
+    """Of addons, that its listeners name."""
+    if configuration is None:
+        return set()
+    chains = [chain for listener in configuration.listeners for chain in listener.filter_chains]
+    return {addon.script for chain in chains if chain.http is not None for addon in chain.http.addons}

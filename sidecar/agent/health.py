@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from sidecar.agent.access_export import AccessExporter
+from sidecar.agent.addons import AddonProcesses
 from sidecar.agent.discovery import Discovery
 from sidecar.agent.identity import Identity
 from sidecar.agent.metric_store import MetricStore
@@ -25,6 +26,7 @@ class Parts(Protocol):
     store: MetricStore
     page: MetricsPage
     taps: Taps
+    addons: AddonProcesses
 
 
 def vitals(parts: Parts) -> Iterator[Vital]:
@@ -37,6 +39,7 @@ def vitals(parts: Parts) -> Iterator[Vital]:
     if parts.span_exporter is not None:
         yield from _spans(parts.span_exporter)
     yield from _taps(parts.taps)
+    yield from _addons(parts.addons)
     store = parts.store
     name = "remora_agent_metrics"
     yield Vital(f"{name}_overflowed_total", "Updates of series beyond the limit.", store.overflowed)
@@ -51,6 +54,15 @@ def _taps(taps: Taps) -> Iterator[Vital]:
     yield Vital(f"{name}_open", "Taps that are open.", taps.open)
     yield Vital(f"{name}_opened_total", "Taps that were opened.", taps.opened)
     yield Vital(f"{name}_dropped_total", "Tapped requests that their reader was too slow for.", taps.dropped)
+
+
+def _addons(addons: AddonProcesses) -> Iterator[Vital]:
+    name = "remora_agent_addons"
+    processes = addons.processes
+    serving = sum(process.serves and not process.trouble for process in processes)
+    yield Vital(name, "Addon scripts that the configuration names.", len(processes))
+    yield Vital(f"{name}_serving", "Of these, scripts that are loaded and served.", serving)
+    yield Vital(f"{name}_restarts_total", "Addon processes that ended, or hung and were replaced.", addons.ends)
 
 
 def _identity(identity: Identity) -> Iterator[Vital]:

@@ -6,6 +6,7 @@ MAX_ADDONS = 16
 """Of one listener."""
 
 MAX_ADDON_BODY_BYTES = 16 * 1024 * 1024
+MAX_ADDON_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,12 @@ from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from xds.type.v3.typed_struct_pb2 import TypedStruct
 
+from sidecar.config.addon import Addon
 from sidecar.config.listener import Codec, Http
 from sidecar.config.python_filter import MAX_FILTERS, PythonFilter
 from sidecar.config.route import RouteConfiguration
+from sidecar.xds.decode_addon import TYPE as ADDON
+from sidecar.xds.decode_addon import decode_addons
 from sidecar.xds.decode_addresses import expect_ads
 from sidecar.xds.decode_limits import with_limits
 from sidecar.xds.decode_python import decode_python_filter
@@ -37,7 +40,7 @@ def decode_http(fields: Fields, decoding: Decoding) -> Http:
     _decode_client_identity(fields)
     _decode_fixed(fields)
     sampling = _decode_tracing(fields)
-    fault_filter, filters = _decode_filters(fields)
+    fault_filter, filters, addons = _decode_filters(fields)
     http = Http(
         route_name=route_name,
         routes=routes,
@@ -50,6 +53,7 @@ def decode_http(fields: Fields, decoding: Decoding) -> Http:
         server_name=fields.text("server_name") or _DEFAULT.server_name,
         codec=codec,
         filters=filters,
+        addons=addons,
     )
     return with_limits(fields, http)
 
@@ -125,17 +129,24 @@ def decode_access_log(fields: Fields) -> bool:
     return bool(logs)
 
 
-def _decode_filters(fields: Fields) -> tuple[bool, tuple[PythonFilter, ...]]:
-    """Whether the fault filter is there, and users' filters before or behind it; the router must be the last one."""
+def _decode_filters(fields: Fields) -> tuple[bool, tuple[PythonFilter, ...], tuple[Addon, ...]]:
+    """Whether the fault filter is there, users' filters before or behind it, and addon scripts, which are next to the
+    router wherever they are named; the router must be the last one."""
     kinds: list[str] = []
     filters: list[PythonFilter] = []
+    addons: tuple[Addon, ...] = ()
     for each in fields.children("http_filters"):
-        each.informational("name")
+        # What a proxy may leave out if it does not know it; this one says so of what it does not know.
+        each.informational("name", "is_optional")
         unpacked = each.unpacked("typed_config", _FILTER_CLASSES)
         if unpacked is None:
             raise each.reject("typed_config", "is required")
         kind, message = unpacked
-        if kind == _TYPED_STRUCT:
+        if kind == _TYPED_STRUCT and message.text("type_url").rpartition("/")[2] == ADDON:
+            if addons:
+                raise each.reject("typed_config", f"is a second {ADDON}")
+            addons = decode_addons(message)
+        elif kind == _TYPED_STRUCT:
             filters.append(decode_python_filter(message, after_fault=_FAULT in kinds))
         elif kind not in kinds:
             kinds.append(kind)
@@ -153,4 +164,4 @@ def _decode_filters(fields: Fields) -> tuple[bool, tuple[PythonFilter, ...]]:
     if len(kinds) == 1:
         # Without a fault filter all are next to the router.
         filters = [replace(each, after_fault=True) for each in filters]
-    return len(kinds) == 2, tuple(filters)
+    return len(kinds) == 2, tuple(filters), addons

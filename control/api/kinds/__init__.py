@@ -6,6 +6,7 @@ from control.api.kinds.destination_rule import DestinationRuleSpec
 from control.api.kinds.gateway import GatewaySpec
 from control.api.kinds.peer_authentication import PeerAuthenticationSpec
 from control.api.kinds.python_filter import PythonFilterSpec
+from control.api.kinds.request_addon import RequestAddonSpec
 from control.api.kinds.service import ServiceSpec
 from control.api.kinds.service_entry import ServiceEntrySpec
 from control.api.kinds.virtual_service import VirtualServiceSpec
@@ -36,6 +37,7 @@ KINDS: dict[str, Kind] = {
         Kind("ServiceEntry", _NETWORKING, ServiceEntrySpec, "serviceentries", "se"),
         Kind("PeerAuthentication", _SECURITY, PeerAuthenticationSpec, "peerauthentications", "pa"),
         Kind("PythonFilter", _EXTENSIONS, PythonFilterSpec, "pythonfilters", "pf"),
+        Kind("RequestAddon", ("inspect.remora.dev/v1",), RequestAddonSpec, "requestaddons", "ra"),
         Kind("Service", ("v1",), ServiceSpec, "services", "svc"),
     )
 }
