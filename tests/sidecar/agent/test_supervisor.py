@@ -21,7 +21,7 @@ from sidecar.agent.supervisor import MAX_DEATHS_PER_SNAPSHOT, MAX_SILENT_PINGS, 
 from sidecar.agent.worker_process import start_worker
 from sidecar.config.endpoint import Address
 from sidecar.config.listener import Direction, FilterChain, Http, Listener, TransportMatch
-from sidecar.config.messages import AccessLog, Metrics, Spans, Tap, TapCounts, Tapped
+from sidecar.config.messages import AccessLog, Metrics, Spans, TapCounts, Tapped
 from sidecar.config.snapshot import Node, Snapshot
 
 Eventually = Callable[..., Awaitable[None]]
