@@ -87,6 +87,9 @@ ACCESS_KEYS: tuple[str, ...] = (
 )
 """Keys of an access-log record, every one present in every record, None where there is nothing to say."""
 
+GRPC_STATUS_KEY = "grpc_status"
+"""In records of gRPC calls, and in no others: the call's status, an integer."""
+
 FILTER_METADATA_KEY = "filter_metadata"
 """In records of requests for which filters noted something, and in no others: a map of texts, numbers, truth values."""
 

@@ -93,6 +93,7 @@ HOT = (
     "overload/load",
     "telemetry/bindings",
     "telemetry/entry",
+    "telemetry/messages",
     "telemetry/record",
     "telemetry/recorder",
     "telemetry/request_id",

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgpack
 
-from mesh.records import ACCESS_KEYS, FILTER_METADATA_KEY
+from mesh.records import ACCESS_KEYS, FILTER_METADATA_KEY, GRPC_STATUS_KEY
 from sidecar.telemetry.record import RequestRecord
 
 MAX_TEXTS_BYTES: Final = 8192
@@ -44,9 +44,13 @@ def _key(name: str) -> bytes:
 
 # [EventTime(seconds, nanoseconds), a map's header, duration, bytes_received, bytes_sent, ...
 _HEAD: Final = b"\x92\xd7\x00"
-_DURATION: Final = b"\xde" + len(ACCESS_KEYS).to_bytes(2, "big") + _key("duration") + b"\xcb"
-_NOTED_DURATION: Final = b"\xde" + (len(ACCESS_KEYS) + 1).to_bytes(2, "big") + _key("duration") + b"\xcb"
+_DURATIONS: Final = [
+    b"\xde" + (len(ACCESS_KEYS) + more).to_bytes(2, "big") + _key("duration") + b"\xcb" for more in range(3)
+]
+"""By how many keys an entry has that most have not."""
+_DURATION: Final = _DURATIONS[0]
 _NOTES: Final = pack(FILTER_METADATA_KEY)
+_GRPC_STATUS: Final = pack(GRPC_STATUS_KEY)
 _RECEIVED: Final = _key("bytes_received") + b"\xcf"
 _SENT: Final = _key("bytes_sent") + b"\xcf"
 _NUMBERS: Final = struct.Struct(f">3sII{len(_DURATION)}sd{len(_RECEIVED)}sQ{len(_SENT)}sQ")
@@ -121,11 +125,14 @@ class EntryPacker:
             forwarded = None if forwarded is None else _clean(forwarded)
         waited = record.upstream_s
         trace = record.trace
-        notes = record.metadata
+        more = b""
+        extra = 0
+        if record.metadata is not None or record.grpc_status is not None:
+            more, extra = _more(record)
         parts = (
             _NUMBERS.pack(
-                _HEAD, second, micros * 1000, _DURATION if notes is None else _NOTED_DURATION, duration_ms, _RECEIVED,
-                record.bytes_received, _SENT, record.bytes_sent,
+                _HEAD, second, micros * 1000, _DURATIONS[extra], duration_ms, _RECEIVED, record.bytes_received, _SENT,
+                record.bytes_sent,
             ),
             target,
             upstream,
@@ -149,10 +156,8 @@ class EntryPacker:
             _REQUEST_ID,
             _LENGTH[len(request_id)],
             request_id,
+            more,
         )  # fmt: skip
-        if notes is not None:
-            end = _NO_TRACE if trace is None else b"".join((_TRACE, trace.trace_id, _SPAN, trace.span_id))
-            return b"".join((*parts, _NOTES, pack(_bounded(notes)), end))
         if trace is None:
             return b"".join((*parts, _NO_TRACE))
         return b"".join((*parts, _TRACE, trace.trace_id, _SPAN, trace.span_id))
@@ -174,6 +179,19 @@ class EntryPacker:
             self._outcomes.clear()
         self._outcomes[key] = outcome
         return outcome
+
+
+def _more(record: RequestRecord) -> tuple[bytes, int]:
+    """What most requests have not: packed pairs, and how many."""
+    packed = b""
+    count = 0
+    if record.metadata is not None:
+        packed += _NOTES + pack(_bounded(record.metadata))
+        count += 1
+    if record.grpc_status is not None:
+        packed += _GRPC_STATUS + pack(record.grpc_status)
+        count += 1
+    return packed, count
 
 
 def _bounded(notes: dict[Any, Any]) -> dict[str, object]:

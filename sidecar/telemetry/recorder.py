@@ -17,6 +17,7 @@ from sidecar.config.messages import AccessLog, Growth, Metrics, Reading, Span, S
 from sidecar.config.snapshot import Node
 from sidecar.telemetry.bindings import Downstream, Source, Target, Upstream
 from sidecar.telemetry.entry import NO_UPSTREAM, EntryPacker, downstream_part, pack_pairs
+from sidecar.telemetry.messages import MessageCounts
 from sidecar.telemetry.peer import identify
 from sidecar.telemetry.record import RequestRecord
 from sidecar.telemetry.series import Labels, SeriesTable, Slot, ends
@@ -69,6 +70,7 @@ class Telemetry:
         self._series = SeriesTable(max_series=limits.max_series, idle_s=limits.idle_s)
         self.tcp = TcpTelemetry(self, max_series=limits.max_series, idle_s=limits.idle_s)
         """Connections that are relayed as bytes."""
+        self._counted_messages = MessageCounts(max_series=limits.max_series)
         self._packer = EntryPacker()
         self._entries: list[bytes] = []
         self._entry_bytes = 0
@@ -215,6 +217,8 @@ class Telemetry:
             slot = self._series.open(labels, status, flags, record.grpc_status)
         duration_ms = (now - record.started) * 1e3
         slot.add(duration_ms, record.bytes_received, record.bytes_sent)
+        if record.messages is not None:
+            self._counted_messages.add(labels, record.messages[0], record.messages[1])
         if downstream.access_log:
             self._sequence += 1
             entry = self._packer.pack(
@@ -304,7 +308,7 @@ class Telemetry:
             messages.append(Spans(tuple(self._spans)))
             self._spans = []
         series = self._series.flush(monotonic)
-        grown = [*counters, *relayed, *self._growth()]
+        grown = [*counters, *relayed, *self._counted_messages.flush(), *self._growth()]
         if series or grown or gauges:
             messages.append(Metrics(tuple(series), tuple(grown), tuple(gauges)))
         # The wall clock may have been set; records to come take the new time.

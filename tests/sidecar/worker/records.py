@@ -10,7 +10,7 @@ from typing import Any
 
 import msgpack
 
-from mesh.records import FILTER_METADATA_KEY
+from mesh.records import FILTER_METADATA_KEY, GRPC_STATUS_KEY
 from sidecar.config.messages import AccessLog, ToAgent
 
 
@@ -40,6 +40,7 @@ class Logged:
     """Of the client, proven by mutual TLS."""
     source_workload: str
     filter_metadata: Mapping[str, Any] | None = None
+    grpc_status: int | None = None
 
 
 def logged(messages: Iterable[ToAgent]) -> list[Logged]:
@@ -74,4 +75,5 @@ def _logged(entry: Mapping[str, Any]) -> Logged:
         source_principal=entry["source_principal"],
         source_workload=entry["source_workload"],
         filter_metadata=entry.get(FILTER_METADATA_KEY),
+        grpc_status=entry.get(GRPC_STATUS_KEY),
     )

@@ -1,4 +1,4 @@
-"""Upstreams that speak HTTP/2: shared connections, trailers, limits, GOAWAY, resets, windows; who may be asked again."""
+"""Upstreams that speak HTTP/2: shared connections, trailers, limits, GOAWAY, resets, windows; retries."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
