@@ -103,9 +103,7 @@ class DownstreamConnection(H1Writer):
         self.transport = gathering(transport, context.process.outbox)
         transport.set_write_buffer_limits(high=context.config.buffer_bytes)
         context.counts.cx_total += 1
-        context.counts.cx_active += 1
         context.connections.add(self)
-        context.process.open.opened()
         try:
             identify(self, transport)
         except PeerRefused as error:
@@ -289,7 +287,7 @@ class DownstreamConnection(H1Writer):
                     self.context.counts.cx_spent += 1
         if refused(exchange, self.context, whole, now):
             return True
-        self._expect(exchange.deadline(), now)
+        self._expect(self._due(), now)
         return False
 
     def _refuse(self, error: ProtocolError) -> None:
@@ -316,6 +314,8 @@ class DownstreamConnection(H1Writer):
             self._wind_up(whole=whole and not self._backlog)
             return
         self._idle_since = now
+        if self.context.careful:
+            self._expect(self._due(), now)
         if self._backlog and not self._processing and not self._blocked:
             self._process_backlog()
 
@@ -328,7 +328,7 @@ class DownstreamConnection(H1Writer):
             self._hold(_BACKLOG, False)
 
     def deadline_moved(self, deadline: float, now: float) -> None:
-        self._expect(deadline, now)
+        self._expect(min(deadline, self._last_at), now)
 
     # time
 

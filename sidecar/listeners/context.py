@@ -69,7 +69,7 @@ class Process:
     load: Load
 
 
-_GROWING = (
+COUNTERS = (
     ("cx_total", "envoy_listener_downstream_cx_total"),
     ("cx_overflow", "envoy_listener_downstream_cx_overflow"),
     ("cx_global_overflow", "envoy_listener_downstream_global_cx_overflow"),
@@ -147,7 +147,7 @@ class ListenerCounts:
         """Metrics that grew since the last call, and by how much."""
         grown: list[tuple[str, int]] = []
         reported = self._reported
-        for name, metric in _GROWING:
+        for name, metric in COUNTERS:
             value: int = getattr(self, name)
             by = value - reported.get(name, 0)
             if by:

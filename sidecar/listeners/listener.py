@@ -59,7 +59,6 @@ class LiveListener:
         self._wanted = NOTHING
         self._sniffer = Sniffer(process.loop, process.clock, process.timers, process.open)
         self._acceptor = Acceptor(process.loop, listening, self._accepted)
-        self._opening = 0
         self.config: Listener | None = None
         self.counts = ListenerCounts()
 
@@ -151,7 +150,7 @@ class LiveListener:
             counts.cx_global_overflow += 1
             connection.close()
             return
-        if process.load.listener_full(counts.cx_active + self._opening + self._sniffer.waiting):
+        if process.load.listener_full(counts.cx_active + self._sniffer.waiting):
             counts.cx_overflow += 1
             connection.close()
             return
@@ -180,18 +179,18 @@ class LiveListener:
             self.counts.cx_no_chain += 1
             connection.close()
         else:
-            self._opening += 1
+            # Counted as open from here on; the protocol counts its end.
+            self.counts.cx_active += 1
             self._process.open.opened()
             self._process.scope.spawn(self._open(connection, chain, facts), name="accept")
 
     async def _open(self, connection: socket.socket, chain: LiveChain, facts: Facts) -> None:
-        try:
-            await self._connect(connection, chain, facts)
-        finally:
-            self._opening -= 1
+        if not await self._connect(connection, chain, facts):
+            self.counts.cx_active -= 1
             self._process.open.closed()
 
-    async def _connect(self, connection: socket.socket, chain: LiveChain, facts: Facts) -> None:
+    async def _connect(self, connection: socket.socket, chain: LiveChain, facts: Facts) -> bool:
+        """False: it ended before there was anything for the protocol to do."""
         loop = self._process.loop
         http = chain.http
         if http is not None:
@@ -207,7 +206,7 @@ class LiveListener:
         except OSError as error:
             connection.close()
             log.info("listener %s: connection lost: %s", self._name, error)
-            return
+            return False
         if tls is not None:
             try:
                 async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
@@ -215,9 +214,10 @@ class LiveListener:
             except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
                 self.counts.cx_refused += 1
                 log.info("listener %s: TLS handshake failed: %s", self._name, _reason(error))
-                return
+                return False
         if http is not None and http.draining and isinstance(protocol, DownstreamConnection):
             protocol.drain()
+        return True
 
     @property
     def _name(self) -> str:

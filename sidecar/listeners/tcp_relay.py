@@ -145,9 +145,7 @@ class TcpConnection(asyncio.Protocol):
         context = self._context
         process = context.process
         context.counts.cx_total += 1
-        context.counts.cx_active += 1
         context.connections.add(self)
-        process.open.opened()
         tls = transport.get_extra_info("ssl_object")
         principal: str | None = None
         refused: PeerRefused | None = None
