@@ -168,10 +168,15 @@ def _read(values: _Values, path: str) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise values.reject("file", f"{path} cannot be read: {error.strerror}") from error
-    with open(fd, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise values.reject("file", f"{path} is no file")
-        data = file.read(MAX_SOURCE_BYTES + 1)
+        with open(fd, "rb", closefd=False) as file:
+            data = file.read(MAX_SOURCE_BYTES + 1)
+    except OSError as error:
+        raise values.reject("file", f"{path} cannot be read: {error.strerror}") from error
+    finally:
+        os.close(fd)
     if len(data) > MAX_SOURCE_BYTES:
         raise values.reject("file", f"{path} is longer than {MAX_SOURCE_BYTES} bytes")
     return data
