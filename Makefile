@@ -21,7 +21,7 @@ COMPILE = @command -v cc >/dev/null || { echo "No C compiler: the proxy's hot pa
 	echo "Compiling the proxy's hot path (about a minute; once)"; \
 	$(BIN)/python -m sidecar.compile || echo "The hot path could not be compiled and stays interpreted." >&2
 
-.PHONY: help setup setup-dev compile up test check fmt golden fuzz bench clean
+.PHONY: help setup setup-dev compile up test check fmt golden fuzz bench profile clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -63,6 +63,10 @@ fuzz: setup-dev ## Search the parsers for FUZZ_SECONDS (600) each, then let Hypo
 
 bench: setup-dev compile ## Measure our sidecar beside Envoy, nginx and HAProxy; writes docs/benchmarks.md and build/bench.json
 	$(BIN)/python -m tests.bench $(ARGS)
+
+profile: setup-dev compile ## Draw flame graphs of agent and worker under load into build/ (CASE=mtls2-100B for another case)
+	@$(PIP) --editable '.[profile]'
+	$(BIN)/python -m tests.bench.profile $(CASE) $(ARGS)
 
 clean: ## Remove .venv and what tools left behind
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

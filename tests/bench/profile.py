@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from sidecar.compile import HOT
 from tests.bench.cases import CASES, COMPILED, INTERPRETED, Case, Work
 from tests.bench.flame import render
 from tests.bench.ground import Ground, prepared
@@ -31,23 +32,38 @@ _MARGIN_S = 2
 """Of the load around each recording, so that start and end are not in it."""
 
 _PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("TLS", ("libssl", "libcrypto", "_ssl", "SSL_", "tls_stream", "ssl.py", "ssl.pyx")),
-    ("routing", ("routing/", "routing___", "weights")),
-    ("telemetry", ("telemetry/", "telemetry___", "msgpack")),
-    ("parsing and rendering", ("sidecar/http/", "http___", "httptools", "llhttp")),
-    ("upstream side", ("clusters/", "clusters___")),
-    ("filters", ("filters/", "filters___")),
-    ("downstream side", ("listeners/", "listeners___")),
-    ("channel to the agent", ("net/channel", "config/codec")),
-    ("sockets and buffers", ("net/", "net___")),
-    ("event loop", ("uvloop", "uv__", "uv_run", "libuv")),
+    ("TLS", ("libssl", "libcrypto", "_ssl", "SSL_", "net/tls", "ssl.py")),
+    ("routing", ("sidecar/routing/",)),
+    ("telemetry", ("sidecar/telemetry/", "msgpack")),
+    ("parsing and rendering", ("sidecar/http/", "httptools", "llhttp")),
+    ("upstream side", ("sidecar/clusters/",)),
+    ("filters", ("sidecar/filters/",)),
+    ("downstream side", ("sidecar/listeners/",)),
+    ("channel to the agent", ("net/channel", "sidecar/config/")),
+    ("sockets and buffers", ("sidecar/net/", "sidecar/overload/")),
+    ("event loop", ("uvloop", "(loop.c:", "uv__", "uv_run", "libuv")),
 )
 """What a frame is counted as: the first part of which a word is in its name or file; the innermost frame that is of any
 part decides."""
 _OTHER = "interpreter and the rest"
-_SYSTEM_CALLS = ("writev", "libc_send", "__send", "libc_recv", "__recv", "__libc_read", "__libc_write", "epoll_wait",
-                 "epoll_pwait", "__read", "__write", "sendmsg", "recvmsg")  # fmt: skip
+_SYSTEM_CALLS = tuple(f"{name} (" for name in (
+    "read", "write", "writev", "send", "sendto", "sendmsg", "recv", "recvfrom", "recvmsg", "epoll_wait", "epoll_pwait",
+    "accept4", "connect", "close", "syscall",
+))  # fmt: skip
 """Innermost frames that stand for time in the kernel, which is counted elsewhere."""
+
+
+def _tails() -> dict[str, str]:
+    """Hot modules by the ends of their names that are theirs alone: mypyc calls functions `CPyDef_END___NAME`."""
+    found: dict[str, list[str]] = {}
+    for name in HOT:
+        parts = name.split("/")
+        for start in range(len(parts)):
+            found.setdefault("___".join(parts[start:]), []).append(f"sidecar/{name}.py")
+    return {tail: files[0] for tail, files in found.items() if len(files) == 1}
+
+
+_TAILS = _tails()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +90,22 @@ def shares(stacks: Iterable[str], kernel: float) -> Shares:
 
 def _part(frames: Iterable[str]) -> str:
     for frame in frames:
+        place = _place(frame)
         for part, words in _PARTS:
-            if any(word in frame for word in words):
+            if any(word in place for word in words):
                 return part
     return _OTHER
+
+
+def _place(frame: str) -> str:
+    """A frame's name and file; of a compiled function, its source's file."""
+    for prefix in ("CPyDef_", "CPyPy_"):
+        if frame.startswith(prefix):
+            parts = frame[len(prefix) :].split("___")
+            for count in (2, 1, 3):
+                if (file := _TAILS.get("___".join(parts[:count]))) is not None:
+                    return file
+    return frame
 
 
 def main() -> int:

@@ -8,9 +8,9 @@ from tests.bench.profile import shares
 _STACKS = [
     "main;uv_run (uvloop/loop.so);receive (sidecar/listeners/connection.py);parse (sidecar/http/h1_lines.py) 30",
     "main;uv_run (uvloop/loop.so);receive (sidecar/listeners/connection.py);parse (sidecar/http/h1_lines.py);malloc 10",
-    "main;uv_run (uvloop/loop.so);CPyDef_recorder___Telemetry___finish (sidecar/telemetry/recorder.so) 40",
+    "main;uv_run (uvloop/loop.so);CPyDef_recorder___Telemetry___finish (__native_6434.c:298367) 40",
     "main;<script>&co 20",
-    "main;uv_run (uvloop/loop.so);__libc_write (libc.so.6) 900",
+    "main;uv_run (uvloop/loop.so);write (libc.so.6) 900",
     "",
 ]
 
