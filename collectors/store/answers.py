@@ -53,6 +53,15 @@ class TraceSummary:
     spans: int
     services: tuple[str, ...]
     error: bool
+    root_path: str = ""
+    """What was asked for, where the first span says so (`url.path`)."""
+
+    @property
+    def request(self) -> str:
+        """The root's name, and the path where the name does not tell."""
+        if not self.root_path or self.root_path in self.root_name:
+            return self.root_name
+        return f"{self.root_name} {self.root_path}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,17 @@ def _summary(connection: sqlite3.Connection, row: _Found) -> TraceSummary:
         service, name = first or ("", "")
     else:
         service, _, name = root.partition("\x1f")
-    return TraceSummary(trace_id, service, name, start, (finish - start) * 1000, count, services, bool(error))
+    path = _path(connection, trace_id, service, name)
+    return TraceSummary(trace_id, service, name, start, (finish - start) * 1000, count, services, bool(error), path)
+
+
+def _path(connection: sqlite3.Connection, trace_id: str, service: str, name: str) -> str:
+    found = connection.execute(
+        "SELECT attributes FROM spans WHERE trace_id = ? AND service = ? AND name = ? ORDER BY start LIMIT 1",
+        (trace_id, service, name),
+    ).fetchone()
+    path = decode_map(found[0]).get("url.path") if found else None
+    return path if isinstance(path, str) else ""
 
 
 def spans(connection: sqlite3.Connection, trace_id: str) -> list[SpanEntry]:

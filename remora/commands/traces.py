@@ -75,7 +75,7 @@ def _row(trace: "TraceSummary") -> tuple[Any, ...]:
         time.strftime("%H:%M:%S", time.localtime(trace.start)),
         f"{trace.duration_ms:.1f} ms",
         trace.spans,
-        f"{trace.root_service} {trace.root_name}" + (" (error)" if trace.error else ""),
+        f"{trace.root_service} {trace.request}" + (" (error)" if trace.error else ""),
         ", ".join(trace.services),
     )
 

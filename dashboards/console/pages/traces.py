@@ -51,7 +51,7 @@ def rows(traces: list[TraceSummary]) -> list[dict[str, Any]]:
             "id": trace.trace_id,
             "start": trace.start,
             "service": trace.root_service,
-            "name": trace.root_name,
+            "name": trace.request,
             "duration": trace.duration_ms,
             "duration_text": formatting.duration(trace.duration_ms),
             "share": trace.duration_ms / longest if longest > 0 else 0.0,

@@ -170,3 +170,19 @@ def test_a_reader_follows_when_the_writer_had_to_begin_anew(path: Path) -> None:
     fill(path, Batch(logs=[access(2), access(3)]))
     assert reader.count_logs() == 2
     reader.close()
+
+
+def test_a_trace_s_summary_says_what_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "telemetry.sqlite"
+    root = span(1, 1, None, "ingress", name="GET shop.example", attributes={"url.path": "/cart"})
+    told = span(2, 1, None, "ingress", name="GET /cart", attributes={"url.path": "/cart"})
+    silent = span(3, 1, None, "batch", name="nightly", attributes={"url.path": 5})
+    inner = span(1, 2, 1, "cart", attributes={"url.path": "/reviews/0"})
+    fill(path, Batch(spans=[inner, root, told, silent]))
+    reader = Reader.open(path)
+    assert {trace.trace_id[-1]: trace.request for trace in reader.traces()} == {
+        "1": "GET shop.example /cart",
+        "2": "GET /cart",
+        "3": "nightly",
+    }
+    reader.close()
