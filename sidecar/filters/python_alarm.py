@@ -6,8 +6,9 @@ expressions and Python's own loops are ended.
 """
 
 import signal
+from collections.abc import Callable
 from types import FrameType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 AGAIN_S: Final = 0.01
 """Code that catches the exception meets it again after this."""
@@ -18,7 +19,9 @@ class Overrun(BaseException):
 
 
 class Alarm(Protocol):
-    """Armed around each call."""
+    """Armed around each call: see `bounded`."""
+
+    armed: bool
 
     def start(self, seconds: float) -> None:
         """Raise Overrun in whatever runs after `seconds`, again and again until `stop`."""
@@ -27,8 +30,21 @@ class Alarm(Protocol):
         """The call is over."""
 
 
+def bounded(alarm: Alarm, seconds: float, code: Callable[..., Any], *arguments: Any) -> Any:
+    """Call `code`. Raises Overrun, while it runs and never afterwards."""
+    try:
+        alarm.start(seconds)
+        return code(*arguments)
+    finally:
+        # Python looks for signals when a function is entered or has returned: this store comes before any of that.
+        alarm.armed = False
+        alarm.stop()
+
+
 class NoAlarm:
     """Where the process's signals are another's: calls are measured, not ended."""
+
+    armed = False
 
     def start(self, seconds: float) -> None:
         pass
@@ -41,21 +57,19 @@ class SignalAlarm:
     """By ITIMER_REAL. `install` in the main thread."""
 
     def __init__(self) -> None:
-        self._armed = False
+        self.armed = False
 
     def install(self) -> None:
         """Take SIGALRM over."""
         signal.signal(signal.SIGALRM, self._ring)
 
     def start(self, seconds: float) -> None:
-        self._armed = True
+        self.armed = True
         signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
 
     def stop(self) -> None:
-        # In this order: a signal on its way finds nobody to raise in.
-        self._armed = False
         signal.setitimer(signal.ITIMER_REAL, 0.0)
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
-        if self._armed:
+        if self.armed:
             raise Overrun

@@ -112,9 +112,13 @@ class HeldAnswer(Client):
         """The whole body, from now on."""
         answer = self._answer
         assert answer is not None
-        self._data = [body] if body else []
-        if self.head.method != b"HEAD":
+        if not self._bodyless(answer):
+            self._data = [body] if body else []
             answer.length = len(body)
+
+    def _bodyless(self, answer: ResponseHead) -> bool:
+        """Whatever length the head declares."""
+        return self.head.method == b"HEAD" or answer.status in (204, 304)
 
     def _wait(self, decision: "asyncio.Future[LocalReply | None]", about_body: bool) -> None:
         self._deciding = True
@@ -150,7 +154,7 @@ class HeldAnswer(Client):
         limit = self._limit = NO_BODY if answer.upgrade is not None else self._hooks.limit(answer)
         if limit == NO_BODY:
             self._pass()
-        elif (answer.length > limit and self.head.method != b"HEAD") or self._size > limit:
+        elif (answer.length > limit and not self._bodyless(answer)) or self._size > limit:
             self._ask(None)
         elif self._ended:
             self._ask(b"".join(self._data))

@@ -16,7 +16,7 @@ from mesh.lifecycle import TaskScope
 from mesh.logs import escape
 from sidecar.config.python_filter import PythonFilter
 from sidecar.filters import chain
-from sidecar.filters.python_alarm import Alarm, Overrun
+from sidecar.filters.python_alarm import Alarm, Overrun, bounded
 from sidecar.filters.python_load import Loaded
 from sidecar.filters.python_messages import LocalReply, render_reply
 
@@ -97,11 +97,7 @@ def _close_later(name: str, loaded: Loaded, loop: asyncio.AbstractEventLoop, ala
 
 def _close(name: str, loaded: Loaded, alarm: Alarm) -> None:
     try:
-        alarm.start(CLOSE_S)
-        try:
-            loaded.instance.close()
-        finally:
-            alarm.stop()
+        bounded(alarm, CLOSE_S, loaded.instance.close)
     except (Exception, Overrun, SystemExit) as error:
         log.warning("filter %s: close failed: %s", name, _describe(error))
     loaded.unload()
@@ -163,14 +159,9 @@ class LiveFilter:
 
     def _step(self, code: Callable[..., Any], *arguments: Any) -> Any:
         """Run user code until it returns or waits."""
-        alarm = self._alarm
         began = self._clock.monotonic()
         try:
-            alarm.start(self._block_s)
-            try:
-                return code(*arguments)
-            finally:
-                alarm.stop()
+            return bounded(self._alarm, self._block_s, code, *arguments)
         finally:
             took = self._clock.monotonic() - began
             self.counts.micros += int(took * 1e6)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sidecar.config.python_filter import PythonFilter
 from sidecar.filters.api import API_VERSION, Filter
-from sidecar.filters.python_alarm import Alarm, Overrun
+from sidecar.filters.python_alarm import Alarm, Overrun, bounded
 
 LOAD_S: Final = 2.0
 """Of running the module and making the instance, each: the proxy stands still meanwhile."""
@@ -120,11 +120,7 @@ def _instance(config: PythonFilter, found: type[Filter], filename: str, alarm: A
 
 def _guarded(call: Callable[[], Any], path: str, filename: str, alarm: Alarm) -> Any:
     try:
-        alarm.start(LOAD_S)
-        try:
-            return call()
-        finally:
-            alarm.stop()
+        return bounded(alarm, LOAD_S, call)
     except Overrun as error:
         raise UnusableFilter(path, f"takes longer than {LOAD_S:g} s to load") from error
     except (KeyboardInterrupt, GeneratorExit):
