@@ -52,6 +52,7 @@ def eventually() -> Callable[..., Awaitable[None]]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite golden files from what the code does now")
+    parser.addoption("--soak", action="store_true", help="let tests under load run a minute instead of ten seconds")
 
 
 @pytest.fixture
