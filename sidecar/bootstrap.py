@@ -336,7 +336,7 @@ def _add_running_flags(group: _Group) -> None:
         "--max-connections",
         metavar="N",
         type=_checked(_connections),
-        help="clients' connections to each worker; more are closed at once; 0: no limit (default: three quarters of the "
+        help="connections of clients to each worker; more are closed at once; 0: no limit (default: 3/4 of the "
         "descriptors that it may open)",
     )
     group.add_argument(
