@@ -21,10 +21,10 @@ COMPILE = @command -v cc >/dev/null || { echo "No C compiler: the proxy's hot pa
 	echo "Compiling the proxy's hot path (about a minute; once)"; \
 	$(BIN)/python -m sidecar.compile || echo "The hot path could not be compiled and stays interpreted." >&2
 
-.PHONY: help setup setup-dev compile up test check fmt golden fuzz bench profile clean
+.PHONY: help setup setup-dev compile up test test-compiled check fmt golden fuzz bench profile clean
 
 help: ## This list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 setup: $(VENV)/.installed ## Make .venv with the command at .venv/bin/remora
 setup-dev: $(VENV)/.installed-dev
@@ -37,6 +37,15 @@ up: setup ## Bring up the mesh on this machine, with its sample applications
 
 test: setup-dev ## Run every test (ARGS="tests/remora -k up" for some)
 	@$(BIN)/python -m pytest $(ARGS)
+	@$(if $(ARGS),,$(MAKE) --no-print-directory test-compiled)
+
+# What has code in the build, or runs it. The rest of tests/sidecar would do the same work a second time.
+COMPILED_TESTS = $(addprefix tests/sidecar/,clusters filters http listeners net overload tap telemetry worker)
+
+test-compiled: setup-dev ## Run the data plane's tests on the compiled hot path, if there is a build of these sources
+	@if $(BIN)/python -c 'import sys, sidecar.compile; sys.exit(sidecar.compile.usable() is None)'; then \
+		$(BIN)/python -m pytest -p tests.compiled $(wildcard $(COMPILED_TESTS)); \
+	else echo "No build of these sources (make compile): the compiled hot path is not tested." >&2; fi
 
 check: setup-dev ## Everything that CI checks: format, lint, types, layers, tests
 	$(BIN)/ruff format --check .

@@ -16,7 +16,7 @@ VARIABLE = "REMORA_COMPILE"
 _WORDS = {"": False, "0": False, "1": True}
 
 
-class CompiledWheel(BuildHookInterface):
+class CompiledWheel(BuildHookInterface[Any]):
     """Extension modules beside the hot modules' sources, and a tag that names interpreter and machine."""
 
     PLUGIN_NAME = "custom"

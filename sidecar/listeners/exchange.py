@@ -113,7 +113,7 @@ class Exchange(Answer):
         if isinstance(verdict, NeedBody):
             self._need = paused
             self._gathered(verdict)
-            if self._need is not None:
+            if self._waits_for_body():
                 self._ask_for_body()
             return
         self._stream.hold_client(True)
@@ -122,6 +122,11 @@ class Exchange(Answer):
             process.loop.call_later(verdict.seconds, self._resume, paused.at, verdict.then)
         else:
             process.scope.spawn(self._await(verdict, paused.at), name="filter")
+
+    def _waits_for_body(self) -> bool:
+        """A call, since a type checker, and with it the compiled build, would hold the attribute for what was put there
+        last, whatever has been called since."""
+        return self._need is not None
 
     def _ask_for_body(self) -> None:
         """The upstream, whose part it is to say 100, does not know of the request yet."""
