@@ -72,6 +72,10 @@ def summary(document: dict[str, Any]) -> str:
             return f"port {', '.join(sorted(ports))}"
         case "PeerAuthentication":
             return str(spec.get("mtls", {}).get("mode", "UNSET"))
+        case "PythonFilter":
+            chosen = (spec.get("selector") or {}).get("matchLabels") or {}
+            where = ", ".join(f"{name}={value}" for name, value in chosen.items()) or "all"
+            return f"{spec.get('class')} on {where} ({spec.get('direction', 'INBOUND').lower()})"
         case "ServiceEntry":
             return ", ".join(map(str, spec.get("hosts", ())))
         case "Service":

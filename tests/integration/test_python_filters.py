@@ -101,3 +101,7 @@ def test_a_mistake_is_told_before_anything_is_stored(mesh: RunningMesh, example:
     assert f"-:{line}: PythonFilter/require-team: spec.source: line 10" in done.stdout + done.stderr
     assert "did you mean on_request?" in done.stdout + done.stderr
     assert ask(mesh).status_code == 200
+
+
+def test_a_list_of_them_says_what_runs_where(filtered: RunningMesh) -> None:
+    assert "RequireTeam on app=reviews (inbound)" in filtered.remora("get", "pythonfilters")
