@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from sidecar.config.cluster import UpstreamTls
 from sidecar.config.endpoint import Address
+from sidecar.net.tls import client_context
 from tests.integration.data_plane import SidecarWorkers, eventually_true, receiving, sending, sidecar_workers
 from tests.sidecar.net.authority import Authority, Leaf
 from tests.sidecar.worker.peers import Origin
@@ -92,13 +94,7 @@ async def test_ten_thousand_idle_connections(origin: Origin, many_descriptors: i
 
 async def test_a_thousand_idle_connections_of_mutual_tls(origin: Origin, many_descriptors: int) -> None:
     authority = Authority()
-    web = authority.issue(Leaf())
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    tls.check_hostname = False
-    tls.load_verify_locations(cadata=authority.pem)
-    from sidecar.net.tls import _load_certificate
-
-    _load_certificate(tls, web)
+    tls = client_context(UpstreamTls(), authority.issue(Leaf()), authority.anchors())
     async with sidecar_workers() as workers:
         address = workers.bind()
         await workers.serve(receiving(address, authority, origin.address))

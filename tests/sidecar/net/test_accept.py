@@ -119,14 +119,50 @@ async def test_without_descriptors_it_sheds_rests_and_recovers(
         each.close()
 
 
-async def test_while_it_rests_it_does_not_ask_again(listening: socket.socket) -> None:
+async def test_while_it_rests_it_does_not_ask_again(listening: socket.socket, eventually: Eventually) -> None:
     scripted = Scripted(listening, *([errno.EMFILE] * 1000))
     acceptor = Acceptor(asyncio.get_running_loop(), scripted, lambda connection: None)  # type: ignore[arg-type]
     acceptor.start()
     with socket.create_connection(listening.getsockname()):
-        await asyncio.sleep(PAUSE_S / 2)
+        await eventually(lambda: scripted.calls, "it has met the error")
         calls = scripted.calls
-        await asyncio.sleep(PAUSE_S / 4)
+        for _ in range(100):  # rounds of the loop, far quicker than the rest takes
+            await asyncio.sleep(0)
         assert scripted.calls == calls
         assert calls < 70
     acceptor.stop()
+
+
+async def test_while_it_is_held_what_comes_stays_in_the_backlog(
+    listening: socket.socket, eventually: Eventually
+) -> None:
+    accepted: list[socket.socket] = []
+    acceptor = Acceptor(asyncio.get_running_loop(), listening, accepted.append)
+    acceptor.hold(True)
+    acceptor.start()
+    with socket.create_connection(listening.getsockname()):
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert accepted == []
+        acceptor.hold(False)
+        await eventually(lambda: accepted, "what waited is accepted")
+    acceptor.stop()
+    accepted[0].close()
+
+
+async def test_a_rest_that_ends_while_it_is_held_does_not_accept(
+    listening: socket.socket, eventually: Eventually
+) -> None:
+    scripted = Scripted(listening, errno.EMFILE, errno.EMFILE)
+    accepted: list[socket.socket] = []
+    acceptor = Acceptor(asyncio.get_running_loop(), scripted, accepted.append)  # type: ignore[arg-type]
+    acceptor.start()
+    with socket.create_connection(listening.getsockname()):
+        await eventually(lambda: scripted.calls, "it rests")
+        acceptor.hold(True)
+        await asyncio.sleep(2 * PAUSE_S)
+        assert accepted == []
+        acceptor.hold(False)
+        await eventually(lambda: accepted, "it accepts again")
+    acceptor.stop()
+    accepted[0].close()
