@@ -118,7 +118,7 @@ async def test_an_answer_that_is_under_way_too_long_is_cut(proxy: Proxy, origin:
         await incoming.reader.read()
 
     origin.handler = handle
-    connection = await client.connect(await serve(proxy, origin, max_stream_duration_s=0.1))
+    connection = await client.connect(await serve(proxy, origin, max_stream_duration_s=1.0))
     await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     await read_head(connection.reader)
     assert await connection.was_cut()
