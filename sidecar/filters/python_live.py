@@ -8,7 +8,7 @@ import logging
 import traceback
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Final
 
 from mesh.clock import Clock
@@ -185,7 +185,7 @@ class LiveFilter:
     def _begin(self, hook: str, waiting: Awaitable[Any]) -> "asyncio.Future[Outcome]":
         instance = self.instance
         if instance.pending >= MAX_PENDING:
-            if hasattr(waiting, "close"):
+            if isinstance(waiting, Coroutine):
                 waiting.close()
             self.counts.failed("overflow")
             raise FilterFailed("overflow")
@@ -195,11 +195,13 @@ class LiveFilter:
         instance.pending += 1
         task = self._scope.spawn(self._run(hook, waiting, outcome), name=f"filter {self.config.name}")
         timer = self._loop.call_later(self.config.timeout_s, self._too_slow, hook, task, outcome)
-        task.add_done_callback(lambda _: self._ended(timer, outcome))
+        task.add_done_callback(lambda _: self._ended(timer, waiting, outcome))
         return outcome
 
-    def _ended(self, timer: asyncio.TimerHandle, outcome: "asyncio.Future[Outcome]") -> None:
+    def _ended(self, timer: asyncio.TimerHandle, waiting: Awaitable[Any], outcome: "asyncio.Future[Outcome]") -> None:
         timer.cancel()
+        if isinstance(waiting, Coroutine):
+            waiting.close()  # it may have been cancelled before it began
         self.instance.pending -= 1
         if not outcome.done():  # cancelled: the process ends
             outcome.cancel()
