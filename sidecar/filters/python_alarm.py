@@ -41,6 +41,14 @@ def bounded(alarm: Alarm, seconds: float, code: Callable[..., Any], *arguments: 
         alarm.stop()
 
 
+def said(error: BaseException, alarm: Alarm, seconds: float) -> str:
+    """What the exception says of itself. Its class may be the user's, so asking it is user code as well."""
+    try:
+        return str(bounded(alarm, seconds, str, error))
+    except BaseException as second:
+        return f"<its text can not be had: {type(second).__name__}>"
+
+
 class NoAlarm:
     """Where the process's signals are another's: calls are measured, not ended."""
 

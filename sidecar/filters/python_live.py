@@ -16,7 +16,7 @@ from mesh.lifecycle import TaskScope
 from mesh.logs import escape
 from sidecar.config.python_filter import PythonFilter
 from sidecar.filters import chain
-from sidecar.filters.python_alarm import Alarm, Overrun, bounded
+from sidecar.filters.python_alarm import Alarm, Overrun, bounded, said
 from sidecar.filters.python_load import Loaded
 from sidecar.filters.python_messages import LocalReply, render_reply
 
@@ -98,8 +98,8 @@ def _close_later(name: str, loaded: Loaded, loop: asyncio.AbstractEventLoop, ala
 def _close(name: str, loaded: Loaded, alarm: Alarm) -> None:
     try:
         bounded(alarm, CLOSE_S, loaded.instance.close)
-    except (Exception, Overrun, SystemExit) as error:
-        log.warning("filter %s: close failed: %s", name, _describe(error))
+    except BaseException as error:
+        log.warning("filter %s: close failed: %s", name, _describe(error, said(error, alarm, CLOSE_S)))
     loaded.unload()
 
 
@@ -137,7 +137,9 @@ class LiveFilter:
             raise FilterFailed("suspended")
         try:
             result = self._step(self.hooks[hook], *arguments)
-        except (Exception, Overrun, SystemExit) as error:
+        except BaseException as error:
+            # Whatever a hook raises is its failure: KeyboardInterrupt comes from nowhere else, since the worker's
+            # signals are the loop's.
             raise self._failed(hook, error) from None
         if result is None:
             return None
@@ -151,8 +153,9 @@ class LiveFilter:
         try:
             if not isinstance(result, LocalReply):
                 raise TypeError(f"{hook} returned {type(result).__name__}; a hook returns None or a LocalReply")
-            reply = render_reply(result, self.config.name)
-        except Exception as error:
+            # The reply's headers may be a mapping of the user's.
+            reply: chain.LocalReply = self._step(render_reply, result, self.config.name)
+        except BaseException as error:
             raise self._failed(hook, error) from None
         self.counts.replies += 1
         return reply
@@ -195,16 +198,21 @@ class LiveFilter:
         instance.pending += 1
         task = self._scope.spawn(self._run(hook, waiting, outcome), name=f"filter {self.config.name}")
         timer = self._loop.call_later(self.config.timeout_s, self._too_slow, hook, task, outcome)
-        task.add_done_callback(lambda _: self._ended(timer, waiting, outcome))
+        task.add_done_callback(lambda _: self._ended(hook, timer, waiting, outcome))
         return outcome
 
-    def _ended(self, timer: asyncio.TimerHandle, waiting: Awaitable[Any], outcome: "asyncio.Future[Outcome]") -> None:
+    def _ended(
+        self, hook: str, timer: asyncio.TimerHandle, waiting: Awaitable[Any], outcome: "asyncio.Future[Outcome]"
+    ) -> None:
         timer.cancel()
         if isinstance(waiting, Coroutine):
             waiting.close()  # it may have been cancelled before it began
         self.instance.pending -= 1
-        if not outcome.done():  # cancelled: the process ends
-            outcome.cancel()
+        if not outcome.done():
+            # Cancelled: the process ends, or the hook has cancelled itself. Whoever waits must hear of it.
+            self.counts.failed("exception")
+            self._log(f"{hook} was cancelled")
+            self._fail(outcome, FilterFailed("exception"))
 
     async def _run(self, hook: str, waiting: Awaitable[Any], outcome: "asyncio.Future[Outcome]") -> None:
         try:
@@ -216,7 +224,7 @@ class LiveFilter:
             self._fail(outcome, self._failed(hook, error))
         except FilterFailed as failure:
             self._fail(outcome, failure)
-        except (Exception, Overrun, SystemExit) as error:
+        except BaseException as error:
             if not outcome.done():
                 self._fail(outcome, self._failed(hook, error))
         else:
@@ -243,7 +251,7 @@ class LiveFilter:
         reason = "blocked" if blocked else "exception"
         self.counts.failed(reason)
         what = f"blocked for {self._block_s * 1e3:.0f} ms and was ended" if blocked else "raised"
-        self._log(f"{hook} {what}: {_describe(error)}")
+        self._log(f"{hook} {what}: {_describe(error, said(error, self._alarm, self._block_s))}")
         return FilterFailed(reason)
 
     def _log(self, text: str) -> None:
@@ -264,7 +272,7 @@ class _Steps:
     __slots__ = ("_inner", "_step")
 
     def __init__(self, waiting: Awaitable[Any], step: Callable[..., Any]) -> None:
-        self._inner: Generator[Any, Any, Any] = waiting.__await__()
+        self._inner: Generator[Any, Any, Any] = step(waiting.__await__)
         self._step = step
 
     def __await__(self) -> "_Steps":
@@ -291,11 +299,12 @@ class _Steps:
             self._inner.close()
 
 
-def _describe(error: BaseException) -> str:
-    """The exception with its last frames, one line: what it quotes of a request must not look like a record."""
+def _describe(error: BaseException, text: str) -> str:
+    """The exception, which says `text`, with its last frames. One line: what it quotes of a request must not look like
+    a record."""
     frames = traceback.extract_tb(error.__traceback__)
     shown = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames if frame.filename.startswith("<")]
     last = shown or [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
-    text = escape(str(error)[:300])
+    text = escape(text[:300])
     where = " < ".join(reversed(last[-6:]))
     return f"{type(error).__name__}: {text}" + (f" at {where}" if where else "")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sidecar.config.python_filter import PythonFilter
 from sidecar.filters.api import API_VERSION, Filter
-from sidecar.filters.python_alarm import Alarm, Overrun, bounded
+from sidecar.filters.python_alarm import Alarm, Overrun, bounded, said
 
 LOAD_S: Final = 2.0
 """Of running the module and making the instance, each: the proxy stands still meanwhile."""
@@ -63,7 +63,9 @@ def load(config: PythonFilter, alarm: Alarm) -> Loaded:
     try:
         found = _class(config, module, filename, alarm)
         instance = _instance(config, found, filename, alarm)
-        return Loaded(instance, name, filename)
+        # Looking at the object is user code as well, where its class says how.
+        loaded: Loaded = _guarded(lambda: Loaded(instance, name, filename), "class", filename, alarm)
+        return loaded
     except BaseException:
         sys.modules.pop(name, None)
         raise
@@ -80,6 +82,11 @@ def _class(config: PythonFilter, module: types.ModuleType, filename: str, alarm:
         raise UnusableFilter("source", f"is no module: {type(error).__name__}: {error}") from error
     # Running what the mesh's operator wrote is the job.
     _guarded(lambda: exec(code, module.__dict__), "source", filename, alarm)  # noqa: S102
+    found: type[Filter] = _guarded(lambda: _found(config, module), "class", filename, alarm)
+    return found
+
+
+def _found(config: PythonFilter, module: types.ModuleType) -> type[Filter]:
     found = getattr(module, config.class_name, None)
     if not isinstance(found, type) or not issubclass(found, Filter):
         known = [key for key, each in vars(module).items() if isinstance(each, type) and issubclass(each, Filter)]
@@ -123,19 +130,19 @@ def _guarded(call: Callable[[], Any], path: str, filename: str, alarm: Alarm) ->
         return bounded(alarm, LOAD_S, call)
     except Overrun as error:
         raise UnusableFilter(path, f"takes longer than {LOAD_S:g} s to load") from error
-    except (KeyboardInterrupt, GeneratorExit):
+    except UnusableFilter:
         raise
-    except BaseException as error:  # SystemExit as well: a filter must not end the proxy
-        raise UnusableFilter(path, _told(error, filename)) from error
+    except BaseException as error:  # SystemExit and KeyboardInterrupt as well: a filter must not end the proxy
+        raise UnusableFilter(path, _told(error, said(error, alarm, LOAD_S), filename)) from error
 
 
-def _told(error: BaseException, filename: str) -> str:
-    """The exception, and the last line of the source that it came through."""
+def _told(error: BaseException, spoken: str, filename: str) -> str:
+    """The exception, which says `spoken`, and the last line of the source that it came through."""
     line = ""
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == filename:
             line = f"line {trace.tb_lineno}: "
         trace = trace.tb_next
-    text = " ".join(str(error).split())
+    text = " ".join(spoken.split())
     return f"{line}{type(error).__name__}: {text}"[:500]

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from sidecar.filters import chain
 from sidecar.filters.python_headers import REQUEST_PROTECTED, RESPONSE_PROTECTED, Headers
+from sidecar.http import paths
 from sidecar.http.head import Header, RequestHead, ResponseHead
 from sidecar.telemetry.record import RequestRecord
 
@@ -119,7 +120,8 @@ class Request:
             raise ValueError("this route rewrites paths; a filter can not change them as well")
         if not _TARGET.match(target) or len(target) > 8192:
             raise ValueError("a path begins with / and has neither spaces, controls, # nor characters beyond ASCII")
-        self._head.target = target
+        # As the route and the policy were: dots and escapes are resolved before anybody looks at it.
+        self._head.target = paths.normalize(target) if paths.is_odd(target) else target
 
     @property
     def peer(self) -> str | None:
@@ -261,4 +263,5 @@ def host_of(authority: bytes) -> bytes:
 def _checked_body(body: bytes) -> bytes:
     if not isinstance(body, bytes):
         raise TypeError(f"a body is bytes, not {type(body).__name__}")
-    return body
+    # A subclass could say another length than it has, and so frame what follows anew.
+    return body if type(body) is bytes else memoryview(body).tobytes()

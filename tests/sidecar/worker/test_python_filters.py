@@ -583,3 +583,82 @@ async def on_response_body(self, request, response, body):
     assert answer.status == 200
     assert bytes(answer.body) == b"ok2"
     assert running.origin.requests[-1].get(b"content-length") == b"30001"
+
+
+# what no filter should raise, and what it must not end
+
+
+ODD_ERRORS = {
+    "KeyboardInterrupt": "raise KeyboardInterrupt",
+    "GeneratorExit": "raise GeneratorExit",
+    "SystemExit": "raise SystemExit(3)",
+    "a cancellation": "raise asyncio.CancelledError()",
+    "an error of no known kind": "raise type('Odd', (BaseException,), {})()",
+    "an error that can not say what it is": "raise type('Mute', (Exception,), {'__str__': lambda self: 1 / 0})()",
+}
+
+
+@pytest.mark.parametrize("wait", ["", "await asyncio.sleep(0); "], ids=["at once", "after a wait"])
+@pytest.mark.parametrize("statement", ODD_ERRORS.values(), ids=ODD_ERRORS.keys())
+async def test_whatever_it_raises_only_the_request_fails(running: Running, statement: str, wait: str) -> None:
+    await running.use(python(f"{'async ' if wait else ''}def on_request(self, request): {wait}{statement}"))
+    for _ in range(2):
+        assert (await (await running.connect()).get()).status == 503
+    assert running.counted("remora_filter_failures_total", reason="exception") == 2
+    assert [listener.in_flight for listener in running.proxy.worker.listeners] == [0]
+    await running.use()
+    assert (await (await running.connect()).get()).status == 200
+
+
+async def test_a_hook_that_cancels_itself_fails_at_once(running: Running) -> None:
+    await running.use(
+        python("async def on_request(self, request): asyncio.current_task().cancel(); await asyncio.sleep(60)")
+    )
+    assert (await (await running.connect()).get()).status == 503
+    assert running.counted("remora_filter_failures_total", reason="exception") == 1
+    assert [listener.in_flight for listener in running.proxy.worker.listeners] == [0]
+
+
+ODD_SOURCES = {
+    **{f"its module raises {name}": f"import asyncio\n{statement}" for name, statement in ODD_ERRORS.items()},
+    "its module answers for names": "def __getattr__(name): raise RuntimeError",
+    "its class does not say what it has": (
+        "from sidecar.filters.api import Filter\n"
+        "class Kind(type):\n    def __dir__(cls): raise RuntimeError\n"
+        "class Test(Filter, metaclass=Kind):\n    def on_request(self, request): pass\n"
+    ),
+    "it does not show its hooks": (
+        "from sidecar.filters.api import Filter\n"
+        "class Test(Filter):\n    def on_request(self, request): pass\n"
+        "    def __getattribute__(self, name): raise RuntimeError\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("source", ODD_SOURCES.values(), ids=ODD_SOURCES.keys())
+async def test_however_it_can_not_be_loaded_it_is_refused(running: Running, source: str) -> None:
+    await running.use(python('def on_request(self, request): request.headers.set("x-good", "1")'))
+    answer = await running.use(PythonFilter("default/test", source, "Test", "{}"))
+    assert isinstance(answer, Refused)
+    assert (await (await running.connect()).get()).status == 200
+    assert running.origin.requests[-1].get(b"x-good") == b"1"
+
+
+async def test_a_path_that_it_sets_has_the_one_spelling(running: Running) -> None:
+    await running.use(python("def on_request(self, request): request.path = '/public/../%61dmin'"))
+    assert (await (await running.connect()).get("/public?a=..")).status == 200
+    assert running.origin.requests[-1].target == b"/admin?a=.."
+
+
+async def test_a_body_that_lies_about_its_length_is_framed_by_what_it_is(running: Running) -> None:
+    await running.use(
+        python(
+            """
+class Body(bytes):
+    def __len__(self): return 3
+def on_response_body(self, request, response, body): response.set_body(self.Body(b"abcHTTP/1.1 200 OK"))
+"""
+        )
+    )
+    answer = await (await running.connect()).get()
+    assert (answer.get(b"content-length"), answer.body) == (b"18", b"abcHTTP/1.1 200 OK")
