@@ -76,6 +76,7 @@ HOT = (
     "listeners/date",
     "listeners/exchange",
     "listeners/grpc_stream",
+    "listeners/h1_link",
     "listeners/h1_writer",
     "listeners/h2_connection",
     "listeners/h2_link",

@@ -55,6 +55,7 @@ def http_manager(prefix: str, settings: MeshSettings) -> HttpConnectionManager:
     # Policy, route and application must see the same path.
     manager.normalize_path.value = True
     manager.use_remote_address.value = False
+    manager.upgrade_configs.add(upgrade_type="websocket")
     manager.tracing.random_sampling.value = settings.sampling_percent
     if settings.access_log:
         manager.access_log.append(access_log())

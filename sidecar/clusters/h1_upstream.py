@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.clusters.losses import CLOSED, STALE
 from sidecar.clusters.upstream import Holder, Owner, UpstreamStream
 from sidecar.http.field_lines import FieldLines
-from sidecar.http.h1_render import LAST_CHUNK, chunk, last_chunk, request_head
+from sidecar.http.h1_render import LAST_CHUNK, chunk, last_chunk, request_head, upgrade_fields
 from sidecar.http.h1_response import ResponseReader
 from sidecar.http.head import CHUNKED, Header, RequestHead, ResponseHead
 from sidecar.net.outbox import gathering
@@ -26,6 +26,7 @@ class UpstreamConnection(UpstreamStream):
         "_held",
         "_out",
         "_sock",
+        "_tunnel",
         "deadline",
         "holder",
         "idle_until",
@@ -49,6 +50,7 @@ class UpstreamConnection(UpstreamStream):
         self._sock = sock
         self._out: list[bytes] = []
         self._chunked = False
+        self._tunnel = False
         self._answering = False
         """The upstream has closed, inside an answer."""
         self.remote = remote
@@ -74,9 +76,12 @@ class UpstreamConnection(UpstreamStream):
     def begin(self, holder: Holder, head: RequestHead, more: FieldLines, whole: bool) -> None:
         self.holder = holder
         self.requests += 1
-        self.reader.expect(head.method)
+        self.reader.expect(head.method, head.upgrade)
         self._chunked = head.length == CHUNKED
-        rendered = request_head(head.method, head.target, head.authority, head.headers, head.length, more.lines)
+        lines = more.lines
+        if head.upgrade is not None:
+            lines += upgrade_fields(head.upgrade)
+        rendered = request_head(head.method, head.target, head.authority, head.headers, head.length, lines)
         if whole:
             self.transport.write(rendered + LAST_CHUNK if self._chunked else rendered)
         else:
@@ -88,6 +93,10 @@ class UpstreamConnection(UpstreamStream):
     def send_end(self, trailers: list[Header] | None) -> None:
         if self._chunked:
             self._out.append(last_chunk(trailers))
+        elif self._tunnel and not self.transport.is_closing():
+            self.flush()
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
 
     def flush(self) -> None:
         out = self._out
@@ -104,6 +113,9 @@ class UpstreamConnection(UpstreamStream):
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
+
+    def switch(self) -> None:
+        self._tunnel = True
 
     def heed(self, head: ResponseHead) -> None:
         self.keep_alive_s = head.keep_alive_s
@@ -165,13 +177,14 @@ class UpstreamConnection(UpstreamStream):
         else:
             self.close()  # an answer to nothing
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
         holder = self.holder
         self._answering = self.reader.answering
         events = self.reader.end_of_stream()
         if holder is not None and events and not isinstance(events[-1], Exception):
             holder.upstream_events(events)
-        # what is incomplete is reported by connection_lost, which follows
+        # What is incomplete is reported by connection_lost, which follows. In a tunnel our direction stays open.
+        return self._tunnel and self.holder is not None
 
     def connection_lost(self, error: Exception | None) -> None:
         holder = self.holder

@@ -37,6 +37,7 @@ class H2UpstreamStream(UpstreamStream):
     def begin(self, holder: Holder, head: RequestHead, more: FieldLines, whole: bool) -> None:
         connection = self._connection
         self._holder = holder
+        assert head.upgrade is None
         self.id = connection.codec.open_stream(request_fields(head, more), whole)
         if self.id:
             connection.begun(self)

@@ -28,6 +28,7 @@ from sidecar.http.h2.events import (
     SettingsChanged,
     Writable,
 )
+from sidecar.http.h2.floods import Rate
 from sidecar.http.h2.settings import Limits, Settings
 from sidecar.http.h2_messages import response_of
 from sidecar.http.head import END, Trailers
@@ -41,6 +42,12 @@ if TYPE_CHECKING:
 MAX_STREAMS: Final = 100
 """At once on one connection, where the endpoint allows more: they share a window of a mebibyte."""
 
+MAX_RESETS: Final = 150
+RESETS_WINDOW_S: Final = 10.0
+"""A connection on which clients gave up more requests than this within the window takes no new ones: its endpoint may
+hold the resets against it (Envoy and we from 500 on), and the connection is not only theirs who gave up. What is under
+way on it finishes; with that, and two windows in one of the endpoint's, it stays below."""
+
 log = logging.getLogger(__name__)
 
 
@@ -51,12 +58,15 @@ class H2Upstream:
     """
 
     __slots__ = (
+        "_clock",
         "_idle_since",
         "_loop",
         "_owner",
         "_receiving",
+        "_resets",
         "_scheduled",
         "_seen_requests",
+        "_seen_resets",
         "_settled",
         "_streams",
         "_timers",
@@ -89,6 +99,7 @@ class H2Upstream:
         """The endpoint's `host:port`."""
         self.idle_s = idle_s
         self.codec = H2Connection(client=True, settings=Settings(), limits=Limits(), clock=clock.monotonic)
+        self._clock = clock
         self._loop = loop
         self._timers = timers
         self._streams: dict[int, H2UpstreamStream] = {}
@@ -103,6 +114,8 @@ class H2Upstream:
         self._receiving = False
         self._scheduled = False
         self._seen_requests = 0
+        self._resets = Rate(MAX_RESETS, RESETS_WINDOW_S)
+        self._seen_resets = 0
         self._idle_since = clock.monotonic()
         self.deadline = NEVER
         self.look_at = NEVER
@@ -150,6 +163,12 @@ class H2Upstream:
         """`stream` is over."""
         if self._streams.pop(stream.id, None) is None:
             return
+        if self.codec.resets != self._seen_resets:
+            self._seen_resets = self.codec.resets
+            if self._resets.exceeded(self._clock.monotonic()) and not self.going:
+                log.info("upstream %s: many requests were given up: another connection takes the next", self.remote)
+                self.going = True
+                self._owner.left(self)
         if self.going and not self._streams:
             self.close()
         elif not self.going:

@@ -88,6 +88,10 @@ class UpstreamStream:
     def heed(self, head: ResponseHead) -> None:
         """The answer's head says how long the connection lasts."""
 
+    def switch(self) -> None:
+        """The answer was a switch of protocols: bytes pass both ways, `send_end` closes one."""
+        raise NotImplementedError
+
     def finished(self, whole: bool) -> None:
         """The answer is whole, and so is the request if `whole`: whoever owns the stream has it back."""
         raise NotImplementedError

@@ -91,6 +91,8 @@ class Http:
     fault_filter: bool = True
     server_name: str = "remora"
     codec: Codec = Codec.AUTO
+    upgrades: tuple[str, ...] = ()
+    """Protocols that HTTP/1.1 requests may ask to switch to, in lower case (`websocket`); a route may say otherwise."""
     filters: tuple[PythonFilter, ...] = ()
     """Filters that users wrote, in the order in which requests meet them."""
     addons: tuple[Addon, ...] = ()

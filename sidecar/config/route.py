@@ -133,6 +133,8 @@ class Forward:
     regex_rewrite: tuple[str, str] | None = None
     mirror: tuple[tuple[str, float], ...] = ()
     """(cluster, percent): copies whose answers are dropped."""
+    upgrades: tuple[tuple[str, bool], ...] = ()
+    """(protocol in lower case, allowed), where it differs from the listener's."""
 
 
 @dataclass(frozen=True, slots=True)

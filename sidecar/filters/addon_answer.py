@@ -100,6 +100,9 @@ class AddonAnswer(Client):
         else:
             self._trailers = trailers
 
+    def answer_shut(self) -> None:
+        self._inner.answer_shut()
+
     def answer_ended(self) -> None:
         if self._passing:
             self._inner.answer_ended()

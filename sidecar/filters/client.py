@@ -24,7 +24,7 @@ class Client:
         raise NotImplementedError
 
     def answered(self, head: ResponseHead) -> None:
-        """The answer's head."""
+        """The answer's head. With `upgrade` the protocols were switched: bytes pass both ways from now on."""
         raise NotImplementedError
 
     def answer_data(self, data: bytes) -> None:
@@ -33,6 +33,10 @@ class Client:
 
     def answer_trailers(self, trailers: list[Header]) -> None:
         """The fields behind the body; the end follows."""
+        raise NotImplementedError
+
+    def answer_shut(self) -> None:
+        """After a switch of protocols: the upstream sends no more; the client may still."""
         raise NotImplementedError
 
     def answer_ended(self) -> None:

@@ -36,8 +36,8 @@ class HeldAnswer(Client):
     """States: deciding about the head, gathering, deciding about the body, passing; over when nobody waits any more."""
 
     __slots__ = (
-        "_answer", "_data", "_deciding", "_ended", "_exchange", "_hooks", "_inner", "_limit", "_passing", "_size",
-        "_trailers",
+        "_answer", "_data", "_deciding", "_ended", "_exchange", "_hooks", "_inner", "_limit", "_passing", "_shut",
+        "_size", "_trailers",
     )  # fmt: skip
 
     def __init__(self, inner: Client, exchange: Exchange, hooks: AnswerHooks) -> None:
@@ -52,6 +52,7 @@ class HeldAnswer(Client):
         self._limit = NO_BODY
         self._trailers: list[Header] | None = None
         self._ended = False
+        self._shut = False
         self._deciding = False
         self._passing = False
 
@@ -88,6 +89,12 @@ class HeldAnswer(Client):
             self._inner.answer_trailers(trailers)
         else:
             self._trailers = trailers
+
+    def answer_shut(self) -> None:
+        if self._passing:
+            self._inner.answer_shut()
+        else:
+            self._shut = True
 
     def answer_ended(self) -> None:
         if self._passing:
@@ -203,5 +210,7 @@ class HeldAnswer(Client):
             inner.answer_data(each)
         if self._trailers is not None:
             inner.answer_trailers(self._trailers)
+        if self._shut:
+            inner.answer_shut()
         if self._ended:
             inner.answer_ended()

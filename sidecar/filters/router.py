@@ -29,7 +29,9 @@ class Router(Sending):
         "_responded",
         "_retries",
         "_retrying",
+        "_shut",
         "_tried",
+        "_tunnel",
         "_waiting",
         "attempts",
         "endpoint",
@@ -46,6 +48,10 @@ class Router(Sending):
         self._waiting = False
         self._backing_off = False
         self._retrying = False
+        self._tunnel = False
+        """The protocols were switched ..."""
+        self._shut = False
+        """... and the upstream sends no more."""
         self.attempts = 0
         self.endpoint: LiveEndpoint | None = None
 
@@ -117,8 +123,10 @@ class Router(Sending):
                 client.answer_data(event)
             elif isinstance(event, ResponseHead):
                 if event.status < 200:
-                    client.informed(event)
-                    continue
+                    if event.upgrade is None:
+                        client.informed(event)
+                        continue
+                    self._switch()
                 retries = self._retries
                 if retries is not None and event.status in retries.statuses:
                     if self._try_again(CLOSED):
@@ -133,6 +141,11 @@ class Router(Sending):
                     stream.heed(event)
                 client.answered(event)
             elif isinstance(event, End):
+                if not self.request_whole and self._tunnel:
+                    self._shut = True
+                    client.flush()
+                    client.answer_shut()
+                    return
                 self._complete()
                 client.answer_ended()
                 return
@@ -142,6 +155,21 @@ class Router(Sending):
             elif isinstance(event, Trailers):
                 client.answer_trailers(event.headers)
         client.flush()
+
+    def _switch(self) -> None:
+        """The upstream has switched protocols: bytes pass both ways until both have ended."""
+        stream = self.stream
+        assert stream is not None
+        stream.switch()
+        self._tunnel = True
+        self.request_whole = False
+        self.try_deadline = NEVER
+
+    def tunnel_half_closed(self) -> None:
+        """The client sends no more. If the upstream does not either, that was all."""
+        if self._shut and not self._done:
+            self._complete()
+            self._client.answer_ended()
 
     def _complete(self) -> None:
         """The answer is whole. The stream is free before the client hears of it, for its next request."""

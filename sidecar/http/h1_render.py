@@ -52,6 +52,17 @@ def informational_head(status: int, headers: list[Header]) -> bytes:
     return b"\r\n".join([_STATUS_LINES[status], *map(_pair, headers), b"\r\n"])
 
 
+def switching_head(protocol: bytes, headers: list[Header]) -> bytes:
+    """A 101 answer (RFC 9110 7.8): what follows is `protocol`."""
+    upgrade = b"connection: upgrade\r\nupgrade: %b\r\n\r\n" % protocol
+    return b"\r\n".join([_STATUS_LINES[101], *map(_pair, headers), upgrade])
+
+
+def upgrade_fields(protocol: bytes) -> bytes:
+    """What a request asks for a switch of protocols with, as `more` of its head."""
+    return b"connection: upgrade\r\nupgrade: %b\r\n" % protocol
+
+
 def chunk(data: bytes) -> bytes:
     """One chunk (RFC 9112 7.1)."""
     return b"%x\r\n%b\r\n" % (len(data), data)

@@ -353,6 +353,7 @@ class RequestReader:
             events.pop()
             raise ProtocolError(403, "upgrade_failed", "CONNECT and protocol upgrades are not offered")
         if head.method == b"CONNECT":
+            head.upgrade = b"connect"
             self._last = True
         self._state = _ASKED
         events.append(END)

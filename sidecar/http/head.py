@@ -59,7 +59,7 @@ class RequestHead:
         """Fields of `http.fields.OURS` as received, repeated ones joined by commas; not in `headers` before the
         listener has decided what of them is believed. And `te`, where it says that trailers are read."""
         self.upgrade: bytes | None = None
-        """The protocol that the client wants to switch to, in lower case (`websocket`); CONNECT has its method."""
+        """The protocol that the client wants to switch to, in lower case: `websocket`, `connect` for CONNECT."""
         self.grpc = False
         """A call of gRPC: by its content type, over HTTP/2."""
 

@@ -70,6 +70,9 @@ class Answer(Client):
     def answer_trailers(self, trailers: list[Header]) -> None:
         self._trailers = trailers
 
+    def answer_shut(self) -> None:
+        self._stream.shut()
+
     def answer_ended(self) -> None:
         """The answer is whole: write it, record it, make room for the next."""
         self._over = True

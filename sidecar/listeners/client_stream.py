@@ -52,6 +52,10 @@ class ClientStream:
         """Write what has gathered; whether there was anything."""
         raise NotImplementedError
 
+    def shut(self) -> None:
+        """After a switch of protocols: nothing more goes to the client, but it may still send."""
+        raise NotImplementedError
+
     def render_reply(self, reply: LocalReply) -> tuple[ResponseHead, bytes]:
         """An answer of our own in the client's terms: head and body."""
         return local_reply.render(reply)

@@ -2,22 +2,18 @@
 
 import asyncio
 import logging
-import socket
-import struct
-from collections import deque
 from typing import Any, Final, cast
 
 from sidecar.config.listener import Codec
 from sidecar.filters.chain import LocalReply
 from sidecar.http.errors import ProtocolError
-from sidecar.http.h1_request import RequestEvent, RequestReader
+from sidecar.http.h1_request import RequestEvent
 from sidecar.http.h2.frames import PREFACE
-from sidecar.http.head import END, End, Header, RequestHead, Trailers
+from sidecar.http.head import END, End, RequestHead, Trailers
 from sidecar.listeners import local_reply
 from sidecar.listeners.arrival import identify
-from sidecar.listeners.context import HttpContext
 from sidecar.listeners.exchange import Exchange
-from sidecar.listeners.h1_writer import H1Writer
+from sidecar.listeners.h1_link import H1Link
 from sidecar.listeners.h2_connection import H2ClientConnection
 from sidecar.listeners.limits import refused
 from sidecar.listeners.tapped import begin_tapped
@@ -25,76 +21,15 @@ from sidecar.net.outbox import gathering, ungathered
 from sidecar.net.peer import PeerRefused
 from sidecar.net.timers import NEVER
 
-IDLE_GRACE_S: Final = 0.5
-"""How long an idle connection of a chain that goes away may still bring a request."""
-
-LINGER_BYTES: Final = 1024 * 1024
-"""Of what a client still sends after an early answer, read and dropped so that the answer reaches it."""
-
-FLUSH_S: Final = 30.0
-"""How long a closing connection may take to send what is written."""
-
 _BACKLOG: Final = 1
-_UPSTREAM: Final = 2
-
-_NO_LINGER = struct.pack("ii", 1, 0)
 
 log = logging.getLogger(__name__)
 
 
-class DownstreamConnection(H1Writer):
-    """The loop's Protocol by its methods. States: opening (which protocol is spoken is not known), idle, serving
-    (`exchange` set), lingering (input dropped until the close), closing.
+class DownstreamConnection(H1Link):
+    """The loop's Protocol by its methods. Where HTTP/2 is spoken another connection takes its place."""
 
-    `_special`: opening, lingering or closing; one look tells that nothing of that has to be looked at. Where HTTP/2 is
-    spoken another connection takes its place."""
-
-    __slots__ = (
-        "_backlog",
-        "_blocked",
-        "_closing",
-        "_end_at",
-        "_first",
-        "_head_deadline",
-        "_holds",
-        "_idle_since",
-        "_last_at",
-        "_left",
-        "_lingering",
-        "_processing",
-        "_reader",
-        "_special",
-        "_trailers",
-        "deadline",
-        "exchange",
-        "look_at",
-    )
-
-    def __init__(self, context: HttpContext) -> None:
-        super().__init__()
-        self.context = context
-        self.exchange: Exchange | None = None
-        self.peer = None
-        self.deadline = NEVER
-        self.look_at = NEVER
-        config = context.config
-        self._reader = RequestReader(max_header_bytes=config.max_header_bytes, max_headers=config.max_headers)
-        self._trailers: list[Header] | None = None
-        self._backlog: deque[RequestEvent] = deque()
-        self._first = b""
-        self._special = config.codec is not Codec.HTTP1
-        self._blocked = False
-        self._processing = False
-        self._lingering = 0
-        self._closing = False
-        self._holds = 0
-        self._head_deadline = NEVER
-        self._idle_since = 0.0
-        self._last_at = NEVER
-        """When it is too old."""
-        self._left = config.max_requests_per_connection
-        """Requests that it may still carry; 0: any number."""
-        self._end_at = NEVER
+    __slots__ = ()
 
     # the transport's side
 
@@ -181,8 +116,14 @@ class DownstreamConnection(H1Writer):
         if data:
             other.data_received(data)
 
-    def eof_received(self) -> None:
-        """A client that closes its half is gone, as for Envoy: what it asked for is given up."""
+    def eof_received(self) -> bool:
+        """A client that closes its half is gone, as for Envoy: what it asked for is given up. Not so in a tunnel."""
+        exchange = self.exchange
+        if exchange is None or not exchange.tunnel:
+            return False
+        exchange.request_ended(None)
+        exchange.flush_request()
+        return True
 
     def connection_lost(self, error: Exception | None) -> None:
         self._closing = self._special = True
@@ -254,6 +195,8 @@ class DownstreamConnection(H1Writer):
         exchange = self.exchange
         if exchange is not None:
             exchange.flush_request()
+        elif self._backlog and not self._blocked:
+            self._process_backlog()  # what followed an upgrade that was refused at once
         elif self._reader.mid_head and self._head_deadline == NEVER and not self._closing:
             self._head_began()
 
@@ -302,6 +245,15 @@ class DownstreamConnection(H1Writer):
         exchange.request_whole = False  # whatever follows is read and dropped
         exchange.refuse(reply)
 
+    def switch(self) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        exchange.switched()
+        early = self._reader.switch()
+        if early:
+            exchange.request_data(early)
+            exchange.flush_request()
+
     def over(self, now: float) -> None:
         self.context.in_flight -= 1
         exchange = self.exchange
@@ -316,6 +268,8 @@ class DownstreamConnection(H1Writer):
         self._idle_since = now
         if self.context.careful:
             self._expect(self._due(), now)
+        if exchange is not None and exchange.head.upgrade is not None:
+            self._backlog.extend(self._reader.decline())
         if self._backlog and not self._processing and not self._blocked:
             self._process_backlog()
 
@@ -326,126 +280,6 @@ class DownstreamConnection(H1Writer):
         self._process(waiting)
         if not self._backlog:
             self._hold(_BACKLOG, False)
-
-    def deadline_moved(self, deadline: float, now: float) -> None:
-        self._expect(min(deadline, self._last_at), now)
-
-    # time
-
-    def _expect(self, deadline: float, now: float) -> None:
-        """Have the wheel look at `deadline` at the latest, and in any case once a minute: what is due changes."""
-        self.deadline = min(deadline, now + 60.0)
-        if self.deadline < self.look_at:
-            self.context.process.timers.watch(self, now)
-
-    def _due(self) -> float:
-        """When something must be done unless something happens first, monotonic seconds."""
-        if self._closing or self._lingering:
-            return self._end_at
-        if self.exchange is not None:
-            return min(self.exchange.deadline(), self._last_at)
-        idle_s = self.context.config.idle_timeout_s
-        return min(self._head_deadline, self._last_at, self._idle_since + idle_s if idle_s > 0 else NEVER)
-
-    def expired(self, now: float) -> None:
-        """The wheel looks. Whether something is due is decided here and now."""
-        due = self._due()
-        if due <= now:
-            if self._closing:
-                self.abort()
-                return
-            if self._lingering:
-                self.close()
-            elif self._last_at <= now:
-                self._too_old()
-            elif self.exchange is not None:
-                self.exchange.expired(now)
-            elif self._head_deadline > now:
-                self.context.counts.cx_idle += 1
-                self.close()
-            else:
-                self.context.counts.rq_head_late += 1
-                self._answer_without_request(local_reply.REQUEST_TIMEOUT)
-            due = self._due()
-        self._expect(due, now)
-
-    def _too_old(self) -> None:
-        """Close now if idle, else after the answer to the request that is here or has begun to arrive."""
-        self._last_at = NEVER
-        if not self.context.draining:
-            self.context.counts.cx_old += 1
-        if self.exchange is not None:
-            self.exchange.head.close = self._last = True
-        elif self._reader.mid_head or self._first:
-            self._left = 1
-        else:
-            self.close()
-
-    # ends
-
-    def _wind_up(self, *, whole: bool) -> None:
-        """Close after the answer. If the client is still sending, read on for a moment: a reset would overtake it."""
-        if whole:
-            self.close()
-            return
-        now = self.context.process.clock.monotonic()
-        self._lingering = LINGER_BYTES
-        self._special = True
-        self._backlog.clear()
-        self._holds = 0
-        self.transport.resume_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self._end_at = now + self.context.config.delayed_close_s
-        self._expect(self._end_at, now)
-
-    def close(self) -> None:
-        """Close once what is written has left."""
-        if self._closing:
-            return
-        self._closing = self._special = True
-        now = self.context.process.clock.monotonic()
-        self._end_at = now + FLUSH_S
-        self._expect(self._end_at, now)
-        self.transport.close()
-
-    def abort(self) -> None:
-        """Cut the connection with a reset: what was sent of an answer can not pass for a whole one."""
-        self._closing = self._special = True
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None:
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-            except OSError:  # closed already
-                pass
-        self.transport.abort()
-
-    def drain(self) -> None:
-        """The chain is going away: the connection ends with its next answer. If idle, it waits for a moment: the
-        client may have sent a request that we have not seen yet."""
-        if self.exchange is None and not self._reader.mid_head and not (self._lingering or self._closing):
-            now = self.context.process.clock.monotonic()
-            self._last_at = min(self._last_at, now + IDLE_GRACE_S)
-            self._expect(self._due(), now)
-
-    def end_soon(self) -> None:
-        """Memory is short: the connection ends with its next answer, which says so."""
-
-    # back-pressure
-
-    def hold_client(self, held: bool) -> None:
-        self._hold(_UPSTREAM, held)
-
-    def _hold(self, reason: int, held: bool) -> None:
-        before = self._holds
-        self._holds = before | reason if held else before & ~reason
-        if self._closing or bool(before) == bool(self._holds):
-            return
-        if self._holds:
-            self.context.counts.paused += 1
-            self.transport.pause_reading()
-        else:
-            self.transport.resume_reading()
 
     def __repr__(self) -> str:
         return f"<DownstreamConnection {self.exchange or ('closing' if self._closing else 'idle')}>"

@@ -179,6 +179,7 @@ class HttpContext:
         "table",
         "tracer",
         "trust_domains",
+        "upgrades",
         "watch",
     )
 
@@ -216,6 +217,8 @@ class HttpContext:
         """To be formatted with the milliseconds."""
         self.own_identity = node.workload.principal if node.workload.principal != "unknown" else None
         self.trust_domains = trust_domains
+        self.upgrades = frozenset([name.encode() for name in config.upgrades])
+        """Protocols that requests may ask to switch to."""
         self.connections: set[DownstreamConnection | H2Link] = set()
         self.in_flight = 0
         """Requests whose answers are not whole."""

@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Awaitable, Callable
 
+from sidecar.clusters.cluster import LiveCluster
 from sidecar.clusters.endpoint import LiveEndpoint
+from sidecar.config.cluster import Protocol
 from sidecar.filters import failures
 from sidecar.filters.chain import Delay, LocalReply, NeedBody, Paused
 from sidecar.filters.client import Client
@@ -38,6 +40,7 @@ class Exchange(Answer):
         "_request_by",
         "_request_trailers",
         "_timeout_at",
+        "tunnel",
     )
 
     def __init__(self, stream: ClientStream, head: RequestHead, now: float) -> None:
@@ -57,6 +60,8 @@ class Exchange(Answer):
         self._request_by = NEVER
         self._cap_at = NEVER
         self._asked_at = now
+        self.tunnel = False
+        """The protocols were switched."""
 
     # the request
 
@@ -86,7 +91,7 @@ class Exchange(Answer):
         head.headers.append((b"traceparent", trace.render()))
         route = self.route = context.table.match(head)
         if route is None:
-            self.refuse(local_reply.NO_ROUTE)
+            self.refuse(local_reply.NO_ROUTE if head.method != b"CONNECT" else local_reply.NO_TUNNELS)
             return
         record.target = route.target
         chain = route.chain
@@ -198,6 +203,10 @@ class Exchange(Answer):
             self.failed(failures.NO_CLUSTER)
             return
         self._forward = forward
+        if head.upgrade is not None and not self._may_switch(head.upgrade, forward, choice.cluster):
+            head.close = True  # as Envoy: what the client sent behind it may be meant for another protocol
+            self.refuse(local_reply.NO_TUNNELS)
+            return
         if choice.edits.request is not None:
             choice.edits.request.apply(head.headers)
         if forward.rewrite is not None:
@@ -207,7 +216,7 @@ class Exchange(Answer):
             head.authority = forward.host
         # What came while a filter waited follows when the router has begun.
         whole = self.request_whole and not self._data and self._request_trailers is None
-        if forward.mirrors:
+        if forward.mirrors and head.upgrade is None:
             self._copy(forward, whole, now)
         client: Client = self if self._front is None else self._front
         self._front = None  # it refers to us: a cycle would wait for the garbage collector
@@ -219,6 +228,19 @@ class Exchange(Answer):
         router.start(now)
         if self._timeout_at != NEVER or router.try_deadline != NEVER or forward.idle_timeout_s is not None:
             self._stream.deadline_moved(self.deadline(), now)
+
+    def _may_switch(self, protocol: bytes, forward: BoundForward, cluster: LiveCluster) -> bool:
+        """Whether listener and route let the client leave HTTP, and the upstream's protocol can carry that."""
+        allowed = forward.upgrades.get(protocol)
+        if allowed is None:
+            allowed = protocol in self._stream.context.upgrades
+        return allowed and cluster.config.protocol is Protocol.HTTP1
+
+    def switched(self) -> None:
+        """The upstream has switched protocols: what comes from now on is passed through, however long it takes."""
+        self.tunnel = True
+        self.request_whole = False
+        self._timeout_at = self._request_by = NEVER
 
     def _copy(self, forward: BoundForward, whole: bool, now: float) -> None:
         """Begin the copies that the route's mirrors draw."""
@@ -251,6 +273,8 @@ class Exchange(Answer):
         self._request_trailers = trailers
         if not self._paused:
             self._end_to_router(self._stream.context.process.clock.monotonic())
+            if self.tunnel and self._router is not None:
+                self._router.tunnel_half_closed()
         else:
             self._look_again()
 
@@ -267,7 +291,7 @@ class Exchange(Answer):
             mirror.end(self._request_trailers)
         self._asked_at = now
         forward = self._forward
-        if forward is not None and forward.timeout_s is not None:
+        if forward is not None and forward.timeout_s is not None and not self.tunnel:
             # Envoy's route timeout runs from the request's end to the answer's.
             self._timeout_at = min(now + forward.timeout_s, self._limit_at)
             self._stream.deadline_moved(self.deadline(), now)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sidecar.http.h1_render import chunk, informational_head, last_chunk, response_head
+from sidecar.http.h1_render import chunk, informational_head, last_chunk, response_head, switching_head
 from sidecar.http.head import CHUNKED, UNTIL_CLOSE, Header, ResponseHead
 from sidecar.listeners.client_stream import ClientStream
 
@@ -31,8 +31,14 @@ class H1Writer(ClientStream):
     def send_head(self, answer: "Answer", head: ResponseHead, upstream_ms: float) -> None:
         request = answer.head
         context = self.context
+        if head.upgrade is not None:
+            self._out.append(switching_head(head.upgrade, head.headers))
+            self._last = True
+            self.switch()
+            return
         length = head.length
-        last = request.close or context.ends or not answer.request_whole
+        # Behind a refused CONNECT nothing more is read: it is not known whether the client meant it for us.
+        last = request.close or context.ends or not answer.request_whole or request.upgrade == b"connect"
         self._chunked = False
         if length < 0 and not answer.bodyless:
             if request.version == "HTTP/1.1":
@@ -65,6 +71,15 @@ class H1Writer(ClientStream):
         out.clear()
         self.transport.write(data)
         return True
+
+    def shut(self) -> None:
+        self.flush()
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def switch(self) -> None:
+        """What the client sends from now on is passed through."""
+        raise NotImplementedError
 
     def cut(self) -> None:
         if not self.transport.is_closing():

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from sidecar.config.listener import FilterChain, Listener
-from sidecar.listeners.connection import IDLE_GRACE_S, DownstreamConnection
+from sidecar.listeners.connection import DownstreamConnection
 from sidecar.listeners.context import HttpContext, ListenerCounts, Process
+from sidecar.listeners.h1_link import IDLE_GRACE_S
 from sidecar.listeners.match import NOTHING, PLAINTEXT, Facts, choose, wanted
 from sidecar.listeners.sniff import Sniffer
 from sidecar.listeners.tcp import TcpContext

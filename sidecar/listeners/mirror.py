@@ -105,6 +105,9 @@ class Mirror(Client):
     def answer_trailers(self, trailers: list[Header]) -> None:
         """Dropped."""
 
+    def answer_shut(self) -> None:
+        """Never: what asks for a switch of protocols is not copied."""
+
     def answer_ended(self) -> None:
         self._end()
 

@@ -71,7 +71,7 @@ class BoundRoute:
 class BoundForward:
     """Where to and how."""
 
-    __slots__ = ("choices", "host", "idle_timeout_s", "mirrors", "retries", "rewrite", "timeout_s")
+    __slots__ = ("choices", "host", "idle_timeout_s", "mirrors", "retries", "rewrite", "timeout_s", "upgrades")
 
     def __init__(self, config: Forward, choices: WeightedPicker[Choice], rewrite: "Rewrite | None") -> None:
         self.choices = choices
@@ -80,6 +80,7 @@ class BoundForward:
         self.host = config.host_rewrite.encode() if config.host_rewrite is not None else None
         self.rewrite = rewrite
         self.retries: Retries | None = None
+        self.upgrades = {name.encode(): allowed for name, allowed in config.upgrades}
         self.mirrors: tuple[tuple[LiveCluster, float], ...] = ()
 
 

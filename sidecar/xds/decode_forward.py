@@ -6,6 +6,7 @@ from sidecar.config.route import Forward, RetryOn, RetryPolicy, WeightedCluster
 from sidecar.xds.decode_fault import decode_percent
 from sidecar.xds.decode_headers import decode_header_edits
 from sidecar.xds.decode_match import decode_regex
+from sidecar.xds.decode_upgrades import decode_route_upgrades
 from sidecar.xds.fields import Fields
 from sidecar.xds.needs import Decoding
 
@@ -51,6 +52,7 @@ def decode_forward(fields: Fields, decoding: Decoding) -> Forward:
         prefix_rewrite=prefix_rewrite,
         regex_rewrite=regex_rewrite,
         mirror=mirror,
+        upgrades=decode_route_upgrades(fields),
     )
 
 

@@ -17,6 +17,7 @@ from sidecar.xds.decode_addresses import expect_ads
 from sidecar.xds.decode_limits import with_limits
 from sidecar.xds.decode_python import decode_python_filter
 from sidecar.xds.decode_routes import decode_route_configuration
+from sidecar.xds.decode_upgrades import decode_upgrades
 from sidecar.xds.fields import Fields, by_name
 from sidecar.xds.needs import Decoding
 
@@ -50,6 +51,7 @@ def decode_http(fields: Fields, decoding: Decoding) -> Http:
         # Envoy: a proxy that uses the remote address is the edge, whose clients' x-forwarded-* are not believed.
         trust_forwarded=not fields.wrapped("use_remote_address", False),
         fault_filter=fault_filter,
+        upgrades=decode_upgrades(fields),
         server_name=fields.text("server_name") or _DEFAULT.server_name,
         codec=codec,
         filters=filters,

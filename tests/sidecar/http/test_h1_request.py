@@ -251,7 +251,7 @@ def test_an_upgrade_that_was_declined_leaves_the_connection_to_further_requests(
 def test_connect_names_its_authority_and_nothing_is_read_behind_a_refusal() -> None:
     reader, head = asked(CONNECT + START + b"\r\n")
 
-    assert (head.method, head.authority, head.target, head.upgrade) == (b"CONNECT", b"db.example:5432", b"", None)
+    assert (head.method, head.authority, head.target, head.upgrade) == (b"CONNECT", b"db.example:5432", b"", b"connect")
     assert reader.decline() == []
     assert reader.finished
 

@@ -343,6 +343,12 @@ def test_limits_of_a_connection_manager() -> None:
     assert (got.max_header_bytes, got.server_name) == (8192, "other")
 
 
+def test_upgrades_of_a_connection_manager_and_of_a_route() -> None:
+    upgrades = [{"upgrade_type": "WebSocket"}, {"upgrade_type": "other", "enabled": False}]
+    http = manager(rds=rds("r"), upgrade_configs=upgrades)
+    assert decode_listener(listener("l", 80, chain(http))).filter_chains[0].http.upgrades == ("websocket",)
+
+
 # Routes
 
 

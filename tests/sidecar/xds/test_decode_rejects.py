@@ -211,10 +211,10 @@ def test_clusters(changes: dict[str, Any], path: str, why: str) -> None:
             id="more than all traces",
         ),
         pytest.param(
-            {f"{IN_HTTP}.upgrade_configs": [{"upgrade_type": "websocket"}]},
-            f"{HTTP}.upgrade_configs",
+            {f"{IN_HTTP}.upgrade_configs": [{"upgrade_type": "CONNECT"}]},
+            f"{HTTP}.upgrade_configs[0].upgrade_type",
             "not supported",
-            id="upgrades",
+            id="CONNECT",
         ),
     ],
 )
