@@ -80,13 +80,18 @@ def _record(id_: str, time: float, tag: str, body: dict[str, Any], access: bool,
     workload = body.get("workload")
     if type(workload) is not str or not workload:
         workload = judge.peer.service_account if judge is not None else ""
-    severity = _access_severity(body.get("response_code")) if access else severity_of(body)
+    severity = access_severity(body) if access else severity_of(body)
     return LogRecord(id_, time, tag, workload, severity, _trace_id(body.get("trace_id")), body)
 
 
-def _access_severity(code: Any) -> str:
+def access_severity(body: dict[str, Any]) -> str:
+    """Of an access record, by its status, or a connection's flags."""
+    code = body.get("response_code")
     if not isinstance(code, int) or code >= 500:
         return "error"
+    if body.get("protocol") == "TCP":
+        # A connection has no status: what went wrong is in its flags.
+        return "warning" if body.get("response_flags") not in (None, "", "-") else "info"
     # 0: the client went away before there was an answer.
     return "info" if 100 <= code < 400 else "warning"
 
