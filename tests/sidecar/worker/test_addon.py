@@ -259,7 +259,7 @@ async def test_head_and_answers_without_a_body_keep_their_framing(mesh: Mesh) ->
 async def test_a_client_that_leaves_while_the_script_thinks_leaves_nothing_behind(
     mesh: Mesh, eventually: Eventually
 ) -> None:
-    connection = await mesh.serve(timeout_s=0.5)
+    connection = await mesh.serve()
     async with mesh.script(scripts.SLOW):
         await connection.send(b"GET /async HTTP/1.1\r\nHost: a\r\n\r\n")
         await eventually(lambda: mesh.counted().get("requests"), "it meets the script")
