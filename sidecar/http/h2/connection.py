@@ -30,6 +30,8 @@ class H2Connection(Messages):
         super().__init__(client, settings, limits, clock)
         self.failed = False
         """The peer broke the connection's rules, or we said goodbye with an error: input is ignored."""
+        self.resets = 0
+        """Streams that the application has reset."""
         self._pending = bytearray()
         self._needed = 0
         self._expects = _FIRST_SETTINGS if client else _PREFACE
@@ -80,6 +82,7 @@ class H2Connection(Messages):
         if known is not None:
             self._close(known)
             self._put_reset(stream, code)
+            self.resets += 1
 
     def goaway(self, code: ErrorCode, *, graceful: bool) -> None:
         """Say goodbye (6.8). `graceful`: streams on their way are still accepted; call again without, a round trip

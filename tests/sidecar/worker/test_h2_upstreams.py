@@ -446,3 +446,33 @@ async def test_a_removed_cluster_lets_its_streams_finish_and_closes(
 
     assert (await peer.answer(stream)).status == 200
     await eventually(lambda: not h2_origin.open, "the connection is closed")
+
+
+async def test_clients_that_give_up_much_do_not_cost_others_their_connection(
+    proxy: Proxy, h2_origin: H2Origin, h2_client: H2Client, eventually: Eventually
+) -> None:
+    """A sidecar bears so many resets on a connection; a gateway's clients share it."""
+    go = asyncio.Event()
+
+    async def when_told(peer: H2Peer, stream: Stream) -> None:
+        await go.wait()
+        peer.send_head(stream, [(b":status", b"200")], end=True)
+
+    h2_origin.handler = when_told
+    address = await serve(proxy, h2_origin.address)
+    patient = await h2_client.connect(address)
+    long = patient.open(get("/long", method=b"POST"))
+    hasty = await h2_client.connect(address)
+    for _ in range(8):
+        before = len(h2_origin.requests)
+        streams = [hasty.open(get()) for _ in range(50)]
+        await eventually(lambda before=before: len(h2_origin.requests) >= before + 50, "the upstream has them")
+        for stream in streams:
+            hasty.reset(stream)
+    await eventually(lambda: proxy.worker.cluster("up").counts.rq_active == 1, "only the patient one is left")
+
+    worst = max(sum(stream.reset is not None for stream in peer.streams.values()) for peer in h2_origin.peers)
+    assert worst <= 250
+    go.set()
+    assert (await patient.answer(long)).status == 200
+    assert sum(stream.reset is not None for stream in h2_origin.requests) == 400
