@@ -73,9 +73,9 @@ def summary(document: dict[str, Any]) -> str:
         case "PeerAuthentication":
             return str(spec.get("mtls", {}).get("mode", "UNSET"))
         case "PythonFilter":
-            chosen = (spec.get("selector") or {}).get("matchLabels") or {}
-            where = ", ".join(f"{name}={value}" for name, value in chosen.items()) or "all"
-            return f"{spec.get('class')} on {where} ({spec.get('direction', 'INBOUND').lower()})"
+            return f"{spec.get('class')} on {_selected(spec)} ({spec.get('direction', 'INBOUND').lower()})"
+        case "RequestAddon":
+            return f"{spec.get('script')} on {_selected(spec)} ({spec.get('direction', 'inbound')})"
         case "ServiceEntry":
             return ", ".join(map(str, spec.get("hosts", ())))
         case "Service":
@@ -83,3 +83,9 @@ def summary(document: dict[str, Any]) -> str:
         case "Workload":
             return " ".join(str(spec[each]) for each in ("service", "version") if spec.get(each))
     return ""
+
+
+def _selected(spec: dict[str, Any]) -> str:
+    """Which workloads a rule is for."""
+    labels = (spec.get("selector") or {}).get("matchLabels") or {}
+    return ", ".join(f"{name}={value}" for name, value in labels.items()) or "all"

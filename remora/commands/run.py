@@ -7,9 +7,11 @@ import typer
 
 from remora.commands.options import StateOption
 
-EPILOG = """Examples: remora run --service shop --version v2 --port 8000 -- python app.py;
-remora run --service cache --port 6379 --protocol redis -- redis-server;
-remora run --service reader --tcp-upstream cache:6379=7379 -- redis-cli -p 7379"""
+EPILOG = (
+    "Examples: remora run --service shop --version v2 --port 8000 -- python app.py\n\n"
+    "remora run --service cache --port 6379 --protocol redis -- redis-server\n\n"
+    "remora run --service reader --tcp-upstream cache:6379=7379 -- redis-cli -p 7379"
+)
 PROTOCOLS = ("auto", "grpc", "grpc-web", "http", "http2", "https", "mongo", "mysql", "redis", "tcp", "tls")
 CONTEXT: dict[str, Any] = {"allow_interspersed_args": False}
 
@@ -20,7 +22,9 @@ def run(
     command: Annotated[list[str], typer.Argument(help="What to run, after `--`.", metavar="COMMAND...")],
     port: Annotated[
         int | None,
-        typer.Option(help="Port that the process listens on, on loopback; none for a client.", min=1, max=65535),
+        typer.Option(
+            help="Port that the process listens on, on loopback; none for a client.", min=1, max=65535, metavar="PORT"
+        ),
     ] = None,
     protocol: Annotated[
         str, typer.Option(help=f"What it speaks there: {', '.join(PROTOCOLS)}.", metavar="NAME")
@@ -32,8 +36,10 @@ def run(
             metavar="SERVICE:PORT=LOCALPORT",
         ),
     ] = None,
-    version: Annotated[str, typer.Option(help="Version, for subsets of a DestinationRule.")] = "v1",
-    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the service.")] = "default",
+    version: Annotated[str, typer.Option(help="Version, for subsets of a DestinationRule.", metavar="NAME")] = "v1",
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="Namespace of the service.", metavar="NAME")
+    ] = "default",
     service_port: Annotated[
         int | None,
         typer.Option(help="Port that others call the service at; PORT without.", min=1, max=65535, metavar="PORT"),
@@ -45,9 +51,9 @@ def run(
 ) -> None:
     """Run a process as a workload of the running mesh, behind a sidecar of its own.
 
-    It reaches the other services by name through HTTP_PROXY, or, by bytes of any kind, at the ports that --tcp-upstream
-    gives them; they reach it as SERVICE:PORT. All of it over mutual TLS. The exit status is the command's; at its end
-    the workload is taken out of the mesh.
+    It reaches HTTP services by name through HTTP_PROXY, and others (gRPC, Redis, anything) at the local ports that
+    --tcp-upstream gives them; they reach it as SERVICE:PORT. All of it over mutual TLS. The exit status is the
+    command's; at its end the workload is taken out of the mesh.
     """
     if protocol not in PROTOCOLS:
         raise typer.BadParameter(f"{protocol!r} is none of {', '.join(PROTOCOLS)}", param_hint="--protocol")

@@ -9,6 +9,13 @@ from remora.tap.records import Exchange, Field, Message
 MAX_BODY_LINES = 40
 """Of a body in a terminal; files get all of it."""
 
+_GRPC_STATUSES = (
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+)  # fmt: skip
+"""By number: https://grpc.github.io/grpc/core/md_doc_statuscodes.html"""
+
 
 def summary(exchange: Exchange) -> str:
     """`12:00:01.123  200  GET  http://reviews:9080/reviews/0  4.2 ms  379 B  inbound  from productpage`."""
@@ -27,6 +34,8 @@ def summary(exchange: Exchange) -> str:
     ]
     if exchange.peer is not None:
         parts.append(f"from {exchange.peer.rpartition('/')[2]}")
+    if grpc := _grpc_status(exchange):
+        parts.append(grpc)
     if exchange.flags:
         parts.append(f"[{exchange.flags}: {exchange.details}]")
     return "  ".join(parts)
@@ -56,6 +65,19 @@ def reason(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return ""
+
+
+def _grpc_status(exchange: Exchange) -> str:
+    """`grpc 5 NOT_FOUND` of a call that failed: its HTTP status is 200 all the same."""
+    answer = exchange.response
+    if answer is None:
+        return ""
+    # In the trailers; in the head of an answer that has nothing else.
+    said = next((value for name, value in (*answer.trailers, *answer.headers) if name == "grpc-status"), "0")
+    if said == "0":
+        return ""
+    number = int(said) if said.isascii() and said.isdigit() and len(said) < 3 else len(_GRPC_STATUSES)
+    return f"grpc {said} {_GRPC_STATUSES[number]}" if number < len(_GRPC_STATUSES) else f"grpc {said}"
 
 
 def _message(message: Message, mark: str) -> Iterator[str]:

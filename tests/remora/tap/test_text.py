@@ -1,5 +1,7 @@
 """Tapped requests in a terminal."""
 
+import pytest
+
 from remora.tap.text import details, summary
 from tests.remora.tap.exchanges import exchange, message, read, unanswered
 
@@ -16,6 +18,17 @@ def test_a_request_without_an_answer_says_why() -> None:
     line = summary(read(unanswered()))
     assert "  -  POST" in line
     assert line.endswith("[DC: downstream_remote_disconnect]")
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [("0", ""), ("5", "grpc 5 NOT_FOUND"), ("16", "grpc 16 UNAUTHENTICATED"), ("17", "grpc 17"), ("x", "grpc x")],
+)
+def test_a_call_that_failed_says_its_grpc_status(status: str, told: str) -> None:
+    answer = message([("content-type", "application/grpc")], b"") | {"trailers": [["grpc-status", status]]}
+    assert (
+        summary(read(exchange(status=200, response=answer))).partition("from bookinfo-productpage")[2].strip()
+    ) == told
 
 
 def test_details_are_as_curl_shows_them() -> None:
