@@ -16,6 +16,8 @@ from sidecar.net.outbox import Outbox
 _RECORD_BYTES: Final = 16 * 1024
 """The most that one record holds (RFC 8446 5.1)."""
 
+_NOBODY: Final = asyncio.Protocol()
+
 
 class TlsStream(asyncio.Protocol):
     """The protocol of a plain transport, and the transport of `app`, whose `connection_made` is called when the
@@ -62,7 +64,8 @@ class TlsStream(asyncio.Protocol):
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out, server_side, server_hostname or None)
-        self._handshake: asyncio.Future[None] = loop.create_future()
+        self._handshake: asyncio.Future[None] | None = loop.create_future()
+        """Until somebody has been told how it went."""
         self._shaken = False
         self._paused = False
         self._held: list[bytes] = []
@@ -75,11 +78,17 @@ class TlsStream(asyncio.Protocol):
     async def shake_hands(self) -> None:
         """Until the handshake is done. Raises ssl.SSLError, or OSError where the connection was lost; cancelled, it
         cuts the connection."""
+        handshake = self._handshake
+        assert handshake is not None
         try:
-            await self._handshake
+            await handshake
         except asyncio.CancelledError:
             self.abort()
             raise
+        finally:
+            # An exception knows the frames that it came through, and they know us: without this, 50 KiB of OpenSSL's
+            # memory would wait for the garbage collector, which does not see it.
+            self._handshake = handshake = None
 
     def set_protocol(self, app: asyncio.Protocol) -> None:
         """Another application from now on. It is not told of the connection."""
@@ -118,10 +127,15 @@ class TlsStream(asyncio.Protocol):
             if exc is None and self._shaken and not self._ended and not self._closing:
                 exc = ssl.SSLEOFError("closed without close_notify: what came may not be all")  # RFC 8446 6.1
         self._closing = True
+        self._error = None
+        app = self._app
+        # Whoever has us and whom we have would wait for each other, and for the garbage collector.
+        self._app = _NOBODY
+        self._deliver = _NOBODY.data_received
         if not self._shaken:
             self._failed(exc or ConnectionResetError("the connection closed in the TLS handshake"))
             return
-        self._app.connection_lost(exc)
+        app.connection_lost(exc)
 
     def pause_writing(self) -> None:
         if self._shaken:
@@ -142,19 +156,21 @@ class TlsStream(asyncio.Protocol):
             self._failed(error)
             return
         self._flush()
-        if self._handshake.done():  # given up meanwhile
+        handshake = self._handshake
+        if handshake is None or handshake.done():  # given up meanwhile
             self.abort()
             return
         self._shaken = True
         self._app.connection_made(cast(asyncio.Transport, self))
-        self._handshake.set_result(None)
+        handshake.set_result(None)
         if self._in.pending:
             self._read()
 
     def _failed(self, error: Exception) -> None:
-        if not self._handshake.done():
-            self._handshake.set_exception(error)
-            self._handshake.exception()  # whoever waited may have gone
+        handshake = self._handshake
+        if handshake is not None and not handshake.done():
+            handshake.set_exception(error)
+            handshake.exception()  # whoever waited may have gone
 
     def _read(self) -> None:
         """Hand on what has come, record by record, until there is no more or the application wants no more."""

@@ -1,7 +1,10 @@
 """TLS over a plain transport: what arrives, how it ends, and what is said when it can not go on."""
 
 import asyncio
+import contextlib
+import gc
 import ssl
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -247,3 +250,40 @@ async def _ended(reader: asyncio.StreamReader) -> bool:
         return await reader.read() == b""
     except ConnectionResetError:
         return True
+
+
+@pytest.mark.parametrize("data", [b"\x16\x03\x01\0\x05hello", b"\x16\x03"], ids=["no handshake", "half a record"])
+async def test_a_handshake_that_fails_leaves_nothing_behind(
+    contexts: Contexts, eventually: Eventually, data: bytes
+) -> None:
+    """OpenSSL's memory, 50 KiB of a connection, is invisible to the garbage collector: nothing must wait for that."""
+    loop = asyncio.get_running_loop()
+    apps: list[weakref.ref[App]] = []
+    over: list[asyncio.Task[None]] = []
+
+    async def shake(stream: TlsStream) -> None:
+        with contextlib.suppress(OSError):
+            await stream.shake_hands()
+
+    def made() -> TlsStream:
+        app = App()
+        apps.append(weakref.ref(app))
+        stream = TlsStream(app, contexts[0], loop, server_side=True)
+        over.append(loop.create_task(shake(stream)))
+        return stream
+
+    server = await loop.create_server(made, "127.0.0.1", 0)
+    gc.disable()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1])
+        writer.write(data)
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+        await eventually(lambda: over and over[0].done(), "the handshake has failed")
+        over.clear()
+        await eventually(lambda: apps[0]() is None, "all of it is freed")
+    finally:
+        gc.enable()
+        server.close()
+        await server.wait_closed()
