@@ -44,6 +44,8 @@ class TlsStream(asyncio.Protocol):
         "plain",
     )
 
+    __deletable__ = ("_in", "_out", "_tls")  # for mypyc
+
     # Known once the connection is made.
     plain: asyncio.Transport
 
@@ -132,10 +134,15 @@ class TlsStream(asyncio.Protocol):
         # Whoever has us and whom we have would wait for each other, and for the garbage collector.
         self._app = _NOBODY
         self._deliver = _NOBODY.data_received
-        if not self._shaken:
-            self._failed(exc or ConnectionResetError("the connection closed in the TLS handshake"))
-            return
-        app.connection_lost(exc)
+        try:
+            if self._shaken:
+                app.connection_lost(exc)
+            else:
+                self._failed(exc or ConnectionResetError("the connection closed in the TLS handshake"))
+        finally:
+            # An application may keep us for longer; OpenSSL's 50 KiB are of no use to it. From here on we are closing,
+            # and nothing but `get_extra_info` asks for them.
+            del self._tls, self._in, self._out
 
     def pause_writing(self) -> None:
         if self._shaken:
@@ -326,4 +333,6 @@ class TlsStream(asyncio.Protocol):
         return self.plain.get_write_buffer_size()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._tls if name == "ssl_object" else self.plain.get_extra_info(name, default)
+        if name == "ssl_object":
+            return getattr(self, "_tls", default)
+        return self.plain.get_extra_info(name, default)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import ssl
+import sys
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -287,3 +288,17 @@ async def test_a_handshake_that_fails_leaves_nothing_behind(
         gc.enable()
         server.close()
         await server.wait_closed()
+
+
+async def test_what_keeps_a_lost_connection_keeps_none_of_openssl_s_memory(contexts: Contexts) -> None:
+    async with connected(contexts, App(), App()) as pair:
+        server, session = pair.server_stream, pair.server_stream.get_extra_info("ssl_object")
+        assert session.version() == "TLSv1.3"
+        held = sys.getrefcount(session)
+        pair.client.transport.close()
+        await asyncio.wait_for(pair.server.lost.wait(), 5)
+        assert sys.getrefcount(session) == held - 1, "ours is the only reference left"
+        assert server.get_extra_info("ssl_object") is None
+        server.write(b"too late")
+        server.close()
+        assert server.is_closing()
