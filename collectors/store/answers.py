@@ -77,7 +77,9 @@ class GraphNode:
     requests_per_s: float
     """Arriving."""
     error_rate: float
-    """0 to 1, share of 5xx of what arrives."""
+    """0 to 1, share of what arrives that fails: 5xx, and gRPC's statuses that stand for as much."""
+    bytes_per_s: float = 0.0
+    """Of connections that carry no requests as far as the mesh knows (TCP, TLS passed through), to both sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,10 @@ class GraphEdge:
     p50_ms: float | None
     p99_ms: float | None
     mtls: bool
-    """True only if every request of the window came over mutual TLS."""
+    """True only if every request and byte of the window came over mutual TLS."""
     protocol: str
+    bytes_per_s: float = 0.0
+    """As a node's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,8 @@ class ServiceSummary:
     p50_ms: float | None
     p99_ms: float | None
     mtls: bool
+    bytes_per_s: float = 0.0
+    """As a node's."""
 
 
 @dataclass(frozen=True, slots=True)

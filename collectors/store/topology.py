@@ -1,4 +1,5 @@
-"""The mesh's graph and services, out of what Istio's standard metrics gained over a window.
+"""The mesh's graph and services, out of what Istio's standard metrics gained over a window: requests, and the bytes of
+connections that are relayed as they are.
 
 The destination's report is preferred, as Istio's dashboards do; the source's counts where the destination has none, and
 for requests that never got there (no healthy upstream, aborted by a fault and so on), which only the source saw.
@@ -22,9 +23,14 @@ from collectors.store.metrics import (
 
 REQUESTS = "istio_requests_total"
 DURATION = "istio_request_duration_milliseconds"
+BYTES = ("istio_tcp_received_bytes_total", "istio_tcp_sent_bytes_total")
 
 _NEVER_ARRIVED = frozenset({"UH", "UF", "UO", "NR", "NC", "FI", "RL", "RLSE", "UAEX", "OM"})
 """Response flags of requests that no destination saw."""
+
+_GRPC_FAILURES = frozenset({"2", "4", "12", "13", "14", "15"})
+"""UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS: errors of a server by OpenTelemetry, as
+5xx are HTTP's. https://opentelemetry.io/docs/specs/semconv/rpc/grpc/#grpc-status"""
 
 UNKNOWN = "unknown"
 
@@ -37,19 +43,29 @@ class _Traffic:
     errors: float = 0.0
     secured: float = 0.0
     """Requests over mutual TLS."""
+    bytes: float = 0.0
+    """Of relayed connections, both ways."""
+    bytes_secured: float = 0.0
     protocols: dict[str, float] = field(default_factory=dict)
     durations: list[Histogram] = field(default_factory=list)
 
     def add(self, labels: dict[str, str], grown: float) -> None:
         self.requests += grown
-        if labels.get("response_code", "").startswith("5"):
+        if labels.get("response_code", "").startswith("5") or labels.get("grpc_response_status") in _GRPC_FAILURES:
             self.errors += grown
         if labels.get("connection_security_policy") == "mutual_tls":
             self.secured += grown
         protocol = labels.get("request_protocol", UNKNOWN)
         self.protocols[protocol] = self.protocols.get(protocol, 0.0) + grown
 
+    def add_bytes(self, labels: dict[str, str], grown: float) -> None:
+        self.bytes += grown
+        if labels.get("connection_security_policy") == "mutual_tls":
+            self.bytes_secured += grown
+
     def join(self, other: "_Traffic") -> None:
+        self.bytes += other.bytes
+        self.bytes_secured += other.bytes_secured
         self.requests += other.requests
         self.errors += other.errors
         self.secured += other.secured
@@ -63,11 +79,16 @@ class _Traffic:
 
     @property
     def mtls(self) -> bool:
-        return self.requests > 0 and self.secured >= self.requests - 1e-6
+        whole = self.secured >= self.requests - 1e-6 and self.bytes_secured >= self.bytes - 1e-6
+        return self.is_there and whole
+
+    @property
+    def is_there(self) -> bool:
+        return self.requests > 0 or self.bytes > 0
 
     @property
     def protocol(self) -> str:
-        return max(self.protocols, key=lambda name: self.protocols[name], default=UNKNOWN)
+        return max(self.protocols, key=lambda name: self.protocols[name], default="tcp" if self.bytes else UNKNOWN)
 
     def quantile(self, q: float) -> float | None:
         return quantile(q, merge(self.durations))
@@ -96,7 +117,7 @@ class _Seen:
     def settled(self) -> _Traffic:
         """What to believe."""
         traffic = _Traffic()
-        traffic.join(self.by_destination if self.by_destination.requests else self.by_source)
+        traffic.join(self.by_destination if self.by_destination.is_there else self.by_source)
         traffic.join(self.never_arrived)
         return traffic
 
@@ -131,21 +152,69 @@ def _key(labels: dict[str, str]) -> _Key:
     )
 
 
-def _gather(
-    connection: sqlite3.Connection, known: Iterable[Known], durations: Iterable[Known], start: float, end: float
-) -> dict[_Key, _Seen]:
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """The series that a picture is drawn from."""
+
+    requests: list[Known]
+    durations: list[Known]
+    bytes: list[Known]
+
+    @property
+    def naming(self) -> list[Known]:
+        """Those that say who there is."""
+        return [*self.requests, *self.bytes]
+
+
+def _measured(connection: sqlite3.Connection, catalogue: Catalogue) -> _Measured:
+    return _Measured(
+        catalogue.find(connection, REQUESTS),
+        catalogue.find(connection, DURATION),
+        [one for name in BYTES for one in catalogue.find(connection, name)],
+    )
+
+
+def _gather(connection: sqlite3.Connection, measured: _Measured, start: float, end: float) -> dict[_Key, _Seen]:
     seen: dict[_Key, _Seen] = {}
-    for one in known:
+    for one in measured.requests:
         grown = increase(connection, one, start, end)
         if grown > 0:
             seen.setdefault(_key(one.labels), _Seen()).part(one.labels).add(one.labels, grown)
-    for one in durations:
+    _gather_bytes(seen, [(one.labels, increase(connection, one, start, end)) for one in measured.bytes])
+    for one in measured.durations:
         key = _key(one.labels)
         if key in seen:
             histogram = histogram_increase(connection, one, start, end)
             if histogram is not None:
                 seen[key].part(one.labels).durations.append(histogram)
     return seen
+
+
+def _gather_bytes(seen: dict[_Key, _Seen], grown: list[tuple[dict[str, str], float]]) -> None:
+    """A connection of bytes does not tell the destination which workload it comes from, only whose certificate: where
+    the source has reported it, the destination's report just vouches for the TLS."""
+    sources: dict[tuple[str, str], list[_Traffic]] = {}
+    strangers = []
+    for labels, count in grown:
+        if count <= 0:
+            continue
+        if labels.get("reporter") == "destination" and labels.get("source_workload", UNKNOWN) == UNKNOWN:
+            strangers.append((labels, count))
+            continue
+        traffic = seen.setdefault(_key(labels), _Seen()).part(labels)
+        traffic.add_bytes(labels, count)
+        sources.setdefault(_proven(labels), []).append(traffic)
+    for labels, count in strangers:
+        known = sources.get(_proven(labels))
+        if known is None:
+            seen.setdefault(_key(labels), _Seen()).part(labels).add_bytes(labels, count)
+        elif labels.get("connection_security_policy") == "mutual_tls":
+            for traffic in known:
+                traffic.bytes_secured = traffic.bytes
+
+
+def _proven(labels: dict[str, str]) -> tuple[str, str]:
+    return labels.get("source_principal", UNKNOWN), _node_id(labels, "destination")
 
 
 def _merged(seen: dict[_Key, _Seen], key_of: str) -> dict[tuple[str, str], _Traffic]:
@@ -163,18 +232,24 @@ def _window(now: float, window_s: float) -> tuple[float, float]:
 
 
 def graph(connection: sqlite3.Connection, catalogue: Catalogue, now: float, window_s: float) -> Graph:
-    """As Reader.graph says; an edge has had at least one request in the window."""
+    """As Reader.graph says; an edge has had at least one request, or one byte, in the window."""
     start, end = _window(now, window_s)
-    requests = catalogue.find(connection, REQUESTS)
-    seen = _gather(connection, requests, catalogue.find(connection, DURATION), start, end)
+    measured = _measured(connection, catalogue)
+    seen = _gather(connection, measured, start, end)
     edges = _merged(seen, "edge")
     arriving: dict[str, _Traffic] = {}
     for (source, destination), traffic in edges.items():
         arriving.setdefault(source, _Traffic())
         arriving.setdefault(destination, _Traffic()).join(traffic)
-    described = _describe(requests)
+    described = _describe(measured.naming)
     nodes = tuple(
-        GraphNode(name, *described.get(name, _undescribed(name)), traffic.requests / window_s, traffic.error_rate)
+        GraphNode(
+            name,
+            *described.get(name, _undescribed(name)),
+            requests_per_s=traffic.requests / window_s,
+            error_rate=traffic.error_rate,
+            bytes_per_s=traffic.bytes / window_s,
+        )
         for name, traffic in sorted(arriving.items())
     )
     return Graph(now, window_s, nodes, tuple(_edge(pair, edges[pair], window_s) for pair in sorted(edges)))
@@ -190,6 +265,7 @@ def _edge(pair: tuple[str, str], traffic: _Traffic, window_s: float) -> GraphEdg
         p99_ms=traffic.quantile(0.99),
         mtls=traffic.mtls,
         protocol=traffic.protocol,
+        bytes_per_s=traffic.bytes / window_s,
     )
 
 
@@ -217,11 +293,11 @@ def _undescribed(name: str) -> tuple[str, str, str, str]:
 def services(connection: sqlite3.Connection, catalogue: Catalogue, now: float, window_s: float) -> list[ServiceSummary]:
     """As Reader.services says; a service without requests in the window shows while a target still has its series."""
     start, end = _window(now, window_s)
-    requests = catalogue.find(connection, REQUESTS)
-    seen = _gather(connection, requests, catalogue.find(connection, DURATION), start, end)
+    measured = _measured(connection, catalogue)
+    seen = _gather(connection, measured, start, end)
     traffic = _merged(seen, "service")
     versions: dict[tuple[str, str], set[str]] = {pair: set() for pair in traffic}
-    for one in requests:
+    for one in measured.naming:
         key = _key(one.labels)
         pair = (key.service, key.service_namespace)
         if pair in versions and key.version in versions[pair]:
@@ -240,6 +316,7 @@ def services(connection: sqlite3.Connection, catalogue: Catalogue, now: float, w
             p50_ms=traffic.get(pair, _Traffic()).quantile(0.5),
             p99_ms=traffic.get(pair, _Traffic()).quantile(0.99),
             mtls=traffic.get(pair, _Traffic()).mtls,
+            bytes_per_s=traffic.get(pair, _Traffic()).bytes / window_s,
         )
         for pair, found in sorted(versions.items())
         if pair[0] != UNKNOWN

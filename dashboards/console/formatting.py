@@ -1,6 +1,6 @@
 """Numbers and times as people read them. Pure; the same number looks the same on every page."""
 
-from typing import Literal
+from typing import Literal, Protocol
 
 Health = Literal["idle", "healthy", "degraded", "failing"]
 
@@ -12,6 +12,40 @@ FAILING_RATE = 0.05
 
 NOTHING = "–"
 """Shown where there is no value."""
+
+
+class Traffic(Protocol):
+    """What a node, an edge and a service have in common."""
+
+    @property
+    def requests_per_s(self) -> float: ...
+    @property
+    def bytes_per_s(self) -> float: ...
+    @property
+    def error_rate(self) -> float: ...
+
+
+def flow(of: Traffic) -> str:
+    """Requests, or bytes where there are no requests to count: `12.3 req/s`, `4.56 kB/s`."""
+    if of.requests_per_s > 0 or of.bytes_per_s <= 0:
+        return rate(of.requests_per_s)
+    text = quantity(of.bytes_per_s)
+    return f"{text[:-1]} {text[-1]}B/s" if text[-1] in "kM" else f"{text} B/s"
+
+
+def errors(of: Traffic) -> str:
+    """The share of requests that failed; nothing where no requests are known."""
+    return NOTHING if has_bytes_alone(of) else percent(of.error_rate)
+
+
+def has_bytes_alone(of: Traffic) -> bool:
+    """Whether these are connections without requests."""
+    return of.bytes_per_s > 0 and of.requests_per_s <= 0
+
+
+def health_of(of: Traffic) -> "Health":
+    """As `health`; bytes that flow are healthy."""
+    return health(of.requests_per_s or of.bytes_per_s, of.error_rate)
 
 
 def rate(requests_per_s: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from collectors.store.answers import Graph, GraphEdge, GraphNode
 from dashboards.console import formatting
-from dashboards.console.graph_views import OUTSIDE, app_of, service_id, title
+from dashboards.console.graph_views import OUTSIDE, activity, app_of, service_id, title
 from dashboards.console.labels import LABEL_HEIGHT, LABEL_WIDTH, place_labels
 from dashboards.console.layout import Layout, Measures, lay_out
 from dashboards.console.palette import Palette
@@ -105,6 +105,19 @@ class _View:
     """Of its upper left corner, pixels."""
 
 
+@dataclass(slots=True)
+class Sent:
+    """What leaves a node."""
+
+    requests_per_s: float = 0.0
+    bytes_per_s: float = 0.0
+    error_rate: float = 0.0
+
+    def add(self, edge: GraphEdge) -> None:
+        self.requests_per_s += edge.requests_per_s
+        self.bytes_per_s += edge.bytes_per_s
+
+
 class _Stroke:
     """The series of one drawing."""
 
@@ -116,9 +129,9 @@ class _Stroke:
         self.measures = measures
         self.selected = selected
         self.service_of = {service_id(node): node for node in graph.nodes}
-        self.sends: dict[str, float] = defaultdict(float)
+        self.sends: dict[str, Sent] = defaultdict(Sent)
         for edge in graph.edges:
-            self.sends[edge.source] += edge.requests_per_s
+            self.sends[edge.source].add(edge)
         self.titles = {node.id: title(node) for node in graph.nodes}
 
     def at(self, x: float, y: float) -> list[float]:
@@ -171,9 +184,9 @@ class _Stroke:
         """The curves, with dots that run along them as fast as the traffic flows."""
         data = []
         for edge in self.drawn_edges():
-            colour = self.palette.of(formatting.health(edge.requests_per_s, edge.error_rate))
+            colour = self.palette.of(formatting.health_of(edge))
             strong = self.selected in (edge.source, edge.destination)
-            width = min(1.2 + max(0.0, math.log10(1 + edge.requests_per_s)) * 1.1, 5.0) + (1 if strong else 0)
+            width = min(1.2 + max(0.0, math.log10(1 + activity(edge))) * 1.1, 5.0) + (1 if strong else 0)
             data.append(
                 {
                     "coords": [self.at(x, y) for x, y in self.layout.paths[edge.source, edge.destination]],
@@ -183,9 +196,9 @@ class _Stroke:
                     "tip": self.edge_tip(edge),
                     "lineStyle": {"color": colour, "width": self.px(width)[0], "opacity": 0.95 if strong else 0.6},
                     "effect": {
-                        "period": dot_period_s(edge.requests_per_s),
+                        "period": dot_period_s(activity(edge)),
                         "color": colour,
-                        "symbolSize": self.px(6.5 if edge.requests_per_s > 0 else 0)[0],
+                        "symbolSize": self.px(6.5 if activity(edge) > 0 else 0)[0],
                     },
                 }
             )
@@ -221,15 +234,17 @@ class _Stroke:
         return [edge for edge in self.graph.edges if (edge.source, edge.destination) in self.layout.paths]
 
     def card(self, node: GraphNode) -> dict[str, Any]:
-        health = formatting.health(node.requests_per_s, node.error_rate)
+        health = formatting.health_of(node)
         size = [self.measures.node_width, self.measures.node_height]
         quiet, loud = self.palette.muted, self.palette.of(health)
         chosen = node.id == self.selected
-        if node.requests_per_s > 0:
-            figures = f"{formatting.rate(node.requests_per_s)} · {formatting.percent(node.error_rate)} err"
+        if formatting.has_bytes_alone(node):
+            figures = formatting.flow(node)
+        elif node.requests_per_s > 0:
+            figures = f"{formatting.flow(node)} · {formatting.errors(node)} err"
         else:
             # Who only calls, such as a gateway: what arrives there no sidecar saw.
-            figures = f"sends {formatting.rate(self.sends[node.id])}"
+            figures = f"sends {formatting.flow(self.sends[node.id])}"
         return {
             "id": f"node {node.id}",
             "kind": "node",
@@ -265,12 +280,12 @@ class _Stroke:
             "symbol": _ARROW,
             "symbolSize": self.px(8, 9),
             "symbolRotate": 0 if towards_right else 180,
-            "itemStyle": {"color": self.palette.of(formatting.health(edge.requests_per_s, edge.error_rate))},
+            "itemStyle": {"color": self.palette.of(formatting.health_of(edge))},
         }
 
     def label(self, edge: GraphEdge, x: float, y: float) -> list[dict[str, Any]]:
         """Rate, share of errors, and the lock: closed for mutual TLS, open where anyone could read along."""
-        health = formatting.health(edge.requests_per_s, edge.error_rate)
+        health = formatting.health_of(edge)
         about = {"kind": "edge", "source": edge.source, "target": edge.destination, "tip": self.edge_tip(edge)}
         size = [LABEL_WIDTH, LABEL_HEIGHT]
         plate = {
@@ -284,8 +299,12 @@ class _Stroke:
                 "position": "inside",
                 "offset": self.px(7, 0),
                 "formatter": (
-                    f"{{rate|{_inside(formatting.rate(edge.requests_per_s))}}}\n"
-                    f"{{errors|{_inside(formatting.percent(edge.error_rate))} err}}"
+                    f"{{rate|{_inside(formatting.flow(edge))}}}\n"
+                    + (
+                        "{errors|TCP}"
+                        if formatting.has_bytes_alone(edge)
+                        else f"{{errors|{formatting.errors(edge)} err}}"
+                    )
                 ),
                 "rich": {
                     "rate": {
@@ -318,18 +337,27 @@ class _Stroke:
         if node.id != OUTSIDE:
             version = f" · version {node.version}" if node.version not in ("", "unknown") else ""
             lines.append(f"namespace {node.namespace}{version}")
-        lines.append(f"arriving {formatting.rate(node.requests_per_s)}, {formatting.percent(node.error_rate)} errors")
+        lines.append(f"arriving {_figures(node)}")
         return "\n".join(lines)
 
     def edge_tip(self, edge: GraphEdge) -> str:
         source, target = self.titles.get(edge.source, edge.source), self.titles.get(edge.destination, edge.destination)
         lines = [
             f"{source} → {target}",
-            f"{formatting.rate(edge.requests_per_s)}, {formatting.percent(edge.error_rate)} errors",
-            f"p50 {formatting.duration(edge.p50_ms)}, p99 {formatting.duration(edge.p99_ms)}",
+            _figures(edge),
+            *([] if formatting.has_bytes_alone(edge) else [_latencies(edge)]),
             f"{edge.protocol}, {'mutual TLS' if edge.mtls else 'not all of it over mutual TLS'}",
         ]
         return "\n".join(lines)
+
+
+def _figures(of: GraphNode | GraphEdge) -> str:
+    told = formatting.flow(of)
+    return told if formatting.has_bytes_alone(of) else f"{told}, {formatting.errors(of)} errors"
+
+
+def _latencies(edge: GraphEdge) -> str:
+    return f"p50 {formatting.duration(edge.p50_ms)}, p99 {formatting.duration(edge.p99_ms)}"
 
 
 def _inside(text: str) -> str:

@@ -47,7 +47,10 @@ def _joined_node(name: str, members: list[GraphNode]) -> GraphNode:
     rate = sum(node.requests_per_s for node in members)
     versions = ", ".join(sorted({node.version for node in members if node.version not in ("", "unknown")}))
     first = members[0]
-    return GraphNode(name, app_of(first), first.namespace, app_of(first), versions, rate, _error_rate(members, rate))
+    return GraphNode(
+        name, app_of(first), first.namespace, app_of(first), versions, rate, _error_rate(members, rate),
+        sum(node.bytes_per_s for node in members),
+    )  # fmt: skip
 
 
 def _joined_edge(pair: tuple[str, str], members: list[GraphEdge]) -> GraphEdge:
@@ -63,11 +66,17 @@ def _joined_edge(pair: tuple[str, str], members: list[GraphEdge]) -> GraphEdge:
         p99_ms=None,
         mtls=all(edge.mtls for edge in members),
         protocol=protocols.pop() if len(protocols) == 1 else "mixed",
+        bytes_per_s=sum(edge.bytes_per_s for edge in members),
     )
 
 
 def _error_rate(members: Iterable[GraphNode | GraphEdge], rate: float) -> float:
     return sum(one.requests_per_s * one.error_rate for one in members) / rate if rate > 0 else 0.0
+
+
+def activity(of: GraphNode | GraphEdge) -> float:
+    """How busy it is: requests a second, a kilobyte of a relayed connection standing for one."""
+    return of.requests_per_s + of.bytes_per_s / 1000
 
 
 def title(node: GraphNode) -> str:
@@ -81,8 +90,8 @@ def busiest(graph: Graph, limit: int = MAX_NODES) -> Graph:
         return graph
     leaving: dict[str, float] = defaultdict(float)
     for edge in graph.edges:
-        leaving[edge.source] += edge.requests_per_s
-    ranked = sorted(graph.nodes, key=lambda node: (-max(node.requests_per_s, leaving[node.id]), node.id))
+        leaving[edge.source] += activity(edge)
+    ranked = sorted(graph.nodes, key=lambda node: (-max(activity(node), leaving[node.id]), node.id))
     kept = {node.id for node in ranked[:limit]}
     return replace(
         graph,

@@ -31,8 +31,9 @@ def graph(
         (
             edge.source,
             edge.destination,
-            f"{edge.requests_per_s:.2f}",
-            f"{edge.error_rate:.1%}",
+            f"{edge.requests_per_s:.2f}" if edge.requests_per_s else None,
+            f"{edge.bytes_per_s:.0f}" if edge.bytes_per_s else None,
+            f"{edge.error_rate:.1%}" if edge.requests_per_s else None,
             f"{edge.p50_ms:.1f}" if edge.p50_ms is not None else None,
             f"{edge.p99_ms:.1f}" if edge.p99_ms is not None else None,
             edge.mtls,
@@ -40,5 +41,5 @@ def graph(
         )
         for edge in answer.edges
     ]
-    headers = ("FROM", "TO", "REQUESTS/S", "ERRORS", "P50 MS", "P99 MS", "MTLS", "PROTOCOL")
+    headers = ("FROM", "TO", "REQUESTS/S", "TCP B/S", "ERRORS", "P50 MS", "P99 MS", "MTLS", "PROTOCOL")
     print_table(headers, rows, empty=f"no traffic in the last {window}")

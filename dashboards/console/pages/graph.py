@@ -173,14 +173,14 @@ class Details:
 
     def show(self, node: GraphNode, graph: Graph) -> None:
         """Fill in, in place."""
-        health = formatting.health(node.requests_per_s, node.error_rate)
+        health = formatting.health_of(node)
         self._title.set_text(graph_views.title(node))
         outside = node.id == graph_views.OUTSIDE
         version = f" · {node.version}" if node.version not in ("", "unknown") else ""
         self._about.set_text("Clients without a sidecar" if outside else f"{node.namespace}{version}")
         self._stats.set(
-            formatting.rate(node.requests_per_s),
-            (formatting.percent(node.error_rate), f"health-{health}"),
+            formatting.flow(node),
+            (formatting.errors(node), f"health-{health}"),
             (health, f"health-{health}"),
         )
         titles = {other.id: graph_views.title(other) for other in graph.nodes}
@@ -198,13 +198,13 @@ class Details:
 
 
 def _line(edge: GraphEdge, title: str, node: str) -> Line:
-    health = formatting.health(edge.requests_per_s, edge.error_rate)
+    health = formatting.health_of(edge)
     return Line(
         title,
         links.graph(node=node),
         (
-            formatting.rate(edge.requests_per_s),
-            (formatting.percent(edge.error_rate), f"health-{health}"),
+            formatting.flow(edge),
+            (formatting.errors(edge), f"health-{health}"),
             formatting.duration(edge.p50_ms),
             formatting.duration(edge.p99_ms),
         ),

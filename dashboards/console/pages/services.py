@@ -18,7 +18,7 @@ _COLUMNS: tuple[dict[str, Any], ...] = (
     {"headerName": "Service", "field": "name", "flex": 2, "minWidth": 130},
     {"headerName": "Namespace", "field": "namespace", "flex": 1, "minWidth": 110},
     {"headerName": "Versions", "field": "versions", "flex": 1, "minWidth": 100},
-    {"headerName": "Requests", "field": "rate", "flex": 1, "minWidth": 105, "type": "rightAligned",
+    {"headerName": "Traffic", "field": "rate", "flex": 1, "minWidth": 105, "type": "rightAligned",
      ":valueFormatter": "p => p.data.rate_text"},
     {"headerName": "Errors", "field": "errors", "flex": 1, "minWidth": 90, "type": "rightAligned",
      ":cellRenderer": "p => remora.cell.errors(p)"},
@@ -48,21 +48,22 @@ def key(service: ServiceSummary) -> str:
 
 def row(service: ServiceSummary) -> dict[str, Any]:
     """A line of the table: values to sort by and texts to show."""
+    health = formatting.health_of(service)
     return {
         "key": key(service),
         "name": service.name,
         "namespace": service.namespace,
         "versions": ", ".join(service.versions) or formatting.NOTHING,
         "rate": service.requests_per_s,
-        "rate_text": formatting.rate(service.requests_per_s),
+        "rate_text": formatting.flow(service),
         "errors": service.error_rate,
-        "errors_text": formatting.percent(service.error_rate) if service.requests_per_s > 0 else formatting.NOTHING,
-        "health": formatting.health(service.requests_per_s, service.error_rate),
+        "errors_text": formatting.errors(service) if service.requests_per_s > 0 else formatting.NOTHING,
+        "health": health,
         "p50": service.p50_ms,
         "p50_text": formatting.duration(service.p50_ms),
         "p99": service.p99_ms,
         "p99_text": formatting.duration(service.p99_ms),
-        "mtls": formatting.NOTHING if service.requests_per_s <= 0 else "mutual TLS" if service.mtls else "not all mTLS",
+        "mtls": formatting.NOTHING if health == "idle" else "mutual TLS" if service.mtls else "not all mTLS",
     }
 
 
@@ -138,7 +139,7 @@ class _Details:
                 self._title = ui.label().classes("title").props('role="heading" aria-level="2"')
                 self._about = ui.label().classes("muted")
             icon_button("close", "Close", on_close)
-        self._stats = Stats(("Requests", "Errors", "p50", "p99"))
+        self._stats = Stats(("Traffic", "Errors", "p50", "p99"))
         with ui.element("div").classes("section") as self._traffic:
             ui.html('<h3 class="small">Workloads</h3>', sanitize=False)
             self._workloads = Lines()
@@ -152,21 +153,18 @@ class _Details:
 
     def show(self, service: ServiceSummary, graph: Graph, registered: tuple[Resource, ...] | None) -> None:
         """Fill in, in place. `registered` is None when the control plane cannot be asked."""
-        health = formatting.health(service.requests_per_s, service.error_rate)
+        health = formatting.health_of(service)
         self._title.set_text(service.name)
         self._about.set_text(f"{service.namespace} · {', '.join(service.versions) or 'no version known'}")
         self._stats.set(
-            formatting.rate(service.requests_per_s),
-            (formatting.percent(service.error_rate), f"health-{health}"),
+            formatting.flow(service),
+            (formatting.errors(service), f"health-{health}"),
             formatting.duration(service.p50_ms),
             formatting.duration(service.p99_ms),
         )
         nodes = [node for node in graph.nodes if (node.namespace, node.app) == (service.namespace, service.name)]
         lines = {
-            node.workload: Line(
-                node.workload, links.logs(workload=node.workload), _figures(node.requests_per_s, node.error_rate)
-            )
-            for node in nodes
+            node.workload: Line(node.workload, links.logs(workload=node.workload), _figures(node)) for node in nodes
         }
         for workload in registered or ():
             if belongs(workload, service):
@@ -182,7 +180,7 @@ class _Details:
                 Line(
                     f"{edge.source.rpartition('/')[2]} → {ids[edge.destination].version}",
                     links.graph(node=edge.source),
-                    _figures(edge.requests_per_s, edge.error_rate),
+                    _figures(edge),
                     icon="lock" if edge.mtls else "lock_open",
                 )
                 for edge in sources
@@ -192,6 +190,5 @@ class _Details:
         self._traces.props["href"] = links.traces(service=service.name)
 
 
-def _figures(requests_per_s: float, error_rate: float) -> tuple[str, tuple[str, str]]:
-    health = formatting.health(requests_per_s, error_rate)
-    return formatting.rate(requests_per_s), (formatting.percent(error_rate), f"health-{health}")
+def _figures(of: formatting.Traffic) -> tuple[str, tuple[str, str]]:
+    return formatting.flow(of), (formatting.errors(of), f"health-{formatting.health_of(of)}")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from collectors.records import Batch, Sample
+from collectors.records import Batch, Labels, Sample
 from collectors.store import Reader
 from collectors.store.answers import Graph, GraphEdge
 from tests.collectors.build import NOW, bookinfo, durations, fill, labels, requests
@@ -180,3 +180,53 @@ def test_series_are_found_by_labels_and_histograms_expand(path: Path) -> None:
     assert len(reader.series("istio_request_duration_milliseconds_bucket")) == 20
     assert reader.series("istio_requests_total", {}, NOW + 1, NOW + 1) == []
     reader.close()
+
+
+def carried(time: float, value: float, series: Labels, *, direction: str = "sent") -> Sample:
+    return Sample(f"istio_tcp_{direction}_bytes_total", series, time, value)
+
+
+def connections(source: str, destination: str, *, reporter: str, principal: str) -> Labels:
+    """Labels of a relayed connection; who calls is known to its own side, and to the other only by a certificate."""
+    series = dict(labels(source, destination, reporter=reporter, source_principal=principal, request_protocol="tcp"))
+    del series["response_code"]
+    return tuple(sorted(series.items()))
+
+
+READER = "spiffe://cluster.local/ns/default/sa/reader"
+
+
+def test_connections_of_bytes_are_drawn_once_with_what_each_side_knows(path: Path) -> None:
+    sent = connections("reader-v1", "cache-v1", reporter="source", principal=READER)
+    seen = connections("unknown", "cache-v1", reporter="destination", principal=READER)
+    fill(
+        path,
+        Batch(
+            samples=[
+                *(carried(NOW - 60, 0, series) for series in (sent, seen)),
+                *(carried(NOW - 1, 6000, series) for series in (sent, seen)),
+                carried(NOW - 60, 0, sent, direction="received"),
+                carried(NOW - 1, 600, sent, direction="received"),
+            ]
+        ),
+    )
+    reader = Reader.open(path)
+    edge = only_edge(reader.graph(NOW, 60))
+    assert (edge.source, edge.destination, edge.protocol) == ("default/reader-v1", "default/cache-v1", "tcp")
+    assert (edge.requests_per_s, edge.bytes_per_s, edge.mtls) == (0, pytest.approx(110), True)
+    (service,) = reader.services(NOW, 60)
+    assert (service.name, service.versions, service.bytes_per_s) == ("cache", ("v1",), pytest.approx(110))
+    reader.close()
+
+
+def test_connections_of_a_client_that_nobody_reports_are_drawn_from_the_outside(path: Path) -> None:
+    seen = connections("unknown", "cache-v1", reporter="destination", principal="unknown")
+    edge = only_edge(graph_of(path, [carried(NOW - 60, 0, seen), carried(NOW - 1, 6000, seen)]))
+    assert (edge.source, edge.bytes_per_s) == ("unknown", pytest.approx(100))
+
+
+@pytest.mark.parametrize(("status", "rate"), [("0", 0.0), ("5", 0.0), ("14", 1.0)])
+def test_a_grpc_call_fails_by_its_own_status(path: Path, status: str, rate: float) -> None:
+    series = labels("a-v1", "b-v1", request_protocol="grpc", grpc_response_status=status)
+    edge = only_edge(graph_of(path, [requests(NOW - 60, 0, series), requests(NOW - 1, 10, series)]))
+    assert edge.error_rate == pytest.approx(rate)

@@ -148,3 +148,15 @@ def test_fifty_workloads_can_be_seen_at_once() -> None:
 def test_an_empty_mesh_draws_nothing() -> None:
     drawing = graph_chart.draw(graph([], []), LIGHT, 1200, 600)
     assert all(not series["data"] for series in drawing.option["series"])
+
+
+def test_connections_of_bytes_show_bytes_and_no_share_of_errors() -> None:
+    relayed = GraphEdge("d/reader-v1", "d/cache-v1", 0, 0, None, None, True, "tcp", bytes_per_s=4560)
+    caller = node("d/reader-v1", 0)
+    cache = GraphNode("d/cache-v1", "cache-v1", "d", "cache", "v1", 0, 0, bytes_per_s=4560)
+    drawn = items(graph_chart.draw(graph([caller, cache], [relayed]), LIGHT, 1200, 600))
+    assert "sends 4.56 kB/s" in drawn["node d/reader-v1"]["label"]["formatter"]
+    assert drawn["node d/cache-v1"]["label"]["formatter"].endswith("{figures|4.56 kB/s}")
+    assert drawn["node d/cache-v1"]["itemStyle"]["borderColor"] == LIGHT.healthy
+    assert drawn["label d/reader-v1 d/cache-v1"]["label"]["formatter"] == "{rate|4.56 kB/s}\n{errors|TCP}"
+    assert drawn["label d/reader-v1 d/cache-v1"]["tip"].splitlines()[1:] == ["4.56 kB/s", "tcp, mutual TLS"]
