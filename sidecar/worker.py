@@ -42,6 +42,8 @@ from sidecar.config.messages import (
     Ready,
     Refused,
     Tap,
+    TapCount,
+    TapCounts,
     Tapped,
     ToAgent,
     ToWorker,
@@ -192,6 +194,7 @@ class Worker:
         """Tell of requests that begin from now on and match."""
         self._taps.open(tap)
         self._watch()
+        self._send(TapCounts((TapCount(tap.number, 0, 0),)))
 
     def untap(self, tap: Untap) -> None:
         """Tell no more."""

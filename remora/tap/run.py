@@ -46,7 +46,19 @@ def run(admin: str, wish: Mapping[str, Any], shown: Shown) -> None:
             assert viewer is not None
             sink = viewer
         stopped = threading.Event()
-        with contextlib.closing(TapStream(admin, wish)) as stream, _on_stop_signals(stopped, stream.stop):
+        opened: list[TapStream] = []
+
+        def stop() -> None:
+            for each in opened:
+                each.stop()
+
+        with (
+            _on_stop_signals(stopped, stop),
+            contextlib.closing(TapStream(admin, wish)) as stream,
+        ):
+            opened.append(stream)
+            if stopped.is_set():  # while it was being opened
+                stream.stop()
             counts = _read(stream, sink)
         print_error(_told(counts))
         if viewer is not None and not stopped.is_set() and counts.why != "client":

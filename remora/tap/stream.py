@@ -40,6 +40,8 @@ class TapStream:
             if response.status != 200:
                 reason = response.read(4096).decode(errors="replace").strip()
                 raise Failure(f"the sidecar refuses the tap: {reason or response.status}")
+            # Its first line says that the tap is open: what is asked from now on is seen.
+            response.readline(MAX_LINE_BYTES)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise Failure(f"the sidecar at {admin} broke off: {error}") from error

@@ -213,12 +213,11 @@ class Supervisor(WorkerEvents):
         self._inspections = {key: each for key, each in self._inspections.items() if each not in waiting}
         return [future.result() for future in waiting if future.done() and not future.cancelled()]
 
-    def tap(self, tap: Tap) -> None:
-        """Have the workers tell of requests that match, those that are yet to start included."""
+    def tap(self, tap: Tap) -> set[int]:
+        """Have the workers tell of requests that match, those that are yet to start included. Which of them will say
+        that they do, by a TapCount."""
         self._taps[tap.number] = tap
-        for slot in self._slots:
-            if slot.worker is not None:
-                slot.worker.send(tap)
+        return {slot.index for slot in self._slots if slot.worker is not None and slot.worker.send(tap)}
 
     def untap(self, number: int) -> set[int]:
         """Which workers will say that they have stopped, by a TapCount that is `closed`."""

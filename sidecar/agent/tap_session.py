@@ -21,8 +21,11 @@ RECORD_BYTES = 2048
 TELL_EVERY_S = 1.0
 """How often the client hears the counts: it shows them, and we notice that it is gone."""
 
-LAST_COUNTS_S = 1.0
-"""How long the workers' last counts are waited for."""
+OPEN_S = 2.0
+"""How long the workers may take to say that the tap is open."""
+
+LAST_COUNTS_S = 5.0
+"""How long the workers' last counts are waited for: they come behind the records that are still under way."""
 
 
 class TapSession:
@@ -46,8 +49,10 @@ class TapSession:
         self._queued_bytes = 0
         self._news = asyncio.Event()
         self._why: str | None = None
-        self._closing: set[int] | None = None
-        self._closed = asyncio.Event()
+        self._awaited: set[int] = set()
+        """Workers that are yet to answer."""
+        self._is_closing = False
+        self._answered = asyncio.Event()
         self.matched = 0
         """As the workers count; behind by up to a second."""
         self.dropped = 0
@@ -59,6 +64,8 @@ class TapSession:
     def offer(self, record: TapRecord) -> None:
         """A record, for the client."""
         if self._why is not None:
+            if self._why != "max":  # of which there may be any number more
+                self.dropped += 1
             return
         size = _size(record)
         if self._queued_bytes + size > self._max_queued_bytes:
@@ -75,15 +82,14 @@ class TapSession:
         """What a worker counted since it last told."""
         self.matched += count.matched
         self.dropped += count.dropped
-        if count.closed:
+        if count.closed or not self._is_closing:
             self.worker_gone(worker)
 
     def worker_gone(self, worker: int) -> None:
         """It will say nothing more."""
-        if self._closing is not None:
-            self._closing.discard(worker)
-            if not self._closing:
-                self._closed.set()
+        self._awaited.discard(worker)
+        if not self._awaited:
+            self._answered.set()
 
     def end(self, why: str) -> None:
         """No more records; those that wait are still read."""
@@ -93,8 +99,9 @@ class TapSession:
 
     # what the client reads
 
-    async def lines(self, close: Callable[[], set[int]]) -> AsyncGenerator[bytes, None]:
-        """Until `end` or the time is over. `close` tells the workers, and returns which of them will answer."""
+    async def lines(self, begin: Callable[[], set[int]], close: Callable[[], set[int]]) -> AsyncGenerator[bytes, None]:
+        """Until `end` or the time is over. `begin` and `close` tell the workers, and return which will answer."""
+        await self._heard(begin, OPEN_S)
         deadline = self._clock.monotonic() + self.request.seconds
         tell_at = 0.0
         yield line({"type": "tap", "workload": self._workload, "seconds": self.request.seconds})
@@ -108,7 +115,8 @@ class TapSession:
                 tell_at = now + TELL_EVERY_S
                 yield self._counts("counts")
             await self._news_within(min(tell_at, deadline) - now)
-        await self._last_counts(close)
+        self._is_closing = True
+        await self._heard(close, LAST_COUNTS_S)
         yield self._counts("end")
 
     def _next(self) -> bytes:
@@ -124,12 +132,13 @@ class TapSession:
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._news.wait()
 
-    async def _last_counts(self, close: Callable[[], set[int]]) -> None:
-        self._closing = close()
-        if self._closing:
+    async def _heard(self, tell: Callable[[], set[int]], seconds: float) -> None:
+        self._answered.clear()
+        self._awaited = tell()
+        if self._awaited:
             with contextlib.suppress(TimeoutError):  # a worker that hangs; what is known by now is told
-                async with asyncio.timeout(LAST_COUNTS_S):
-                    await self._closed.wait()
+                async with asyncio.timeout(seconds):
+                    await self._answered.wait()
 
     def _counts(self, kind: str) -> bytes:
         plain = {

@@ -26,7 +26,7 @@ UserOf = Callable[[Place, Place], int | None]
 class Workers(Protocol):
     """The supervisor."""
 
-    def tap(self, tap: Tap) -> None: ...
+    def tap(self, tap: Tap) -> set[int]: ...
     def untap(self, number: int) -> set[int]: ...
 
 
@@ -75,14 +75,16 @@ class Taps:
         self.opened += 1
         is_open = True
 
+        def begin() -> set[int]:
+            return self._workers.tap(Tap(session.number, session.request.filter))
+
         def close() -> set[int]:
             nonlocal is_open
             is_open = False
             return self._workers.untap(session.number)
 
-        self._workers.tap(Tap(session.number, session.request.filter))
         try:
-            async with contextlib.aclosing(session.lines(close)) as lines:
+            async with contextlib.aclosing(session.lines(begin, close)) as lines:
                 async for line in lines:
                     yield line
         finally:

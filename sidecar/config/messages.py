@@ -50,7 +50,8 @@ class Inspect:
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """Tell of the requests that match, as Tapped, until Untap. `number` is the agent's name for it."""
+    """Tell of the requests that match, as Tapped, until Untap; answered by a TapCount, from which on those that begin
+    are told of. `number` is the agent's name for it."""
 
     number: int
     filter: TapFilter

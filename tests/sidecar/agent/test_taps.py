@@ -31,8 +31,14 @@ class FakeWorkers:
         self.taps: Taps | None = None
         self.silent = False
 
-    def tap(self, tap: Tap) -> None:
+    def tap(self, tap: Tap) -> set[int]:
         self.open[tap.number] = tap
+        asyncio.get_running_loop().call_soon(self._opened, tap.number)
+        return {0}
+
+    def _opened(self, number: int) -> None:
+        assert self.taps is not None
+        self.taps.counted(0, TapCounts((TapCount(number, 0, 0),)))
 
     def untap(self, number: int) -> set[int]:
         self.open.pop(number, None)
@@ -143,6 +149,18 @@ async def test_a_client_that_closes_its_half_gets_the_counts(desk: Desk) -> None
     desk.workers.last = (4, 3)
     reader.writer.write_eof()
     assert await reader.end() == {"type": "end", "matched": 4, "sent": 1, "dropped": 3, "why": "client"}
+    await reader.close()
+
+
+async def test_what_comes_after_the_end_is_counted_as_lost(desk: Desk, eventually: Eventually) -> None:
+    desk.workers.silent = True
+    reader = await desk.open()
+    (number,) = desk.workers.open
+    reader.writer.write_eof()
+    await eventually(lambda: not desk.workers.open, "the workers are told")
+    desk.tell(number)
+    desk.taps.counted(0, TapCounts((TapCount(number, 1, 0, closed=True),)))
+    assert await reader.end() == {"type": "end", "matched": 1, "sent": 0, "dropped": 1, "why": "client"}
     await reader.close()
 
 
