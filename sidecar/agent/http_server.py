@@ -44,7 +44,7 @@ class Request:
     path: str
     query: tuple[tuple[str, str], ...]
     headers: dict[str, str]
-    """Names in lower case; of repeated ones the last."""
+    """Names in lower case; the values of repeated ones joined by commas (RFC 9110 5.3)."""
     body: bytes = b""
     peer: tuple[str, int] | None = None
     ours: tuple[str, int] | None = None
@@ -199,7 +199,9 @@ class _Connection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        key, said = name.decode("latin-1").lower(), value.decode("latin-1")
+        former = self._headers.get(key)
+        self._headers[key] = said if former is None else f"{former}, {said}"
 
     def on_body(self, body: bytes) -> None:
         self._body += body

@@ -172,6 +172,20 @@ async def test_web_pages_cannot_use_the_admin_endpoints(headers: dict[str, str],
     assert views.stopped == []
 
 
+@pytest.mark.parametrize("name", ["Host", "Origin"])
+async def test_a_stranger_s_name_can_not_hide_before_a_second_one(name: str, admin: int, views: FakeViews) -> None:
+    for first, second in (("http://evil.example", "http://127.0.0.1"), ("http://127.0.0.1", "http://evil.example")):
+        first, second = (each.removeprefix("http://") if name == "Host" else each for each in (first, second))
+        host = "" if name == "Host" else "Host: 127.0.0.1\r\n"
+        fields = f"{host}{name}: {first}\r\n{name}: {second}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        reader, writer = await asyncio.open_connection("127.0.0.1", admin)
+        writer.write(f"POST /drain HTTP/1.1\r\n{fields}".encode())
+        assert (await reader.read()).startswith(b"HTTP/1.1 403 ")
+        writer.close()
+        await writer.wait_closed()
+    assert views.stopped == []
+
+
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:15000", "127.0.0.1", "127.5.6.7:80", "[::1]:15000", "[::1]"])
 async def test_people_on_this_machine_can(host: str, admin: int) -> None:
     assert (await ask(admin, "GET", "/ready", host=host, origin="http://localhost:3")).status == 200
