@@ -6,7 +6,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sidecar.config.listener import FilterChain, Listener
 from sidecar.listeners.connection import DownstreamConnection
@@ -21,6 +21,9 @@ from sidecar.net.tls_stream import TlsStream
 
 HANDSHAKE_TIMEOUT_S = 10.0
 """A TLS handshake that takes longer ends the connection."""
+
+TELL_EVERY_S: Final = 1.0
+"""Failed handshakes are logged at most this often: whoever reaches the port can cause as many as they like."""
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +65,8 @@ class LiveListener:
         self._acceptor = Acceptor(process.loop, listening, self._accepted)
         self.config: Listener | None = None
         self.counts = ListenerCounts()
+        self._told_at = -TELL_EVERY_S
+        self._untold = 0
 
     @property
     def chains(self) -> Sequence[LiveChain]:
@@ -214,11 +219,21 @@ class LiveListener:
                     await tls.shake_hands()
             except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
                 self.counts.cx_refused += 1
-                log.info("listener %s: TLS handshake failed: %s", self._name, _reason(error))
+                self._tell_of_failure(_reason(error))
                 return False
         if http is not None and http.draining and isinstance(protocol, DownstreamConnection):
             protocol.drain()
         return True
+
+    def _tell_of_failure(self, reason: str) -> None:
+        now = self._process.clock.monotonic()
+        if now < self._told_at + TELL_EVERY_S:
+            self._untold += 1
+            return
+        self._told_at = now
+        more = f" ({self._untold} further ones were not logged)" if self._untold else ""
+        self._untold = 0
+        log.info("listener %s: TLS handshake failed: %s%s", self._name, reason, more)
 
     @property
     def _name(self) -> str:

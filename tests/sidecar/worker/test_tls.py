@@ -390,3 +390,16 @@ async def test_a_silent_connection_does_not_hold_up_others(
     assert (await (await client.connect(address)).get()).status == 200
     await silent.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert (await silent.answer()).status == 200
+
+
+async def test_failed_handshakes_do_not_fill_the_log(
+    proxy: Proxy, origin: Origin, authority: Authority, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "sidecar.listeners.listener")
+    address = await serve_inbound(proxy, authority, origin)
+    for _ in range(20):
+        connection = await client.connect(address)
+        await connection.send(b"\x16\x03\x01\x00\x05hello")
+        await connection.closed()
+    told = [line for line in caplog.messages if "handshake failed" in line]
+    assert 1 <= len(told) <= 3
