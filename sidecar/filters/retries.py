@@ -3,8 +3,17 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from sidecar.config.route import RetryOn, RetryPolicy
+
+_GRPC: Final = {
+    RetryOn.CANCELLED: 1,
+    RetryOn.DEADLINE_EXCEEDED: 4,
+    RetryOn.RESOURCE_EXHAUSTED: 8,
+    RetryOn.INTERNAL: 13,
+    RetryOn.UNAVAILABLE: 14,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +25,8 @@ class Retries:
     on_reset: bool
     on_refused: bool
     statuses: frozenset[int]
+    grpc_statuses: frozenset[int]
+    """Of calls whose answer is this status and nothing else: then nothing of the answer has been used."""
     rng: random.Random = field(repr=False)
     call_later: Callable[[float, Callable[[], None]], object] = field(repr=False)
 
@@ -43,6 +54,7 @@ class Retries:
             bool(on & resets),
             bool(on & (resets | {RetryOn.REFUSED_STREAM})),
             frozenset(statuses),
+            frozenset([_GRPC[condition] for condition in on if condition in _GRPC]),
             rng,
             call_later,
         )

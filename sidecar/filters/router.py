@@ -13,6 +13,7 @@ from sidecar.filters.client import Client
 from sidecar.filters.failures import Failure
 from sidecar.filters.retries import Retries
 from sidecar.filters.sending import Sending
+from sidecar.http import grpc
 from sidecar.http.errors import ProtocolError
 from sidecar.http.head import End, ResponseHead, Trailers
 from sidecar.net.timers import NEVER
@@ -128,8 +129,10 @@ class Router(Sending):
                         continue
                     self._switch()
                 retries = self._retries
-                if retries is not None and event.status in retries.statuses:
-                    if self._try_again(CLOSED):
+                if retries is not None and (
+                    event.status in retries.statuses or (client.head.grpc and _refused(event, retries))
+                ):
+                    if self._try_again(CLOSED if event.status in retries.statuses else REFUSED):
                         return
                     if self._retrying and self._attempts_left <= 0:
                         client.record.add_flag("URX")
@@ -310,3 +313,11 @@ class Router(Sending):
 
     def __repr__(self) -> str:
         return f"<Router to {self._cluster.name}, try {self.attempts}, {'done' if self._done else 'under way'}>"
+
+
+def _refused(head: ResponseHead, retries: Retries) -> bool:
+    """A call of gRPC whose answer is nothing but a status that the policy names. Each is a POST, whatever it does: it is
+    sent again as gRPC's own clients would (gRFC A6)."""
+    if not retries.grpc_statuses or head.length:
+        return False
+    return grpc.find_status(head.headers) in retries.grpc_statuses

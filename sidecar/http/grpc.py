@@ -44,12 +44,18 @@ def status_of_http(status: int) -> int:
     return _STATUSES.get(status, UNKNOWN)
 
 
-def read_status(headers: list[Header]) -> int:
-    """`grpc-status`; UNKNOWN where there is none, or none that is a number from 0 to 999."""
+def find_status(headers: list[Header]) -> int | None:
+    """`grpc-status`, UNKNOWN if it is no number from 0 to 999; None where there is none."""
     for name, value in headers:
         if name == b"grpc-status":
             return int(value) if value.isdigit() and len(value) <= 3 else UNKNOWN
-    return UNKNOWN
+    return None
+
+
+def read_status(headers: list[Header]) -> int:
+    """The same; UNKNOWN where there is none."""
+    found = find_status(headers)
+    return UNKNOWN if found is None else found
 
 
 def outcome(status: int, message: bytes) -> list[Header]:

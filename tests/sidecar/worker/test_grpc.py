@@ -19,6 +19,7 @@ from sidecar.config.cluster import Protocol, Service, UpstreamTls
 from sidecar.config.endpoint import Address, Endpoint
 from sidecar.config.listener import Direction, DownstreamTls, FilterChain, Http, Listener, TransportMatch
 from sidecar.config.messages import Applied, Growth, Metrics
+from sidecar.config.route import RetryOn, RetryPolicy
 from sidecar.config.snapshot import Node
 from tests.sidecar.net.authority import Authority, Leaf
 from tests.sidecar.worker.h2_peers import H2Client, H2Origin, H2Peer, Stream, get
@@ -346,3 +347,50 @@ async def test_trailers_only_stay_one_frame(proxy: Proxy, h2_origin: H2Origin, h
     stream = await peer.answer(peer.open(call()))
     assert (stream.get(b"grpc-status"), stream.trailers, stream.body) == (b"7", None, b"")
     assert proxy.records[0].grpc_status == 7
+
+
+def unavailable_then_ok(origin: H2Origin) -> Callable[[H2Peer, Stream], Awaitable[None]]:
+    async def handle(peer: H2Peer, stream: Stream) -> None:
+        await peer.until(lambda: stream.ended, "the request's end")
+        status = b"14" if len(origin.requests) == 1 else b"0"
+        fields = [(b":status", b"200"), (b"content-type", b"application/grpc"), (b"grpc-status", status)]
+        peer.send_head(stream, fields, end=True)
+
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("on", "answers"),
+    [
+        pytest.param(RetryOn.UNAVAILABLE, [b"0", b"14"], id="a status that the policy names"),
+        pytest.param(RetryOn.INTERNAL, [b"14", b"0"], id="another status"),
+        pytest.param(RetryOn.SERVER_ERROR, [b"14", b"0"], id="a policy for HTTP alone"),
+    ],
+)
+async def test_a_call_that_is_refused_by_its_status_alone_is_tried_again(
+    proxy: Proxy, h2_origin: H2Origin, h2_client: H2Client, on: RetryOn, answers: list[bytes]
+) -> None:
+    h2_origin.handler = unavailable_then_ok(h2_origin)
+    policy = RetryPolicy(frozenset({on}), attempts=1, base_interval_s=0.001)
+    peer = await h2_client.connect(await serve(proxy, h2_origin.address, retry=policy))
+    stream = peer.open(call(), end=False)
+    await peer.send(stream, b"\0\0\0\0\1x", end=True)
+
+    assert (await peer.answer(stream)).get(b"grpc-status") == answers[0]
+    tries = 2 if answers[0] == b"0" else 1
+    assert [bytes(request.body) for request in h2_origin.requests] == [b"\0\0\0\0\1x"] * tries
+
+
+async def test_an_answer_with_messages_is_never_asked_for_again(
+    proxy: Proxy, h2_origin: H2Origin, h2_client: H2Client
+) -> None:
+    async def half(peer: H2Peer, stream: Stream) -> None:
+        peer.send_head(stream, [(b":status", b"200"), (b"content-type", b"application/grpc")])
+        await peer.send(stream, b"\0\0\0\0\1x")
+        peer.send_head(stream, [(b"grpc-status", b"14")], end=True)
+
+    h2_origin.handler = half
+    policy = RetryPolicy(frozenset({RetryOn.UNAVAILABLE}), attempts=1, base_interval_s=0.001)
+    peer = await h2_client.connect(await serve(proxy, h2_origin.address, retry=policy))
+    stream = await peer.answer(peer.open(call()))
+    assert (stream.trailer(b"grpc-status"), len(h2_origin.requests)) == (b"14", 1)
