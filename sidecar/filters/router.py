@@ -316,8 +316,8 @@ class Router(Sending):
 
 
 def _refused(head: ResponseHead, retries: Retries) -> bool:
-    """A call of gRPC whose answer is nothing but a status that the policy names. Every call is a POST, whatever it does:
-    it is sent again as gRPC's own clients would (gRFC A6)."""
+    """A call of gRPC whose answer is nothing but a status that the policy names. Calls are POST, whatever they do:
+    such a one is sent again as gRPC's own clients would (gRFC A6)."""
     if not retries.grpc_statuses or head.length:
         return False
     return grpc.find_status(head.headers) in retries.grpc_statuses

@@ -53,6 +53,7 @@ async def test_a_hundred_changes_under_load_lose_nothing(proxy: Proxy, origin: O
     assert set(answers) == {200}
     assert len(answers) > 100
     assert origin.connections <= 8, "a pool did not survive a change of routes"
+    await (await client.connect(address)).get()  # on a busy machine none may have begun since the last change
     assert origin.requests[-1].get(b"x-rule") == b"99"
 
 
