@@ -19,6 +19,10 @@ DESCRIPTORS = 90
 """Of a worker at rest about 15 are open."""
 
 
+GRACE_S = 0.3
+"""A server that is no endpoint any more stays this long after its last connection, as Kubernetes' preStop hooks do."""
+
+
 async def serve_plain(workers: SidecarWorkers, origin: Origin, **http: object) -> Address:
     address = workers.bind()
     await workers.serve(receiving(address, Authority(), origin.address, tls=False, **http))
@@ -240,8 +244,12 @@ def _addresses(apps: list[Origin]) -> list[Address]:
 
 
 async def _finish(app: Origin) -> None:
-    """As a server that is told to stop: what is in flight is answered."""
+    """As a server that is told to stop: what is in flight is answered, and who has just begun to connect is served.
+    It ends when nobody has been there for GRACE_S."""
     deadline = time.monotonic() + 5
-    while app.open and time.monotonic() < deadline:
+    idle_since = time.monotonic()
+    while time.monotonic() < min(deadline, idle_since + GRACE_S):
         await asyncio.sleep(0.02)
+        if app.open:
+            idle_since = time.monotonic()
     await app.close()

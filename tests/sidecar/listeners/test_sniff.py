@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.clock import SystemClock
+from sidecar.listeners.context import OpenConnections
 from sidecar.listeners.match import PLAINTEXT, Facts, Wanted
 from sidecar.listeners.sniff import MAX_LINE_BYTES, Sniffer, http_version
 from sidecar.net.timers import TimerWheel
-from sidecar.overload.load import Load
 from tests.sidecar.listeners.test_client_hello import of_openssl
 
 Eventually = Callable[..., Awaitable[None]]
@@ -28,7 +28,7 @@ class Bench:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         clock = SystemClock()
         self.timers = TimerWheel(loop, clock)
-        self.sniffer = Sniffer(loop, clock, self.timers, Load())
+        self.sniffer = Sniffer(loop, clock, self.timers, OpenConnections())
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.sockets = [self.listening]
 
