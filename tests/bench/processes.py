@@ -149,11 +149,3 @@ def _with_descendants(pids: Iterable[int]) -> list[int]:
     for pid in found:  # grows while it is walked
         found += children.get(pid, [])
     return found
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody has at the moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

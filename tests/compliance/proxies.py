@@ -1,13 +1,15 @@
 """The two proxies under comparison, each in front of the recorder: our worker, and a real Envoy as Istio sets it up."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from remora.up.sockets import free_ports
 from sidecar.config.endpoint import Address
-from tests.integration.envoy import EnvoyProcess, find_envoy, free_port
+from tests.integration.envoy import EnvoyProcess, find_envoy
 from tests.sidecar.worker.proxy import cluster, everything, forward_to, plain_listener, running_proxy
 
 _HTTP = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -32,7 +34,7 @@ async def real_envoy(
 ) -> AsyncIterator[list[int]]:
     """One Envoy with what Istio sets on its listeners, one port for each upstream. HTTP/1.0, which Istio leaves to a
     flag, is on: that we speak it is configuration, not parsing."""
-    ports = [free_port() for _ in upstreams]
+    ports = free_ports(len(upstreams), random.Random())
     envoy = EnvoyProcess(find_envoy() or Path(), directory)
     pairs = list(zip(ports, upstreams, strict=True))
     await envoy.start(

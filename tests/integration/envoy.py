@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -167,10 +166,3 @@ def _h2_cluster(name: str, host: str, port: int) -> dict[str, Any]:
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
     }
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

@@ -1,6 +1,7 @@
 """The wire is right: a real Envoy takes our whole configuration without a word, and forwards requests by it."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from remora.up.sockets import free_ports
 from tests.control.app.control_process import ControlProcess, workload
-from tests.integration.envoy import EnvoyProcess, SdsServer, bootstrap, find_envoy, free_port
+from tests.integration.envoy import EnvoyProcess, SdsServer, bootstrap, find_envoy
 
 Eventually = Callable[..., Awaitable[None]]
 
@@ -103,7 +105,7 @@ def bytes_port(name: str, number: int, app: int, inbound: int) -> dict[str, Any]
 async def test_a_real_envoy_takes_a_workloads_whole_configuration_and_forwards_by_it(
     control: ControlProcess, application: int, database: int, tmp_path: Path, eventually: Eventually
 ) -> None:
-    outbound, inbound, db_inbound, db_local, unknown, unknown_local = (free_port() for _ in range(6))
+    outbound, inbound, db_inbound, db_local, unknown, unknown_local = free_ports(6, random.Random())
     body = workload(
         "reviews-v1",
         inbound=f"127.0.0.1:{inbound}",
@@ -119,7 +121,9 @@ async def test_a_real_envoy_takes_a_workloads_whole_configuration_and_forwards_b
         ],
     )
     async with control.rest() as rest:
-        registered = (await rest.post("/v1/workloads", json=body)).json()
+        answer = await rest.post("/v1/workloads", json=body)
+        assert answer.status_code == 201, answer.text
+        registered = answer.json()
         # Others, so that there are clusters with endpoints that nobody answers at.
         await rest.post("/v1/workloads", json=workload("details-v1", 2))
         await rest.post("/v1/workloads", json=workload("ratings-v1", 3))
