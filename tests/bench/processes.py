@@ -1,6 +1,7 @@
 """Processes on a core of their own: start, wait, measure from /proc, stop."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -8,6 +9,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from remora.up.sockets import free_ports
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -149,3 +152,9 @@ def _with_descendants(pids: Iterable[int]) -> list[int]:
     for pid in found:  # grows while it is walked
         found += children.get(pid, [])
     return found
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody has at the moment, nor is given for an outgoing connection."""
+    (port,) = free_ports(1, random.Random())
+    return port

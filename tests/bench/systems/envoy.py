@@ -3,7 +3,6 @@ spans of 1 % over OTLP, mutual TLS with SPIFFE identities between the hops; for 
 
 import contextlib
 import json
-import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from remora.up.sockets import free_ports
 from tests.bench.cases import PROXY_CORE, Case, Speech
 from tests.bench.certificates import TRUST_DOMAIN, spiffe_id
 from tests.bench.ground import Ground
 from tests.bench.load import Entry
-from tests.bench.processes import Process
+from tests.bench.processes import Process, free_port
 from tests.bench.systems.system import Running
 
 _HOST = "echo.bench.svc.cluster.local"
@@ -226,7 +224,7 @@ def _bootstrap(hop: _Hop, ground: Ground) -> dict[str, Any]:
         more |= _upstream_tls(ground, hop.speech)
     return {
         "node": {"id": f"sidecar~127.0.0.1~{hop.name}.bench~bench.svc.cluster.local", "cluster": hop.name},
-        "admin": {"address": _address(free_ports(1, random.Random())[0])},
+        "admin": {"address": _address(free_port())},
         "static_resources": {
             "listeners": [_listener(hop, ground)],
             "clusters": [
@@ -255,7 +253,7 @@ class Envoy:
 
     @contextlib.contextmanager
     def running(self, case: Case, ground: Ground) -> Iterator[Running]:
-        first, second = free_ports(2, random.Random())
+        first, second = free_port(), free_port()
         with contextlib.ExitStack() as stack:
 
             def start(hop: _Hop) -> Process:

@@ -1,17 +1,15 @@
 """nginx as a proxy: JSON access log, keep-alive to the upstream, mutual TLS between the hops."""
 
 import contextlib
-import random
 import shutil
 import subprocess
 from collections.abc import Iterator
 
-from remora.up.sockets import free_ports
 from tests.bench.cases import PROXY_CORE, Case, Speech
 from tests.bench.certificates import dns_name
 from tests.bench.ground import Ground
 from tests.bench.load import Entry
-from tests.bench.processes import Process
+from tests.bench.processes import Process, free_port
 from tests.bench.systems.system import Running
 
 _AUTHORITY = "echo.bench.svc.cluster.local:8080"
@@ -75,7 +73,7 @@ class Nginx:
             f" proxy_ssl_certificate_key {files.key('client')}; proxy_ssl_trusted_certificate {files.root};"
             f" proxy_ssl_verify on; proxy_ssl_name {dns_name('server')}; proxy_ssl_server_name on;"
         )
-        first, second = free_ports(2, random.Random())
+        first, second = free_port(), free_port()
         with contextlib.ExitStack() as stack:
             proxies: list[Process] = []
 
