@@ -1,6 +1,7 @@
 """What flows through the pipeline: receivers make it, processors change it, exporters store it. Times are seconds since
 the Unix epoch. Named tuples, since tens of thousands are made each second."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -46,6 +47,33 @@ class SpanRecord(NamedTuple):
     duration_ms: float
     error: bool
     attributes: dict[str, Any]
+    # The rest of what OTLP says of a span, as plain data: what leaves for another back end is whole.
+    resource: dict[str, Any] = {}
+    """Attributes of what the span comes from. Shared by many spans: never changed in place."""
+    scope: tuple[str, str] = ("", "")
+    """Name and version of the instrumentation."""
+    ok: bool = False
+    """Its status was set to OK, which is more than not set."""
+    status_message: str = ""
+    events: Sequence[dict[str, Any]] = ()
+    """Each `{"name", "time_ns", "attributes"}`, nanoseconds since the Unix epoch."""
+    links: Sequence[dict[str, Any]] = ()
+    """Each `{"trace_id", "span_id", "trace_state", "attributes"}`, ids in hex."""
+    trace_state: str = ""
+    flags: int = 0
+    """W3C trace flags, and OTLP's two bits about a remote parent."""
+    start_ns: int = 0
+    """Exactly; 0: `start` is all that is known."""
+    end_ns: int = 0
+    dropped: tuple[int, int, int] = (0, 0, 0)
+    """Attributes, events and links that its sender left out, or that were over the receiver's bounds."""
+
+    def nanos(self) -> tuple[int, int]:
+        """Start and end, nanoseconds since the Unix epoch."""
+        if self.start_ns:
+            return self.start_ns, max(self.start_ns, self.end_ns)
+        start = round(self.start * 1_000_000) * 1_000  # no better than microseconds: seconds are a float
+        return start, start + round(self.duration_ms * 1_000_000)
 
 
 class Histogram(NamedTuple):
@@ -77,6 +105,8 @@ class Batch:
     samples: list[Sample] = field(default_factory=list)
     size_bytes: int = 0
     """About what it takes in memory; what back-pressure counts."""
+    sender: str = ""
+    """Who sent it, for fair shares: its identity where it has proved one, else its address. Never stored."""
 
     def __len__(self) -> int:
         return len(self.logs) + len(self.spans) + len(self.samples)
