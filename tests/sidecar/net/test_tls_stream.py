@@ -176,17 +176,48 @@ async def test_reading_can_be_paused_and_goes_on_where_it_was(contexts: Contexts
 
     server.on_data = pause
     async with connected(contexts, server, App()) as pair:
-        sent = b"".join(bytes([number]) * 20_000 for number in range(50))
+        sent = b"".join(bytes([number]) * 100_000 for number in range(50))
         pair.client.transport.write(sent)
-        await eventually(lambda: len(server.received) > 0, "the first record")
-        pieces = 0
+        await eventually(lambda: len(server.received) > 0, "the first records")
+        largest = len(server.received)
         while len(server.received) < len(sent):
             before = len(server.received)
             server.transport.resume_reading()
-            await eventually(lambda size=before: len(server.received) > size, "the next record")
-            pieces += 1
+            await eventually(lambda size=before: len(server.received) > size, "the next records")
+            largest = max(largest, len(server.received) - before)
         assert server.received == sent
-        assert pieces >= len(sent) // 16_384 - 1, "more than one record was handed on in spite of the pause"
+        assert largest < (256 + 16) * 1024, "more than one piece was handed on in spite of the pause"
+
+
+async def test_records_that_come_together_are_one_piece(
+    contexts: Contexts, eventually: Eventually
+) -> None:
+    server = App()
+    pieces: list[int] = []
+    server.on_data = lambda: pieces.append(len(server.received))
+    async with connected(contexts, server, App()) as pair:
+        pair.client.transport.write(bytes(10 * 16_384))
+        await eventually(lambda: len(server.received) == 10 * 16_384, "all of it")
+        assert len(pieces) < 10
+
+
+async def test_what_came_before_an_end_is_handed_on_before_it(contexts: Contexts, eventually: Eventually) -> None:
+    """The end comes in the same read as several records, and reading is paused by the first of them."""
+    server = App()
+    server.on_data = lambda: server.transport.pause_reading()
+    async with connected(contexts, server, App()) as pair:
+        for _ in range(4):
+            pair.client.transport.write(bytes(20_000))
+        pair.client.transport.write_eof()
+        await eventually(lambda: len(server.received) > 0, "the first records")
+        while len(server.received) < 80_000:
+            assert not server.ended
+            before = len(server.received)
+            server.transport.resume_reading()
+            await eventually(lambda size=before: len(server.received) > size, "the next records")
+        assert not server.ended, "the end was told while reading was paused"
+        server.transport.resume_reading()
+        await eventually(lambda: server.ended, "the end")
 
 
 async def test_a_slow_reader_pauses_the_writer(contexts: Contexts, eventually: Eventually) -> None:
