@@ -88,6 +88,7 @@ HOT = (
     "listeners/tapped",
     "listeners/tcp",
     "listeners/tcp_relay",
+    "listeners/tcp_upstream",
     "net/outbox",
     "net/timers",
     "net/tls_stream",

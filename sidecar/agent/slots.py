@@ -1,12 +1,10 @@
-"""The supervisor's notes: who works in which place, and what all of them are to serve."""
+"""The supervisor's notes: who works in which place."""
 
 import asyncio
 from dataclasses import dataclass, field
 
 from sidecar.agent.backoff import Backoff
 from sidecar.agent.worker_process import WorkerProcess
-from sidecar.config.messages import Refused
-from sidecar.config.snapshot import Snapshot
 
 
 @dataclass(slots=True)
@@ -29,13 +27,3 @@ class Slot:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     ends: int = 0
     """Unexpected ends since the last stable run."""
-
-
-@dataclass(slots=True)
-class Target:
-    """What the workers are to serve."""
-
-    sequence: int
-    snapshot: Snapshot
-    outcome: "asyncio.Future[Refused | None]"
-    deaths: int = 0

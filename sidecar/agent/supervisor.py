@@ -1,21 +1,24 @@
-"""Keeps the workers running and of one mind: all serve the last good snapshot, a dead one is replaced at once."""
+"""Keeps the workers running: a dead one is replaced at once, one that hangs is killed, any can be replaced by order.
+
+What they serve is `rollout`'s to see to; a worker that starts gets it from there.
+"""
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar, assert_never
+from typing import Protocol, assert_never
 
 from mesh.clock import Clock
 from mesh.lifecycle import TaskScope
 from sidecar.agent.backoff import Backoff
-from sidecar.agent.slots import Slot, Target
+from sidecar.agent.rollout import Rollout
+from sidecar.agent.slots import Slot
 from sidecar.agent.sockets import CannotListen, Sockets
 from sidecar.agent.worker_process import WorkerEvents, WorkerProcess
 from sidecar.config.messages import (
     AccessLog,
     Applied,
-    Apply,
     Drain,
     Drained,
     Inspect,
@@ -41,9 +44,6 @@ PING_EVERY_S = 2.0
 MAX_SILENT_PINGS = 4
 """A worker that serves and says nothing for this many pings hangs: within 10 s it is killed and replaced. They are
 counted in turns of our own loop, so that an agent that was held up itself does not blame its workers."""
-
-MAX_DEATHS_PER_SNAPSHOT = 3
-"""So many workers that end while applying one snapshot mean that the snapshot is the cause: it is refused."""
 
 STABLE_S = 30.0
 """A worker that ran this long was not broken from the start: its replacement starts without delay."""
@@ -98,9 +98,8 @@ class Supervisor(WorkerEvents):
         """Their workers drain."""
         self._keepers: set[asyncio.Task[None]] = set()
         self._replacing = False
-        self._target: Target | None = None
-        self._good: Snapshot | None = None
-        self._sequence = 0
+        self._rollout = Rollout(self._slots, self._hung, apply_timeout_s)
+        self._asked = 0
         self._inspections: dict[tuple[int, int], asyncio.Future[str]] = {}
         self._draining = False
         self._abandoned = 0
@@ -113,7 +112,7 @@ class Supervisor(WorkerEvents):
     @property
     def serving(self) -> Snapshot | None:
         """The last snapshot that all workers took."""
-        return self._good
+        return self._rollout.good
 
     @property
     def running(self) -> int:
@@ -141,7 +140,7 @@ class Supervisor(WorkerEvents):
     async def replace(self, deadline_s: float) -> int:
         """Have another worker serve in each one's place; the old one then finishes what is in flight, at most
         `deadline_s`. Returns when all of the new ones serve; how many. Raises CannotReplace, and the old one stays."""
-        if self._target is None or self._draining or self._replacing:
+        if not self._rollout.has_target or self._draining or self._replacing:
             raise CannotReplace("workers are being replaced already" if self._replacing else "no worker serves")
         self._replacing = True
         try:
@@ -159,7 +158,7 @@ class Supervisor(WorkerEvents):
         self._tend(new)
         try:
             async with asyncio.timeout(self._apply_timeout_s):
-                while self._target is None or new.applied != self._target.sequence:
+                while not self._rollout.is_served_by(new):
                     new.progress.clear()
                     await new.progress.wait()
         except TimeoutError:
@@ -186,16 +185,10 @@ class Supervisor(WorkerEvents):
         for slot in self._slots:
             if slot.worker is not None and opened:
                 slot.worker.send_sockets(opened)
-        self._aim(snapshot)
-        target = self._target
-        assert target is not None
-        refused = await self._outcome(target)
-        if refused is None:
-            self._good = snapshot
-        else:
-            self._return_to_good()
-        if self._good is not None:
-            self._sockets.keep(listener.address for listener in self._good.listeners)
+        refused = await self._rollout.apply(snapshot)
+        good = self._rollout.good
+        if good is not None:
+            self._sockets.keep(listener.address for listener in good.listeners)
         return refused
 
     async def inspect(self, what: str) -> list[str]:
@@ -203,11 +196,11 @@ class Supervisor(WorkerEvents):
         waiting: list[asyncio.Future[str]] = []
         for slot in self._slots:
             if slot.worker is not None:
-                self._sequence += 1
+                self._asked += 1
                 future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-                self._inspections[slot.index, self._sequence] = future
+                self._inspections[slot.index, self._asked] = future
                 waiting.append(future)
-                slot.worker.send(Inspect(self._sequence, what))
+                slot.worker.send(Inspect(self._asked, what))
         if waiting:
             await asyncio.wait(waiting, timeout=INSPECT_TIMEOUT_S)
         self._inspections = {key: each for key, each in self._inspections.items() if each not in waiting}
@@ -263,16 +256,13 @@ class Supervisor(WorkerEvents):
                 slot.ready = True
                 _log.info("worker %d (epoch %s) runs", message.pid, message.epoch)
             case Applied():
-                slot.applied = message.sequence
-                slot.progress.set()
-                self._settle()
+                self._rollout.applied(slot, message)
             case Refused():
-                if self._target is not None and message.sequence == self._target.sequence:
-                    _resolve(self._target.outcome, message)
+                self._rollout.refused(message)
             case Inspected():
                 future = self._inspections.pop((slot.index, message.sequence), None)
-                if future is not None:
-                    _resolve(future, message.json)
+                if future is not None and not future.done():
+                    future.set_result(message.json)
             case Drained():
                 self._abandoned += message.abandoned
             case _:
@@ -321,8 +311,7 @@ class Supervisor(WorkerEvents):
             worker.send_sockets(self._sockets.descriptors())
             for tap in self._taps.values():
                 worker.send(tap)
-            if self._target is not None:
-                worker.send(Apply(self._target.sequence, self._target.snapshot))
+            self._rollout.welcome(worker)
             await self._until_gone(slot, worker)
         finally:
             slot.worker = None
@@ -331,14 +320,8 @@ class Supervisor(WorkerEvents):
             status = await worker.end(END_PATIENCE_S)
             if not self._draining and not slot.retiring:
                 _log.error("worker %d ended with status %d", worker.pid, status)
-        if slot.retiring:
-            return
-        if self._target is not None and slot.applied != self._target.sequence and not self._target.outcome.done():
-            self._target.deaths += 1
-            if self._target.deaths >= MAX_DEATHS_PER_SNAPSHOT:
-                why = f"{self._target.deaths} workers ended while applying it, the last with status {status}"
-                _resolve(self._target.outcome, Refused(self._target.sequence, "", "", why))
-        self._settle()
+        if not slot.retiring:
+            self._rollout.ended(slot, status)
 
     async def _until_gone(self, slot: Slot, worker: WorkerProcess) -> None:
         """Until the worker has ended, of its own or since it hung."""
@@ -352,50 +335,19 @@ class Supervisor(WorkerEvents):
                     await slot.gone.wait()
             silent = 0 if slot.heard or slot.gone.is_set() else silent + 1
             if silent and silent >= self._patience(slot) and not self._draining:
-                _log.error("worker %d has said nothing for %g s: killed", worker.pid, silent * self._ping_every_s)
-                self.hangs += 1
-                worker.kill()
+                self._hung(worker, f"has said nothing for {silent * self._ping_every_s:g} s")
                 await slot.gone.wait()
 
     def _patience(self, slot: Slot) -> int:
         """Silent pings that are borne. Starting and taking over a large configuration hold up a healthy one, too."""
-        applying = not slot.retiring and self._target is not None and slot.applied != self._target.sequence
-        if slot.ready and not applying:
+        if slot.ready and (slot.retiring or not self._rollout.is_awaited_from(slot)):
             return MAX_SILENT_PINGS
         return MAX_SILENT_PINGS + round(self._apply_timeout_s / self._ping_every_s)
 
-    def _aim(self, snapshot: Snapshot) -> None:
-        self._sequence += 1
-        outcome: asyncio.Future[Refused | None] = asyncio.get_running_loop().create_future()
-        self._target = Target(self._sequence, snapshot, outcome)
-        for slot in self._slots:
-            if slot.worker is not None:
-                slot.worker.send(Apply(self._sequence, snapshot))
-
-    def _settle(self) -> None:
-        """The target is reached when every running worker serves it. One that is being replaced gets it first thing."""
-        target = self._target
-        running = [slot for slot in self._slots if slot.worker is not None]
-        if target is not None and running and all(slot.applied == target.sequence for slot in running):
-            _resolve(target.outcome, None)
-
-    async def _outcome(self, target: Target) -> Refused | None:
-        while True:
-            done, _ = await asyncio.wait([target.outcome], timeout=self._apply_timeout_s)
-            if done:
-                return target.outcome.result()
-            for slot in self._slots:
-                if slot.worker is not None and slot.applied != target.sequence:
-                    _log.error("worker %d does not answer: killed", slot.worker.pid)
-                    self.hangs += 1
-                    slot.worker.kill()
-
-    def _return_to_good(self) -> None:
-        """After a refusal: workers that had taken the new snapshot get the old one back."""
-        if self._good is None:
-            self._target = None
-        else:
-            self._aim(self._good)
+    def _hung(self, worker: WorkerProcess, how: str) -> None:
+        _log.error("worker %d %s: killed", worker.pid, how)
+        self.hangs += 1
+        worker.kill()
 
     def _is_over(self, slot: Slot) -> bool:
         """No other worker follows the one that has ended."""
@@ -406,14 +358,6 @@ class Supervisor(WorkerEvents):
 
     def _slot_of(self, worker: WorkerProcess) -> Slot | None:
         return next((slot for slot in (*self._slots, *self._leaving) if slot.worker is worker), None)
-
-
-_T = TypeVar("_T")
-
-
-def _resolve(future: "asyncio.Future[_T]", value: _T) -> None:
-    if not future.done():
-        future.set_result(value)
 
 
 def _refused_listener(snapshot: Snapshot, error: CannotListen) -> Refused:

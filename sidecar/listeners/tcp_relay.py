@@ -7,16 +7,11 @@ reset of one side resets the other at once. What a client says while its upstrea
 
 import asyncio
 import logging
-import socket
-import struct
 from typing import Any, Final
 
-from sidecar.clusters.cluster import LiveCluster
-from sidecar.clusters.dial import dial
-from sidecar.clusters.endpoint import LiveEndpoint
-from sidecar.clusters.upstream import ConnectFailed
 from sidecar.listeners.tcp import TcpChoice, TcpContext
-from sidecar.net.peer import PeerRefused, check_client, check_server
+from sidecar.listeners.tcp_upstream import NoUpstream, UpstreamSide, reach, reset
+from sidecar.net.peer import PeerRefused, check_client
 from sidecar.net.timers import MAX_LOOK_S, NEVER
 from sidecar.net.tls import requested_server_name
 from sidecar.telemetry.tcp import TcpRecord
@@ -24,68 +19,7 @@ from sidecar.telemetry.tcp import TcpRecord
 EARLY_BYTES: Final = 64 * 1024
 """What a client may say before its upstream is there; then it is not read from."""
 
-_NO_LINGER: Final = struct.pack("ii", 1, 0)
-
 log = logging.getLogger(__name__)
-
-
-class UpstreamSide(asyncio.Protocol):
-    """The connection to the endpoint."""
-
-    __slots__ = ("_cluster", "_endpoint", "_relay", "ended", "lost", "refused", "transport")
-
-    def __init__(self, relay: "TcpConnection", cluster: LiveCluster, endpoint: LiveEndpoint) -> None:
-        self._relay = relay
-        self._cluster = cluster
-        self._endpoint = endpoint
-        self.transport: asyncio.Transport | None = None
-        self.refused: PeerRefused | None = None
-        """Why the endpoint's certificate does not do."""
-        self.ended = False
-        """The upstream has said that nothing follows."""
-        self.lost = False
-
-    def made(self, sock: socket.socket) -> "UpstreamSide":
-        """What the dial asks for when the socket is connected."""
-        return self
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        transport.set_write_buffer_limits(high=self._relay.buffer_bytes)
-        security = self._endpoint.pool.security
-        if security is not None and not security.context.check_hostname:
-            try:
-                check_server(transport.get_extra_info("ssl_object"), security.sans)
-            except PeerRefused as error:
-                self.refused = error
-                transport.abort()
-                return
-        self._relay.upstream_made(self)
-
-    def data_received(self, data: bytes) -> None:
-        relay = self._relay
-        relay.record.sent += len(data)
-        relay.transport.write(data)
-
-    def eof_received(self) -> bool:
-        self.ended = True
-        self._relay.upstream_ended()
-        return True
-
-    def pause_writing(self) -> None:
-        self._relay.pause_client(True)
-
-    def resume_writing(self) -> None:
-        self._relay.pause_client(False)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.lost = True
-        self._relay.upstream_lost(self, error)
-
-    def gone(self) -> None:
-        """Give back what the connection was counted as."""
-        self._cluster.counts.cx_active -= 1
-        self._endpoint.active -= 1
 
 
 class TcpConnection(asyncio.Protocol):
@@ -178,7 +112,7 @@ class TcpConnection(asyncio.Protocol):
         self._watch(now)
         choice = context.targets.pick(process.rng.random())
         self.record.target = choice.target
-        self._dialling = process.scope.spawn(self._dial(choice), name="dial for a relayed connection")
+        self._dialling = process.scope.spawn(self._reach(choice), name="dial for a relayed connection")
 
     def data_received(self, data: bytes) -> None:
         self.record.received += len(data)
@@ -226,7 +160,7 @@ class TcpConnection(asyncio.Protocol):
         if upstream is not None and not upstream.lost:
             if error is not None:
                 self._note("DC", "downstream_remote_disconnect")
-                _reset(upstream.transport)
+                reset(upstream.transport)
             elif upstream.transport is not None:
                 upstream.transport.close()
         else:
@@ -234,54 +168,19 @@ class TcpConnection(asyncio.Protocol):
 
     # the upstream's side
 
-    async def _dial(self, choice: TcpChoice) -> None:
-        context = self._context
-        record = self.record
-        cluster = choice.cluster
-        if cluster is None:
-            self._give_up("NC", "cluster_not_found")
-            return
-        tried: list[LiveEndpoint] = []
-        loop = context.process.loop
-        while True:
-            endpoint = cluster.pick(tried)
-            if endpoint is None:
-                self._give_up("UH", "no_healthy_upstream")
-                return
-            counts = cluster.counts
-            if counts.cx_active >= cluster.config.thresholds.max_connections:
-                self._give_up("UO", "upstream_max_connections_exceeded")
-                return
-            record.attempts += 1
-            record.upstream = context.process.telemetry.upstream(
-                cluster.config, endpoint.config, secure=endpoint.secure
-            )
-            upstream = UpstreamSide(self, cluster, endpoint)
-            counts.cx_active += 1
-            endpoint.active += 1
-            try:
-                pool = endpoint.pool
-                timeout_s = cluster.config.connect_timeout_s
-                await dial(pool.address, pool.security, timeout_s, loop, upstream.made)
-                if upstream.refused is not None:
-                    raise ConnectFailed(f"TLS_error: {upstream.refused}")
-            except ConnectFailed as error:
-                upstream.gone()
-                counts.cx_connect_fail += 1
-                record.failure = error.reason
-                tried.append(endpoint)
-            except asyncio.CancelledError:
-                if self._upstream is not upstream:
-                    upstream.gone()
-                raise
-            else:
-                counts.cx_total += 1
-                self._dialling = None
-                return
-            if record.attempts >= context.config.max_connect_attempts:
-                self.record.add_flag("UF")
-                self._give_up("URX", "upstream_connection_failure")
-                return
+    async def _reach(self, choice: TcpChoice) -> None:
+        try:
+            await reach(self, self._context, choice)
+        except NoUpstream as none:
+            self._dialling = None
+            self._note(none.flag, none.details)
+            self.transport.close()
+        else:
+            self._dialling = None
+
+    def has(self, upstream: UpstreamSide) -> bool:
+        """It is ours by now: `upstream_lost` will come for it."""
+        return self._upstream is upstream
 
     def upstream_made(self, upstream: UpstreamSide) -> None:
         """Connected: send what the client has said so far, and listen to both."""
@@ -333,7 +232,7 @@ class TcpConnection(asyncio.Protocol):
 
     def upstream_lost(self, upstream: UpstreamSide, error: Exception | None) -> None:
         """The upstream's connection is gone, whether it was ours yet or not."""
-        if self._upstream is not upstream:
+        if not self.has(upstream):
             return  # the dial reports it
         upstream.gone()
         if self._lost:
@@ -341,14 +240,9 @@ class TcpConnection(asyncio.Protocol):
             return
         if error is not None:
             self._note("UC", "upstream_remote_disconnect")
-            _reset(self.transport)
+            reset(self.transport)
         else:
             self.transport.close()
-
-    def _give_up(self, flag: str, details: str) -> None:
-        self._dialling = None
-        self._note(flag, details)
-        self.transport.close()
 
     def _note(self, flag: str, details: str) -> None:
         if not self.record.details:
@@ -398,19 +292,6 @@ class TcpConnection(asyncio.Protocol):
     def __repr__(self) -> str:
         state = "dialling" if self._upstream is None else "relaying"
         return f"<TcpConnection {state} {self.record.received} in, {self.record.sent} out>"
-
-
-def _reset(transport: asyncio.Transport | None) -> None:
-    """Close with a reset: whatever is on its way is worth nothing to a peer that must not take it for the whole."""
-    if transport is None:
-        return
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        except OSError:
-            pass  # closed already
-    transport.abort()
 
 
 def _place(address: Any) -> str:

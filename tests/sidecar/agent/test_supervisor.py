@@ -16,8 +16,9 @@ import pytest
 from mesh.clock import SystemClock
 from mesh.lifecycle import TaskScope
 from sidecar.agent.backoff import Backoff
+from sidecar.agent.rollout import MAX_DEATHS_PER_SNAPSHOT
 from sidecar.agent.sockets import Sockets
-from sidecar.agent.supervisor import MAX_DEATHS_PER_SNAPSHOT, MAX_SILENT_PINGS, Supervisor
+from sidecar.agent.supervisor import MAX_SILENT_PINGS, Supervisor
 from sidecar.agent.worker_process import start_worker
 from sidecar.config.endpoint import Address
 from sidecar.config.listener import Direction, FilterChain, Http, Listener, TransportMatch
