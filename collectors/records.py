@@ -48,7 +48,7 @@ class SpanRecord(NamedTuple):
     error: bool
     attributes: dict[str, Any]
     # The rest of what OTLP says of a span, as plain data: what leaves for another back end is whole.
-    resource: dict[str, Any] = {}
+    resource: dict[str, Any] = {}  # noqa: RUF012 - a default, nobody changes it
     """Attributes of what the span comes from. Shared by many spans: never changed in place."""
     scope: tuple[str, str] = ("", "")
     """Name and version of the instrumentation."""

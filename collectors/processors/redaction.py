@@ -1,6 +1,7 @@
 """Credentials do not get stored: values under telling names, and tokens within text, are replaced by `[redacted]`."""
 
 import re
+from operator import itemgetter
 from typing import Any
 
 from collectors.pipeline import Consumer
@@ -26,15 +27,16 @@ _TOKENS = re.compile(
     r"|(?P<name>(?:^|[?&;,{\s\"'])(?:[a-z_\-]*(?:token|secret|password|passwd|api_?key|signature|jwt)|sig|pwd)"
     r"(?:=|[\"']\s*:\s*[\"']?))[^&;\s\"']+"
     r"|(?P<user>://[^/\s:@]*:)[^/\s@]+(?=@)"
-    r"|\beyJ[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]*",
+    # A JWT begins where no such character stands before: else a text of nothing but beginnings takes for ever.
+    r"|(?<![A-Za-z0-9_\-])eyJ[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]*",
     re.IGNORECASE,
 )
-_HINTS = re.compile(r"[=@]|[\"']\s*:|earer|asic|egotiate|uthorization|eyJ|EARER|ASIC|EGOTIATE|UTHORIZATION")
-"""Text without one of these has no token; looking for them first is much cheaper."""
+_QUOTED_NAME = re.compile(r"[\"']\s*:")
 
 _ACCESS_KEYS = frozenset((*ACCESS_KEYS, PRINCIPAL_KEY))
 _ACCESS_TEXT = ("path", "user_agent", "authority", "x_forwarded_for", "requested_server_name")
 """What a client wrote into an access record; the other fields are the sidecar's own words."""
+_texts = itemgetter(*_ACCESS_TEXT)
 
 
 class Redaction:
@@ -45,24 +47,42 @@ class Redaction:
 
     async def consume(self, batch: Batch) -> None:
         """See pipeline.Consumer."""
-        batch.logs = [_redact_log(record) for record in batch.logs]
-        batch.spans = [_redact_span(record) for record in batch.spans]
+        batch.logs = [redact_log(record) for record in batch.logs]
+        # Spans share their resource: cleaned once, and shared again.
+        resources: dict[int, dict[str, Any]] = {}
+        batch.spans = [_redact_span(record, resources) for record in batch.spans]
         await self._then.consume(batch)
 
 
-def _redact_log(record: LogRecord) -> LogRecord:
+def redact_log(record: LogRecord) -> LogRecord:
+    """The same record where there is nothing to hide."""
     body = record.body
-    if record.tag == ACCESS_TAG and body.keys() <= _ACCESS_KEYS:
-        for key in _ACCESS_TEXT:
-            value = body.get(key)
-            if type(value) is str and _HINTS.search(value) and (clean := redact_text(value)) != value:
-                body = {**body, key: clean}
-        return record if body is record.body else record._replace(body=body)
-    return record._replace(body=redact(body))
+    if record.tag != ACCESS_TAG or not _ACCESS_KEYS.issuperset(body):
+        return record._replace(body=redact(body))
+    try:
+        if not may_hold_secret("\n".join(filter(None, _texts(body)))):
+            return record
+    except (KeyError, TypeError):  # a field is not there, or no text
+        return record._replace(body=redact(body))
+    for key in _ACCESS_TEXT:
+        value = body[key]
+        if value and may_hold_secret(value) and (clean := redact_text(value)) != value:
+            body = {**body, key: clean}
+    return record if body is record.body else record._replace(body=body)
 
 
-def _redact_span(record: SpanRecord) -> SpanRecord:
-    return record._replace(name=redact_text(record.name), attributes=redact(record.attributes))
+def _redact_span(record: SpanRecord, resources: dict[int, dict[str, Any]]) -> SpanRecord:
+    resource = resources.get(id(record.resource))
+    if resource is None:
+        resource = resources[id(record.resource)] = redact(record.resource)
+    return record._replace(
+        name=redact_text(record.name),
+        attributes=redact(record.attributes),
+        resource=resource,
+        status_message=redact_text(record.status_message),
+        events=[_redact_any(event) for event in record.events],
+        links=[_redact_any(link) for link in record.links],
+    )
 
 
 def redact(value: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +105,22 @@ def _redact_any(value: Any) -> Any:
 
 def redact_text(text: str) -> str:
     """Replace tokens within a text; what stands around them stays."""
-    return _TOKENS.sub(_replacement, text) if _HINTS.search(text) else text
+    return _TOKENS.sub(_replacement, text) if may_hold_secret(text) else text
+
+
+def may_hold_secret(text: str) -> bool:
+    """False for text that has no token for certain: ten times cheaper to find out than by the expression itself."""
+    if "=" in text or "@" in text:
+        return True
+    lower = text.lower()
+    return (
+        "earer" in lower
+        or "asic" in lower
+        or "egotiate" in lower
+        or "uthorization" in lower
+        or "eyj" in lower
+        or (('"' in text or "'" in text) and _QUOTED_NAME.search(text) is not None)
+    )
 
 
 def _replacement(match: re.Match[str]) -> str:

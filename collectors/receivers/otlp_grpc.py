@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from collectors.pipeline import Consumer, Refused
-from collectors.receivers import otlp
+from collectors.receivers import otlp, otlp_traces
 from collectors.receivers.claims import Claims, Judge
 from collectors.receivers.otlp import Decoded, MalformedRequest
 from collectors.telemetry import Telemetry
@@ -80,7 +80,7 @@ class OtlpGrpcReceiver:
             await self._server.stop(timeout_s)
 
     async def _traces(self, body: bytes, context: _Context) -> bytes:
-        return await self._export("traces", body, context, otlp.decode_traces, otlp.trace_response)
+        return await self._export("traces", body, context, otlp_traces.decode_traces, otlp_traces.trace_response)
 
     async def _logs(self, body: bytes, context: _Context) -> bytes:
         return await self._export("logs", body, context, self._decode_logs, otlp.logs_response)

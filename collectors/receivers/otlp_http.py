@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from collectors.pipeline import Consumer, Refused
-from collectors.receivers import otlp
+from collectors.receivers import otlp, otlp_traces
 from collectors.receivers.claims import Claims, Judge
 from collectors.receivers.compression import BrokenCompression, InflatesTooFar, inflate
 from collectors.receivers.otlp import Decoded, MalformedRequest
@@ -107,11 +107,11 @@ class OtlpHttpReceiver:
         refused.inc(decoded.rejected)
         if decoded.foreign:
             self._claims.refused("otlp_http", signal, peer, decoded.foreign, decoded.why)
-        return otlp.trace_response(decoded) if signal == "traces" else otlp.logs_response(decoded)
+        return otlp_traces.trace_response(decoded) if signal == "traces" else otlp.logs_response(decoded)
 
     def _decode(self, signal: str, body: bytes, judge: Judge, as_json: bool) -> Decoded:
         if signal == "traces":
-            return otlp.decode_traces(body, judge, as_json=as_json)
+            return otlp_traces.decode_traces(body, judge, as_json=as_json)
         return otlp.decode_logs(body, judge, self._clock.now(), as_json=as_json)
 
 

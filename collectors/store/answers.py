@@ -39,6 +39,13 @@ class SpanEntry:
     duration_ms: float
     error: bool
     attributes: dict[str, Any]
+    resource: dict[str, Any] = field(default_factory=dict)
+    """Attributes of what it comes from."""
+    status_message: str = ""
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """Each `{"name", "time_ns", "attributes"}`; exceptions are events named `exception`."""
+    links: list[dict[str, Any]] = field(default_factory=list)
+    """Each `{"trace_id", "span_id", "trace_state", "attributes"}`."""
 
 
 @dataclass(frozen=True, slots=True)

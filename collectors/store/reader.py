@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from collectors.records import SpanRecord
 from collectors.store import logs, metrics, topology, traces
 from collectors.store.answers import Graph, LogEntry, Series, ServiceSummary, SpanEntry, TraceSummary
 from collectors.store.errors import QueryTooSlow, StoreError
@@ -98,6 +99,10 @@ class Reader:
     def trace(self, trace_id: str) -> list[SpanEntry]:
         """The spans of a trace, by start; empty if there is none of that id. At most 10,000."""
         return self._ask(lambda connection: traces.spans(connection, trace_id))
+
+    def span_records(self, trace_id: str) -> list[SpanRecord]:
+        """The same spans as they came in, with all that they say."""
+        return self._ask(lambda connection: traces.records(connection, trace_id))
 
     def graph(self, now: float, window_s: float) -> Graph:
         """Who talked to whom in the `window_s` seconds before `now`."""

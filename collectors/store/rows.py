@@ -11,6 +11,7 @@ import msgpack
 from collectors.records import Batch, Histogram, Labels, LogRecord, Sample, SpanRecord
 from collectors.store.errors import RejectedBatch
 from collectors.store.message import render, text_of
+from collectors.store.span_detail import pack_detail
 
 Row = tuple[Any, ...]
 
@@ -49,7 +50,7 @@ def to_rows(batch: Batch) -> Rows:
         samples = [_sample_row(sample) for sample in batch.samples]
     except (TypeError, ValueError, OverflowError) as error:
         raise RejectedBatch(f"not storable: {error}") from error
-    size = sum(len(row[5]) + len(row[7]) for row in logs) + sum(len(row[11]) for row in spans)
+    size = sum(len(row[5]) + len(row[7]) for row in logs) + sum(len(row[11]) + len(row[12] or b"") for row in spans)
     return Rows(logs, spans, samples, size + 200 * len(batch))
 
 
@@ -84,9 +85,21 @@ def _span_row(record: SpanRecord) -> Row:
         _finite(record.start),
         _finite(record.duration_ms),
         int(record.error),
-        " ".join(text_of(value) for value in record.attributes.values()),
+        _searched(record),
         msgpack.packb(record.attributes),
+        pack_detail(record),
     )
+
+
+def _searched(record: SpanRecord) -> str:
+    """What a text search of spans finds besides name and service."""
+    texts = [text_of(value) for value in record.attributes.values()]
+    if record.status_message:
+        texts.append(record.status_message)
+    for event in record.events:
+        texts.append(event["name"])
+        texts.extend(text_of(value) for value in event["attributes"].values())
+    return " ".join(texts)
 
 
 def _sample_row(sample: Sample) -> SampleRow:

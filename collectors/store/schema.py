@@ -10,7 +10,7 @@ from pathlib import Path
 
 from collectors.store.errors import StoreError, StoreMissing
 
-VERSION = 1
+VERSION = 2
 """`PRAGMA user_version` of the tables below. A change of the tables is a new version and a step in `_MIGRATIONS`."""
 
 _V1 = """
@@ -80,7 +80,9 @@ CREATE TABLE samples (
 ) WITHOUT ROWID;
 """
 
-_MIGRATIONS: tuple[str, ...] = (_V1,)
+_V2 = "ALTER TABLE spans ADD COLUMN detail BLOB;  -- msgpack map: resource, events, links and the like; NULL: nothing"
+
+_MIGRATIONS: tuple[str, ...] = (_V1, _V2)
 """Step N brings a database of version N to N + 1."""
 
 

@@ -18,7 +18,7 @@ _BLOCKS = (256, 32, 4, 1)
 _LOG = "INSERT INTO logs (id, time, tag, workload, severity, message, trace_id, body) VALUES "
 _SPAN = (
     "INSERT INTO spans (trace_id, span_id, parent_id, service, workload, name, kind, start, duration_ms, error, "
-    "values_text, attributes) VALUES "
+    "values_text, attributes, detail) VALUES "
 )
 _SAMPLE = "INSERT INTO samples (series_id, time_ms, value, histogram) VALUES "
 

@@ -3,10 +3,13 @@
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+from collectors.records import SpanRecord
 from collectors.store.answers import SpanEntry, TraceSummary
 from collectors.store.fulltext import attempts
 from collectors.store.rows import decode_map
+from collectors.store.span_detail import unpack_detail
 
 MAX_LIMIT = 1_000
 MAX_SPANS = 10_000
@@ -132,12 +135,30 @@ def _path(connection: sqlite3.Connection, trace_id: str, service: str, name: str
 
 def spans(connection: sqlite3.Connection, trace_id: str) -> list[SpanEntry]:
     """By start; a parent before a child that began at the same time where the rows allow to tell."""
+    return [_entry(record) for record in records(connection, trace_id)]
+
+
+def records(connection: sqlite3.Connection, trace_id: str) -> list[SpanRecord]:
+    """The same spans, as they came."""
     rows = connection.execute(
-        "SELECT trace_id, span_id, parent_id, service, workload, name, kind, start, duration_ms, error, attributes "
-        "FROM spans WHERE trace_id = ? ORDER BY start, duration_ms DESC LIMIT ?",
+        "SELECT trace_id, span_id, parent_id, service, workload, name, kind, start, duration_ms, error, attributes, "
+        "detail FROM spans WHERE trace_id = ? ORDER BY start, duration_ms DESC LIMIT ?",
         (trace_id.lower(), MAX_SPANS),
-    ).fetchall()
-    return [
-        SpanEntry(trace, span, parent, service, workload, name, kind, start, duration_ms, bool(error), decode_map(blob))
-        for trace, span, parent, service, workload, name, kind, start, duration_ms, error, blob in rows
-    ]
+    )
+    return [_record(row) for row in rows]
+
+
+def _record(row: tuple[Any, ...]) -> SpanRecord:
+    *plain, error, attributes, detail = row
+    fields = zip(SpanRecord._fields, plain, strict=False)
+    return SpanRecord(**dict(fields), error=bool(error), attributes=decode_map(attributes), **unpack_detail(detail))
+
+
+def _entry(record: SpanRecord) -> SpanEntry:
+    return SpanEntry(
+        *record[:11],
+        resource=record.resource,
+        status_message=record.status_message,
+        events=list(record.events),
+        links=list(record.links),
+    )

@@ -51,6 +51,7 @@ def test_names_that_only_look_like_it_stay(key: str) -> None:
         ("authorization: abc", f"authorization: {REDACTED}"),
         ("AUTHORIZATION=BEARER abc", f"AUTHORIZATION=BEARER {REDACTED}"),
         ("http://reviews:9080/reviews/0", "http://reviews:9080/reviews/0"),
+        ("bEaReR abcdef123456", f"bEaReR {REDACTED}"),
         ("a@b.example mails c@d.example", "a@b.example mails c@d.example"),
     ],
 )
@@ -85,8 +86,30 @@ async def test_an_access_record_without_secrets_is_passed_on_as_it_is() -> None:
     assert (await through(Batch(logs=[record]))).logs[0] is record
 
 
+async def test_all_of_a_span_is_cleaned_and_spans_go_on_sharing_their_resource() -> None:
+    sink = Sink()
+    resource = {"db_password": SECRET}
+    event = {"name": "sent", "time_ns": 5, "attributes": {"authorization": SECRET}}
+    link = {"trace_id": "0a" * 16, "span_id": "0b" * 8, "trace_state": "", "attributes": {"token": SECRET}}
+    dirty = {"resource": resource, "status_message": f"Bearer {JWT}", "events": [event], "links": [link]}
+    await Redaction(sink).consume(Batch(spans=[span(1, number, None, "reviews", **dirty) for number in (1, 2)]))
+    first, second = sink.batches[0].spans
+    assert first.resource == {"db_password": REDACTED}
+    assert first.resource is second.resource
+    assert first.status_message == f"Bearer {REDACTED}"
+    assert first.events == [{"name": "sent", "time_ns": 5, "attributes": {"authorization": REDACTED}}]
+    assert first.links == [{**link, "attributes": {"token": REDACTED}}]
+
+
 async def test_logs_and_spans_are_cleaned() -> None:
     spans = [span(1, 1, None, "a", name=f"GET /?token={SECRET}", attributes={"http.request.header.cookie": [SECRET]})]
     stored = await through(Batch(logs=[log("1", f"password={SECRET}", token=SECRET)], spans=spans))
     assert SECRET not in str(stored.spans)
     assert SECRET not in str(stored.logs)
+
+
+def test_a_text_of_nothing_but_beginnings_takes_time_in_proportion_to_its_length() -> None:
+    """Quadratic, it would take an hour."""
+    for beginning in ("eyJ-", "eyJaaaaaa.", "bearer ", "authorization ", "://a", "a_", "'a_"):
+        text = beginning * (1_000_000 // len(beginning))
+        assert redact_text(text + "=") == text + "="
