@@ -55,7 +55,8 @@ from sidecar.filters.python_alarm import Alarm, SignalAlarm
 from sidecar.filters.python_table import PythonFilters
 from sidecar.listeners.context import OpenConnections, Process
 from sidecar.listeners.listener import LiveListener, render_listeners
-from sidecar.listeners.table import ListenerTable, UnusableListener
+from sidecar.listeners.preparation import UnusableListener
+from sidecar.listeners.table import ListenerTable
 from sidecar.net.addon_channel import AddonChannels
 from sidecar.net.channel import Channel
 from sidecar.net.outbox import Outbox
