@@ -1,10 +1,12 @@
 """Forward-protocol events as records: whose they are, how bad they are, and under which id they are stored once."""
 
 import os
+import re
+from functools import partial
 from typing import Any, NamedTuple
 
 from collectors.receivers.claims import Judge
-from collectors.receivers.forward_parser import Delivery, Event
+from collectors.receivers.forward_parser import Delivery
 from collectors.records import PRINCIPAL_KEY, Batch, LogRecord
 from mesh.records import ACCESS_TAG
 
@@ -17,7 +19,10 @@ _SEVERITIES = {
 }  # fmt: skip
 _SEVERITY_KEYS = ("severity", "level", "log_level", "loglevel", "lvl")
 _MAX_ID_CHARS = 256
-_HEX = frozenset("0123456789abcdef")
+_TRACE_ID = re.compile("[0-9a-f]{32}")
+_NO_TRACE = "0" * 32
+_RECORD = partial(tuple.__new__, LogRecord)
+"""A record of a tuple: a named tuple's own constructor is a Python call."""
 
 
 class Judged(NamedTuple):
@@ -47,41 +52,40 @@ class Events:
         time."""
         batch = Batch()
         refused, why = 0, ""
+        append = batch.logs.append
         for delivery in deliveries:
             batch.size_bytes += delivery.size_bytes
-            access = delivery.tag == ACCESS_TAG
-            for position, event in enumerate(delivery.events):
+            tag, chunk = delivery.tag, delivery.chunk
+            access = tag == ACCESS_TAG
+            severity = access_severity if access else severity_of
+            for position, (time, body) in enumerate(delivery.events):
+                workload = body.get("workload")
                 if judge is not None:
-                    problem = judge.access(event.record) if access else judge.log(event.record)
+                    problem = judge.access(body) if access else judge.log(body)
                     if problem:
                         refused, why = refused + 1, problem
                         continue
-                    event.record[PRINCIPAL_KEY] = judge.principal
+                    body[PRINCIPAL_KEY] = judge.principal
                 else:
-                    event.record.pop(PRINCIPAL_KEY, None)
-                id_ = self._id(event, delivery.chunk, position, access)
-                time = now if event.time is None else event.time
-                batch.logs.append(_record(id_, time, delivery.tag, event.record, access, judge))
+                    body.pop(PRINCIPAL_KEY, None)
+                if type(workload) is not str or not workload:
+                    workload = judge.peer.service_account if judge is not None else ""
+                id_ = body.get("id") if access else None
+                if type(id_) is not str or not 0 < len(id_) <= _MAX_ID_CHARS:
+                    id_ = self._id(chunk, position)
+                trace_id = body.get("trace_id")
+                if trace_id is not None:
+                    trace_id = trace_id_of(trace_id)
+                when = now if time is None else time
+                append(_RECORD((id_, when, tag, workload, severity(body), trace_id, body)))
         return Judged(batch, refused, why)
 
-    def _id(self, event: Event, chunk: str | None, position: int, access: bool) -> str:
-        if access:
-            own = event.record.get("id")
-            if type(own) is str and 0 < len(own) <= _MAX_ID_CHARS:
-                return own
-        # The prefixes keep the three kinds apart.
+    def _id(self, chunk: str | None, position: int) -> str:
+        # The prefixes keep them apart from each other and from access records' own.
         if chunk is not None:
             return f"chunk:{chunk}/{position}"
         self._sequence += 1
         return f"event:{self._epoch}/{self._sequence}"
-
-
-def _record(id_: str, time: float, tag: str, body: dict[str, Any], access: bool, judge: Judge | None) -> LogRecord:
-    workload = body.get("workload")
-    if type(workload) is not str or not workload:
-        workload = judge.peer.service_account if judge is not None else ""
-    severity = access_severity(body) if access else severity_of(body)
-    return LogRecord(id_, time, tag, workload, severity, _trace_id(body.get("trace_id")), body)
 
 
 def access_severity(body: dict[str, Any]) -> str:
@@ -105,8 +109,12 @@ def severity_of(body: dict[str, Any]) -> str:
     return "info"
 
 
-def _trace_id(value: Any) -> str | None:
-    if not isinstance(value, str) or len(value) != 32:
+def trace_id_of(value: Any) -> str | None:
+    """32 hex digits in lower case, or None for what is no trace id (all zero is none: W3C trace context)."""
+    if type(value) is not str:
         return None
-    lower = value.lower()
-    return lower if _HEX.issuperset(lower) else None
+    if _TRACE_ID.fullmatch(value) is None:
+        value = value.lower()
+        if _TRACE_ID.fullmatch(value) is None:
+            return None
+    return value if value != _NO_TRACE else None

@@ -6,25 +6,26 @@ the connection ends. What hostile bytes can make us allocate is bounded: sizes, 
 headers announce (a list is allocated at its announced length) and what compressed entries inflate to.
 """
 
-import math
 import struct
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 
 from collectors.receivers.compression import BrokenCompression, inflate
+from collectors.receivers.entries import Event, events_of, record_of, time_of
 
 MAX_TAG_CHARS = 512
 MAX_CHUNK_CHARS = 256
-MAX_TIME_S = 253_402_300_800.0
-"""Year 10,000."""
-MAX_DEPTH = 32
-"""Of containers within a record."""
+MAX_OPTIONS_BYTES = 64 * 1024
+"""Of a message's options: a chunk id, a count, a word or two."""
 
 _PIECE_BYTES = 256 * 1024
 _EVENT_TIME = struct.Struct(">II")
-_PLAIN = frozenset((str, int, float, bool, type(None)))
+_RAW_WIDTHS = {0xD9: 1, 0xC4: 1, 0xDA: 2, 0xC5: 2, 0xDB: 4, 0xC6: 4}
+"""Bytes of the length, by the first byte of a long str or bin."""
+_END = b"\xc0"
+"""nil: no entry is one."""
 
 
 class ProtocolError(Exception):
@@ -44,14 +45,6 @@ class ParserLimits:
     max_array: int = 4_096
     """Elements of one array within a record."""
     max_map: int = 4_096
-
-
-class Event(NamedTuple):
-    """One entry."""
-
-    time: float | None
-    """Seconds since the Unix epoch; None if the sender gave none that makes sense."""
-    record: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,20 +128,22 @@ class ForwardParser:
             raise ProtocolError(f"broken message: {error}") from error
 
     def _parse_message(self, message: bytes) -> Delivery:
-        unpacker = self._unpacker(message, "surrogateescape")
+        unpacker = self._unpacker(message)
         width = unpacker.read_array_header()
         if not 2 <= width <= 4:
             raise ProtocolError(f"a message of {width} elements")
         tag = _tag(unpacker.unpack())
-        kind = message[unpacker.tell()]
+        begin = unpacker.tell()
+        kind = message[begin]
         if 0x90 <= kind <= 0x9F or kind in (0xDC, 0xDD):
             return self._forward(unpacker, width, tag, len(message))
-        second = unpacker.unpack()
-        if isinstance(second, (str, bytes)):
-            return self._packed(unpacker, width, tag, second, len(message))
+        span = _raw_span(message, begin)
+        if span is not None:
+            return self._packed(message, span, width, tag)
+        time = time_of(unpacker.unpack())
         if width < 3:
             raise ProtocolError("a message without a record")
-        event = Event(_time(second), _record(unpacker.unpack()))
+        event = Event(time, record_of(unpacker.unpack()))
         chunk, _ = _options(unpacker.unpack() if width > 3 else None)
         return Delivery(tag, [event], chunk, len(message))
 
@@ -156,44 +151,44 @@ class ForwardParser:
         count = unpacker.read_array_header()
         self._count(count)
         # One by one: what the header announces is not allocated before it is there.
-        events = [_event(unpacker.unpack()) for _ in range(count)]
-        chunk, compressed = _options(self._last(unpacker, width))
+        events = events_of([unpacker.unpack() for _ in range(count)])
+        _check_width(width)
+        chunk, compressed = _options(unpacker.unpack() if width == 3 else None)
         if compressed:
             raise ProtocolError("compressed entries must be packed")
         return Delivery(tag, events, chunk, size)
 
-    def _packed(self, unpacker: Any, width: int, tag: str, entries: str | bytes, size: int) -> Delivery:
-        # Old senders pack entries as str; the escapes give the very bytes back.
-        packed = entries.encode("utf-8", "surrogateescape") if isinstance(entries, str) else entries
-        chunk, compressed = _options(self._last(unpacker, width))
+    def _packed(self, message: bytes, span: tuple[int, int], width: int, tag: str) -> Delivery:
+        # As bytes, also where an old sender packs entries as a str: msgpack's text would not give the same bytes back.
+        packed: memoryview | bytes = memoryview(message)[slice(*span)]
+        _check_width(width)
+        if len(message) - span[1] > MAX_OPTIONS_BYTES:
+            raise ProtocolError(f"options of more than {MAX_OPTIONS_BYTES} bytes")
+        options = message[span[1] :]
+        chunk, compressed = _options(msgpack.unpackb(options, unicode_errors="replace") if width == 3 else None)
         if compressed:
             try:
                 packed = inflate(packed, self._limits.max_inflated_bytes)
             except BrokenCompression as error:
                 raise ProtocolError(str(error)) from error
-        inner = self._unpacker(packed, "replace")
-        events: list[Event] = []
-        end = 0
-        for entry in inner:
-            events.append(_event(entry))
-            end = inner.tell()
-        if end != len(packed):
+        unpacker = self._unpacker(packed)
+        # An entry that is cut off takes the nil for its own, so that it is not the last value any more.
+        unpacker.feed(_END)
+        entries = list(unpacker)
+        if not entries or entries.pop() is not None:
             raise ProtocolError("packed entries end within an entry")
-        return Delivery(tag, events, chunk, max(size, len(packed)))
+        return Delivery(tag, events_of(entries), chunk, max(len(message), len(packed)))
 
-    def _last(self, unpacker: Any, width: int) -> Any:
-        if width > 3:
-            raise ProtocolError(f"a forward message of {width} elements")
-        return unpacker.unpack() if width == 3 else None
-
-    def _unpacker(self, data: bytes, on_bad_utf8: str) -> Any:
+    def _unpacker(self, data: bytes | memoryview) -> Any:
         limits = self._limits
+        # Each value takes a byte at least: values of a message that is not larger need no counting.
+        counted = len(data) > limits.max_elements
         unpacker = msgpack.Unpacker(
-            max_buffer_size=max(len(data), 1),
-            read_size=1,
+            max_buffer_size=len(data) + len(_END),
             # String keys only: Python's hash of integers can be made to collide.
             strict_map_key=True,
-            unicode_errors=on_bad_utf8,
+            # Bytes that are no UTF-8 become U+FFFD.
+            unicode_errors="replace",
             max_array_len=limits.max_array,
             max_map_len=limits.max_map,
             max_str_len=len(data),
@@ -201,8 +196,8 @@ class ForwardParser:
             max_ext_len=4_096,
             timestamp=1,
             ext_hook=_extension,
-            list_hook=self._count_list,
-            object_hook=self._count_map,
+            list_hook=self._count_list if counted else None,
+            object_hook=self._count_map if counted else None,
         )
         unpacker.feed(data)
         return unpacker
@@ -238,76 +233,25 @@ def _tag(value: Any) -> str:
         value = value.decode("utf-8", "replace")
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TAG_CHARS:
         raise ProtocolError("a tag that is no short text")
-    return _text(value)
+    return value
 
 
-def _event(entry: Any) -> Event:
-    if type(entry) is not list or len(entry) < 2:
-        raise ProtocolError("an entry that is not [time, record]")
-    return Event(_time(entry[0]), _record(entry[1]))
+def _check_width(width: int) -> None:
+    if width > 3:
+        raise ProtocolError(f"a forward message of {width} elements")
 
 
-def _time(value: Any) -> float | None:
-    kind = type(value)
-    if kind is not int and kind is not float:
-        raise ProtocolError(f"a time that is a {kind.__name__}")
-    if not 0 <= value < MAX_TIME_S:  # also false for NaN
+def _raw_span(message: bytes, begin: int) -> tuple[int, int] | None:
+    """Where the content of the str or bin at `begin` is; None if it is neither."""
+    kind = message[begin]
+    if 0xA0 <= kind <= 0xBF:
+        start, size = begin + 1, kind & 0x1F
+    elif (width := _RAW_WIDTHS.get(kind, 0)) != 0:
+        start = begin + 1 + width
+        size = int.from_bytes(message[begin + 1 : start], "big")
+    else:
         return None
-    return float(value)
-
-
-def _record(value: Any) -> dict[str, Any]:
-    if type(value) is not dict:
-        raise ProtocolError("a record that is no map")
-    # Most records are flat maps of text and numbers, and stay as they are.
-    return value if _is_plain(value) else {_key(key): _plain(one, 1) for key, one in value.items()}
-
-
-def _is_plain(record: dict[Any, Any]) -> bool:
-    for key, value in record.items():
-        kind = type(value)
-        if kind is str:
-            if not value.isascii():
-                return False
-        elif kind is float:
-            if value - value != 0.0:  # infinite or NaN
-                return False
-        elif kind is not int and kind is not bool and value is not None:
-            return False
-        if type(key) is not str or not key.isascii():
-            return False
-    return True
-
-
-def _key(value: Any) -> str:
-    return _text(value) if isinstance(value, str) else bytes(value).decode("utf-8", "replace")
-
-
-def _plain(value: Any, depth: int) -> Any:
-    """Text, numbers, lists and maps alone, as JSON has them."""
-    kind = type(value)
-    if kind is str:
-        return _text(value)
-    if kind is float:
-        return value if math.isfinite(value) else str(value)
-    if kind in _PLAIN:
-        return value
-    if kind is bytes:
-        return value.decode("utf-8", "replace")
-    if depth >= MAX_DEPTH:
-        raise ProtocolError(f"a record deeper than {MAX_DEPTH}")
-    if kind is dict:
-        return {_key(key): _plain(one, depth + 1) for key, one in value.items()}
-    if kind is list:
-        return [_plain(one, depth + 1) for one in value]
-    raise ProtocolError(f"a value of type {kind.__name__}")
-
-
-def _text(value: str) -> str:
-    """Bytes that were no UTF-8 become U+FFFD."""
-    if value.isascii():
-        return value
-    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return start, start + size
 
 
 def _options(value: Any) -> tuple[str | None, bool]:
@@ -316,7 +260,7 @@ def _options(value: Any) -> tuple[str | None, bool]:
         return None, False
     if type(value) is not dict:
         raise ProtocolError("options that are no map")
-    options = {_key(key): one for key, one in value.items()}
+    options = {key if type(key) is str else bytes(key).decode("utf-8", "replace"): one for key, one in value.items()}
     chunk = options.get("chunk")
     if isinstance(chunk, bytes):
         chunk = chunk.decode("ascii", "replace")
@@ -327,4 +271,4 @@ def _options(value: Any) -> tuple[str | None, bool]:
         compressed = compressed.decode("ascii", "replace")
     if compressed not in (None, "text", "gzip"):
         raise ProtocolError(f"entries compressed by {str(compressed)[:20]!r}, we know gzip")
-    return None if chunk is None else _text(chunk), compressed == "gzip"
+    return chunk, compressed == "gzip"

@@ -112,4 +112,4 @@ def test_a_text_of_nothing_but_beginnings_takes_time_in_proportion_to_its_length
     """Quadratic, it would take an hour."""
     for beginning in ("eyJ-", "eyJaaaaaa.", "bearer ", "authorization ", "://a", "a_", "'a_"):
         text = beginning * (1_000_000 // len(beginning))
-        assert redact_text(text + "=") == text + "="
+        assert redact_text(text + " =").endswith(" =")

@@ -9,10 +9,10 @@ from fluent.sender import EventTime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.receivers.compression import InflatesTooFar, inflate
+from collectors.receivers.compression import BrokenCompression, InflatesTooFar, inflate
+from collectors.receivers.entries import Event
 from collectors.receivers.forward_parser import (
     Delivery,
-    Event,
     ForwardParser,
     ParserLimits,
     ProtocolError,
@@ -89,6 +89,17 @@ def test_every_mode_is_understood(data: bytes, expected: list[Event]) -> None:
     assert delivery.events == expected
 
 
+def test_one_odd_entry_among_many_plain_ones_changes_no_other() -> None:
+    plain = [(number, {"n": number, "text": "é", "ratio": 0.5}) for number in range(3_000)]
+    plain[1_500] = (1_500, {"n": float("nan"), "nested": {"bytes": b"x"}})
+    (delivery,) = parse(pack(["t", packed(*plain)]))
+    expected = [Event(float(time), record) for time, record in plain]
+    expected[1_500] = Event(1_500.0, {"n": "nan", "nested": {"bytes": "x"}})
+    assert delivery.events == expected
+    (as_list,) = parse(pack(["t", [list(entry) for entry in plain]]))
+    assert as_list.events == expected
+
+
 def test_chunk_ids_are_kept_for_the_acknowledgement() -> None:
     (delivery,) = parse(pack(["t", packed((1, {})), {"chunk": "p8n9gmxTQVC8/nh2wlKKeQ=="}]))
     assert delivery.chunk == "p8n9gmxTQVC8/nh2wlKKeQ=="
@@ -129,6 +140,9 @@ def nested(depth: int) -> bytes:
         pytest.param(pack(["t", b"\xc1"]), id="packed entries that are none"),
         pytest.param(pack(["t", b"", "x"]), id="options that are no map"),
         pytest.param(pack(["t", b"", {"chunk": 5}]), id="a number as chunk id"),
+        pytest.param(pack(["t", b"", {"junk": "x" * 66_000}]), id="giant options"),
+        pytest.param(pack(["t", packed((1, {}), (2, {}))[:-1]]), id="packed entries without the last one's record"),
+        pytest.param(pack(["t", b"\xc0"]), id="a nil among packed entries"),
         pytest.param(pack(["t", b"", {"chunk": "c" * 1000}]), id="a giant chunk id"),
         pytest.param(pack(["t", b"", {"compressed": "zstd"}]), id="a compression that we do not know"),
         pytest.param(pack(["t", b"abc", {"compressed": "gzip"}]), id="broken gzip"),
@@ -251,3 +265,10 @@ def test_inflating_stops_at_the_limit() -> None:
     with pytest.raises(InflatesTooFar, match="more than 99"):
         inflate(gzip.compress(b"x" * 100), 99)
     assert inflate(b"", 10) == b""
+
+
+def test_many_small_members_inflate_in_proportion_to_their_number() -> None:
+    member = gzip.compress(b"x")
+    assert inflate(member * 20_000, 1 << 20) == b"x" * 20_000
+    with pytest.raises(BrokenCompression, match="members"):
+        inflate(gzip.compress(b"") * 300_000, 1 << 20)
