@@ -48,7 +48,7 @@ class _Workers(Collector):
         memory = GaugeMetricFamily(
             "remora_worker_resident_memory_bytes", "Resident memory of a worker process.", labels=["worker"]
         )
-        cpu = GaugeMetricFamily(
+        cpu = CounterMetricFamily(
             "remora_worker_cpu_seconds", "CPU time that a worker process has used, user and system.", labels=["worker"]
         )
         for index, pid in enumerate(self._pids()):
