@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import shutil
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,8 +56,3 @@ def _forget_oldest(path: Path) -> None:
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 old.with_name(old.name + suffix).unlink()
-
-
-def free_bytes(path: Path) -> int:
-    """What the file system has left."""
-    return shutil.disk_usage(path.parent).free

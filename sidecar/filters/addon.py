@@ -13,9 +13,10 @@ from typing import Final
 from sidecar.config.addon import Addon
 from sidecar.config.messages import Growth
 from sidecar.config.tap import TapFilter
-from sidecar.filters.addon_answer import AddonAnswer, ScriptCall
+from sidecar.filters.addon_answer import ScriptCall, ScriptHooks
 from sidecar.filters.addon_messages import BadAnswer, apply_request, is_stream, reply_of, request_for
 from sidecar.filters.chain import Exchange, LocalReply, NeedBody, Request
+from sidecar.filters.held_answer import HeldAnswer
 from sidecar.http.head import ResponseHead
 from sidecar.net.addon_channel import AddonChannel, AddonChannels, AddonFailed
 from sidecar.tap.matching import Matcher
@@ -75,6 +76,8 @@ class AddonFilter:
         if not self._wants(exchange):
             return None
         head = exchange.head
+        if not head.target:
+            return None  # a CONNECT is no message that a script could read or change
         # What may never end is not waited for, and what is a conversation must not be.
         limit = -1 if head.upgrade is not None or is_stream(head) else self._addon.max_body_bytes
         return NeedBody(limit, lambda body: self._ask(exchange, body))
@@ -117,8 +120,8 @@ class AddonFilter:
             return self.failed(str(error))
         if changed is not None and changed != body:
             exchange.replace_body(changed)
-        call = ScriptCall(channel, number, addon, self.failed)
-        exchange.intercept(lambda inner: AddonAnswer(inner, exchange, call))
+        hooks = ScriptHooks(ScriptCall(channel, number, addon, self.failed))
+        exchange.intercept(lambda inner: HeldAnswer(inner, exchange, hooks))
         return None
 
     def failed(self, why: str) -> LocalReply | None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from sidecar.config.python_filter import FilterMatch, PythonFilter
 from sidecar.filters.chain import Exchange, Filter, LocalReply, NeedBody, Request
-from sidecar.filters.python_answer import NO_BODY, Decision, HeldAnswer
+from sidecar.filters.failures import Failure
+from sidecar.filters.held_answer import NO_BODY, Decision, HeldAnswer
 from sidecar.filters.python_live import FilterFailed, LiveFilter, Outcome
 from sidecar.filters.python_messages import Request as UserRequest
 from sidecar.filters.python_messages import Response as UserResponse
@@ -183,6 +184,9 @@ class Answers:
                 held.replace_body(changed)
 
         return _decide(live, exchange, _saved_answer(head), went_on, "on_response_body", request, response, body)
+
+    def over(self, failure: Failure) -> None:
+        """The request's hooks have been told all that they hear of it."""
 
     def _shown(self, exchange: Exchange, head: ResponseHead) -> tuple[UserRequest, UserResponse]:
         request = UserRequest(exchange.head, exchange.record, rewritten=self._rewritten)

@@ -1,4 +1,4 @@
-"""An upstream's answer on its way through a filter that users wrote: held until the filter has seen what it asked for.
+"""An upstream's answer on its way through a user's filter or script: held until that has seen what it asked for.
 
 Between the router and whoever gets its answer. It knows nothing of hooks: `AnswerHooks` decide.
 """
@@ -29,7 +29,10 @@ class AnswerHooks(Protocol):
         """How much of a body to gather, or NO_BODY."""
 
     def on_body(self, exchange: Exchange, head: ResponseHead, body: bytes | None, held: "HeldAnswer") -> Decision:
-        """The body is there; None: it is longer than the limit. `held.replace_body` is for now."""
+        """The body is there; None: it is longer than the limit. `held.replace_body` is for before the decision."""
+
+    def over(self, failure: Failure) -> None:
+        """There is no answer, or no more of it, and it had not passed yet."""
 
 
 class HeldAnswer(Client):
@@ -109,6 +112,8 @@ class HeldAnswer(Client):
             self._inner.flush()
 
     def failed(self, failure: Failure) -> None:
+        if not self._passing:
+            self._hooks.over(failure)
         self._passing = True  # what the filter may still say comes too late
         self._data = []
         self._inner.failed(failure)
