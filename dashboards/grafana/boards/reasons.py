@@ -1,0 +1,13 @@
+"""Why an expression may find nothing in a healthy mesh; each is said beside the queries that it holds for."""
+
+NO_FAILURE = "no request failed in the window"
+NO_LOCAL_FAILURE = "every request reached a server: no response flag was raised"
+NO_BYTES = "only workloads that relay connections of bytes have these series"
+NO_REJECTION = "no configuration was rejected"
+NO_CHANGE = "no rule was changed in the window"
+NO_REFUSAL = "no stream was turned away"
+NO_LOSS = "nothing was dropped, refused or lost"
+NO_EXPORTER = "no back end but the embedded store is configured"
+NO_RETRY = "no request was tried again"
+NO_EJECTION = "no cluster ejects outliers, or none was ejected"
+NO_EXTERNAL = "shown where the mesh calls hosts outside of it"
