@@ -1,7 +1,9 @@
 """The exporter into the embedded store."""
 
 import asyncio
+from dataclasses import replace
 
+from collectors.exporters.thinning import Thinning
 from collectors.pipeline import Refused
 from collectors.records import Batch
 from collectors.store import RejectedBatch, Store, StoreClosed
@@ -12,15 +14,20 @@ class StoreExporter:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._thinning = Thinning()
 
     async def consume(self, batch: Batch) -> None:
         """See pipeline.Consumer."""
+        if batch.samples:
+            batch = replace(batch, samples=self._thinning.thin(batch.samples))
         if not len(batch):
             return
         try:
             # Shielded: a receiver that gives up waiting must not take the batch out of the store's hands half-way.
             await asyncio.shield(asyncio.wrap_future(self._store.submit(batch)))
         except RejectedBatch as error:
+            self._thinning.forget(batch.samples)
             raise Refused(str(error), retry=False) from error
         except StoreClosed as error:
+            self._thinning.forget(batch.samples)
             raise Refused(str(error), retry=True) from error

@@ -1,0 +1,431 @@
+"""A log on disk as the event loop sees it: `put` returns when a batch is durable, `take` gives what is to be sent,
+`finish` says that it was.
+
+One thread does all that touches the disk, in rounds: each writes all that waits with one fsync. What was just written
+stays decoded in memory as long as the sender keeps up, and is read back from disk where it does not.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+from collectors.delivery.errors import Unencodable
+from collectors.delivery.frames import Counts, Frame, encode
+from collectors.delivery.log import Log
+from collectors.delivery.position import Position
+from collectors.delivery.stats import DeliveryStats, count_batch, count_dropped
+from collectors.pipeline import Refused
+from collectors.records import Batch
+from collectors.settings.buffers import BufferSettings
+from mesh.clock import Clock
+from mesh.lifecycle import TaskScope
+
+_log = logging.getLogger("remora.buffer")
+
+FRAME_BYTES = 1 << 20
+"""Larger batches are split, so that reading back needs little memory."""
+ROUND_BYTES = 8 << 20
+"""Written at once."""
+RETRY_S = 1.0
+"""Between attempts while the disk takes nothing."""
+READ_ATTEMPTS = 5
+"""Then what the disk does not give back counts as damaged."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A batch that somebody waits for."""
+
+    frames: deque[Frame]
+    """Not yet on disk."""
+    batch: Batch
+    written: "asyncio.Future[None]"
+
+
+class _Held(NamedTuple):
+    """A frame in memory."""
+
+    end: Position
+    counts: Counts
+    size: int
+    time: float
+    batch: Batch
+    passed: bool
+    """Whether the log knows that it was handed out: it was read back from it."""
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """What the sender has in hand."""
+
+    batch: Batch
+    end: Position
+    time: float
+    """When its first record was buffered."""
+    done: bool = False
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one round is to do, and then what it did."""
+
+    now: float
+    frames: list[Frame]
+    owners: list[_Waiting]
+    """Of each frame."""
+    low: Position | None
+    passed: list[tuple[Position, Counts]]
+    read: bool
+    sync: bool
+    ends: list[Position] = field(default_factory=list)
+    found: list[_Held] = field(default_factory=list)
+    dropped: list[tuple[Counts, str]] = field(default_factory=list)
+    dropped_before: Position | None = None
+    full: bool = False
+    write_error: OSError | None = None
+    read_error: OSError | None = None
+    exhausted: bool = True
+    oldest_unread: float = 0.0
+
+
+class Buffer:
+    """One exporter's."""
+
+    def __init__(self, log: Log, settings: BufferSettings, clock: Clock, stats: DeliveryStats) -> None:
+        self._disk = log
+        self._settings = settings
+        self._clock = clock
+        self._stats = stats
+        stats.disk = log.stats
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="buffer")
+        self._scope = TaskScope()
+        self._work = asyncio.Event()
+        self._available = asyncio.Event()
+        self._taking = asyncio.Lock()
+        self._waiting: deque[_Waiting] = deque()
+        self._memory: deque[_Held] = deque()
+        self._memory_bytes = 0
+        self._behind = not log.exhausted
+        """Whether there is more on disk than in memory."""
+        self._want_read = False
+        self._read_errors = 0
+        self._read_after = 0.0
+        self._passed: list[tuple[Position, Counts]] = []
+        self._open: deque[Ticket] = deque()
+        self._low: Position | None = None
+        self._blocked_until = 0.0
+        self._unsynced_since = 0.0
+        self._oldest_unread = log.first_unread_time()
+        self._closed = False
+        self._serving: asyncio.Task[None] | None = None
+        self._note_oldest()
+
+    def start(self) -> None:
+        """Begin writing."""
+        self._serving = self._scope.spawn(self._serve(), name=f"buffer {self._disk.directory.name}")
+
+    async def put(self, batch: Batch) -> None:
+        """Return when the batch is on disk, as the fsync policy says. Raises pipeline.Refused."""
+        settings = self._settings
+        frame_bytes = min(FRAME_BYTES, settings.batch_bytes, max(settings.max_bytes // 4, 1))
+        try:
+            frames = encode(batch, self._clock.now(), max_records=settings.batch_records, max_bytes=frame_bytes)
+        except Unencodable as error:
+            raise Refused(str(error), retry=False) from error
+        for frame in frames:
+            if not self._disk.can_ever_hold(frame.size):
+                raise Refused(f"a record of {frame.size} bytes is larger than the whole buffer", retry=False)
+        if self._closed:
+            raise Refused("the buffer is closed", retry=True)
+        waiting = _Waiting(deque(frames), batch, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._work.set()
+        try:
+            await waiting.written
+        except asyncio.CancelledError:
+            # Whoever waited is told nothing, and sends again; memory is not kept for it.
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+            raise
+
+    async def take(self) -> Ticket:
+        """The next batch to send, oldest first; waits for one."""
+        async with self._taking:
+            deadline: float | None = None
+            while True:
+                if self._memory and (deadline := self._lingers(deadline)) is None:
+                    return self._ticket()
+                if self._behind and not self._memory and not self._want_read:
+                    self._want_read = True
+                    self._work.set()
+                self._available.clear()
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        await self._available.wait()
+                except TimeoutError:
+                    if self._memory:
+                        return self._ticket()
+
+    def _lingers(self, deadline: float | None) -> float | None:
+        """Until when to wait for a fuller batch, in the loop's time; None: not at all."""
+        settings = self._settings
+        if not settings.linger or self._behind or self._memory_bytes >= settings.batch_bytes:
+            return None
+        if sum(held.counts.total for held in self._memory) >= settings.batch_records:
+            return None
+        return deadline or asyncio.get_running_loop().time() + settings.linger
+
+    def _ticket(self) -> Ticket:
+        settings = self._settings
+        first = self._memory[0]
+        batch, records, size, end = Batch(), 0, 0, first.end
+        while self._memory:
+            held = self._memory[0]
+            if records and (
+                records + held.counts.total > settings.batch_records or size + held.size > settings.batch_bytes
+            ):
+                break
+            self._memory.popleft()
+            self._memory_bytes -= held.size
+            records, size, end = records + held.counts.total, size + held.size, held.end
+            batch.logs += held.batch.logs
+            batch.spans += held.batch.spans
+            batch.samples += held.batch.samples
+            if not held.passed:
+                self._passed.append((held.end, held.counts))
+        batch.size_bytes = size
+        ticket = Ticket(batch, end, first.time)
+        self._open.append(ticket)
+        self._stats.memory_bytes = self._memory_bytes
+        return ticket
+
+    def finish(self, ticket: Ticket) -> None:
+        """Everything of the ticket is with the back end, or in the dead-letter file."""
+        ticket.done = True
+        while self._open and self._open[0].done:
+            self._low = self._open.popleft().end
+        self._note_oldest()
+        if self._low is not None:
+            self._work.set()
+
+    async def in_thread(self, work: Callable[[], _T]) -> _T:
+        """Do something else with this disk, between two rounds."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def close(self) -> None:
+        """Write what waits, if the disk takes it at once, and close. Raises OSError."""
+        self._closed = True
+        self._work.set()
+        if self._serving is not None:
+            await asyncio.wait((self._serving,))
+        for waiting in self._waiting:
+            if not waiting.written.done():
+                waiting.written.set_exception(Refused("the buffer is closed", retry=True))
+        self._waiting.clear()
+        await self._scope.close()
+        try:
+            await self.in_thread(self._disk.close)
+        finally:
+            self._thread.shutdown()
+
+    # Rounds.
+
+    async def _serve(self) -> None:
+        while not self._closed:
+            try:
+                async with asyncio.timeout(self._patience()):
+                    await self._work.wait()
+            except TimeoutError:
+                pass
+            self._work.clear()
+            await self._round()
+
+    def _patience(self) -> float | None:
+        """Seconds until there is something to do without being told."""
+        settings, now = self._settings, self._clock.monotonic()
+        due = [RETRY_S] if settings.max_age is not None else []
+        if self._read_errors:
+            due.append(self._read_after - now)
+        if self._blocked_until:
+            due.append(self._blocked_until - now)
+        if self._unsynced_since and settings.fsync:
+            due.append(self._unsynced_since + settings.fsync - now)
+        return max(0.0, min(due)) if due else None
+
+    async def _round(self) -> None:
+        now = self._clock.monotonic()
+        owners, frames = self._next_frames(now)
+        interval = self._settings.fsync
+        sync = bool(self._unsynced_since and interval and now - self._unsynced_since >= interval)
+        read = self._want_read and now >= self._read_after
+        work = _Round(self._clock.now(), frames, owners, self._low, self._passed, read, sync)
+        self._low, self._passed = None, []
+        await self.in_thread(lambda: self._do(work))
+        self._apply(work, now)
+
+    def _next_frames(self, now: float) -> tuple[list[_Waiting], list[Frame]]:
+        """What waits, oldest first, up to a round's bytes; nothing while the disk is known to take nothing."""
+        owners: list[_Waiting] = []
+        frames: list[Frame] = []
+        if now < self._blocked_until and self._low is None:
+            return owners, frames
+        size = 0
+        for waiting in self._waiting:
+            for frame in waiting.frames:
+                size += frame.size
+                if frames and size > ROUND_BYTES:
+                    return owners, frames
+                owners.append(waiting)
+                frames.append(frame)
+        return owners, frames
+
+    def _do(self, work: _Round) -> None:
+        """On the thread."""
+        disk, settings = self._disk, self._settings
+        for end, counts in work.passed:
+            disk.passed(end, counts)
+        try:
+            if work.low is not None:
+                disk.delivered(work.low)
+            while settings.max_age is not None and disk.oldest_is_older_than(work.now - settings.max_age):
+                if not self._drop(work, "age"):
+                    break
+            self._append(work)
+            if work.sync:
+                disk.sync()
+                disk.sync_position()
+        except OSError as error:
+            work.write_error = error
+        if work.read:
+            self._read(work)
+        work.exhausted = disk.exhausted
+        work.oldest_unread = disk.first_unread_time()
+
+    def _append(self, work: _Round) -> None:
+        left = work.frames
+        while left:
+            ends = self._disk.append(left, sync=self._settings.fsync == 0.0)
+            work.ends += ends
+            left = left[len(ends) :]
+            if not left or ends:
+                continue
+            self._disk.make_room()
+            if self._disk.has_room(left[0].size):
+                continue
+            if self._settings.overflow != "drop_oldest" or not self._drop(work, "overflow"):
+                work.full = True
+                return
+
+    def _drop(self, work: _Round, reason: str) -> bool:
+        dropped = self._disk.drop_oldest()
+        if dropped is None:
+            return False
+        lost, work.dropped_before = dropped
+        work.dropped.append((lost, reason))
+        return True
+
+    def _read(self, work: _Round) -> None:
+        size = 0
+        try:
+            while size < self._settings.batch_bytes and (read := self._disk.read()) is not None:
+                found, end = read
+                header = found.header
+                size += header.length
+                work.found.append(_Held(end, header.counts, header.length, header.time, found.batch, True))
+        except OSError as error:
+            work.read_error = error
+            if self._read_errors + 1 >= READ_ATTEMPTS:
+                self._disk.skip_segment(str(error))
+
+    # Back on the event loop.
+
+    def _apply(self, work: _Round, began: float) -> None:
+        stats = self._stats
+        now = self._clock.monotonic()
+        if work.ends:
+            stats.syncs += 1
+            stats.sync_s += now - began
+            if self._settings.fsync != 0.0 and not self._unsynced_since:
+                self._unsynced_since = now
+        if work.sync and work.write_error is None:
+            self._unsynced_since = 0.0
+        for lost, reason in work.dropped:
+            count_dropped(stats, lost, reason)
+            _log.warning("%s: gave up %d records (%s)", self._disk.directory, lost.total, reason)
+        if work.dropped_before is not None:
+            self._evict(work.dropped_before)
+        self._written(work)
+        self._stall(work, now)
+        if work.read:
+            self._took(work, now)
+        self._oldest_unread = work.oldest_unread
+        self._note_oldest()
+        stats.memory_bytes = self._memory_bytes
+        if self._memory or (self._behind and not self._want_read):
+            self._available.set()
+        if self._waiting and not self._blocked_until:
+            self._work.set()
+
+    def _took(self, work: _Round, now: float) -> None:
+        """Keep what was read back."""
+        self._memory.extend(work.found)
+        self._memory_bytes += sum(held.size for held in work.found)
+        if work.exhausted and work.read_error is None:
+            self._behind = False
+        self._want_read = work.read_error is not None and not work.found
+        self._read_errors = self._read_errors + 1 if work.read_error is not None else 0
+        if work.read_error is not None:
+            self._read_after = now + RETRY_S
+            _log.error("%s: cannot read back: %s", self._disk.directory, work.read_error)
+
+    def _written(self, work: _Round) -> None:
+        keep = self._settings.memory_bytes
+        for owner, frame, end in zip(work.owners, work.frames, work.ends, strict=False):
+            owner.frames.popleft()
+            if not self._behind and keep and (not self._memory or self._memory_bytes + frame.size <= keep):
+                header = frame.header
+                self._memory.append(_Held(end, header.counts, frame.size, header.time, frame.batch, False))
+                self._memory_bytes += frame.size
+            else:
+                self._behind = True
+        while self._waiting and not self._waiting[0].frames:
+            done = self._waiting.popleft()
+            count_batch(self._stats.buffered, done.batch)
+            if not done.written.done():
+                done.written.set_result(None)
+        self._stats.waiting = len(self._waiting)
+
+    def _stall(self, work: _Round, now: float) -> None:
+        why = ""
+        if work.write_error is not None:
+            why = f"cannot write to {self._disk.directory}: {work.write_error.strerror or work.write_error}"
+        elif work.full:
+            why = f"the buffer {self._disk.directory} is full ({self._disk.stats.bytes} bytes)"
+        elif self._waiting and not work.frames:
+            return  # not tried
+        stats = self._stats
+        self._blocked_until = now + RETRY_S if why else 0.0
+        if why and not stats.stalled:
+            _log.error("%s: nothing is acknowledged until that changes", why)
+        elif not why and stats.stalled:
+            _log.warning("%s takes records again (was: %s)", self._disk.directory, stats.stalled)
+        stats.stalled = why
+
+    def _evict(self, before: Position) -> None:
+        kept = [held for held in self._memory if held.passed or held.end.sequence >= before.sequence]
+        self._memory = deque(kept)
+        self._memory_bytes = sum(held.size for held in kept)
+
+    def _note_oldest(self) -> None:
+        if self._open:
+            self._stats.oldest_time = self._open[0].time
+        elif self._memory:
+            self._stats.oldest_time = self._memory[0].time
+        else:
+            self._stats.oldest_time = self._oldest_unread if self._behind else 0.0

@@ -1,0 +1,491 @@
+"""A buffer on disk: segments are appended to at one end and removed at the other. Blocking; one thread at a time.
+
+It knows positions and frames, and nothing of back ends, acknowledgements or the event loop (delivery.py).
+"""
+
+import contextlib
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from collectors.delivery import frames
+from collectors.delivery.errors import BufferFault
+from collectors.delivery.frames import SEGMENT_HEADER_BYTES, Counts, Frame
+from collectors.delivery.position import Position, PositionFile
+from collectors.delivery.segments import (
+    Damage,
+    Read,
+    Segment,
+    SegmentFile,
+    cut_torn_tail,
+    list_segments,
+    name_of,
+    survey,
+)
+from collectors.store.errors import StoreError
+from collectors.store.files import FileLock
+from mesh.files import sync_directory
+
+_log = logging.getLogger("remora.buffer")
+
+MAX_QUARANTINED = 8
+"""Damaged segments kept for whoever wants to look; older ones are removed, so that disk use stays bounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLimits:
+    """How large it may become."""
+
+    max_bytes: int = 1 << 30
+    segment_bytes: int = 16 << 20
+    roll_s: float = 0.0
+    """A segment's age, 0: any. What is dropped for its age is dropped by the segment."""
+    spill: Path | None = None
+    """Where segments go for which the first directory has no room."""
+    max_spill_bytes: int = 0
+
+    @property
+    def roll_bytes(self) -> int:
+        """A segment's size; several fit, so that some can be removed while one is written."""
+        return max(1, min(self.segment_bytes, self.max_bytes // 4))
+
+
+@dataclass(slots=True)
+class LogStats:
+    """Written by the thread that uses the log, read by anyone."""
+
+    bytes: int = 0
+    """Of all segments."""
+    undelivered_bytes: int = 0
+    segments: int = 0
+    quarantined_segments: int = 0
+    quarantined: Counts = field(default_factory=Counts)
+    """Records in damaged frames whose header is whole; of others nobody knows."""
+    torn_bytes: int = 0
+
+
+class Log:
+    """Open with `Log.open`."""
+
+    def __init__(self, directory: Path, limits: LogLimits, lock: FileLock) -> None:
+        self.directory = directory
+        self.stats = LogStats()
+        self._limits = limits
+        self._lock = lock
+        self._segments: list[Segment] = []
+        self._position_file = PositionFile(directory / "position")
+        self._low = Position(0, 0)
+        """Everything before it was delivered."""
+        self._cursor = Position(0, 0)
+        """Everything before it was handed to the sender."""
+        self._next_sequence = 1
+        self._writing = -1
+        """Descriptor of the last segment; -1: the next append begins a new one."""
+        self._salt = 0
+        self._unsynced = False
+        self._reading: SegmentFile | None = None
+
+    @classmethod
+    def open(cls, directory: Path, limits: LogLimits) -> "Log":
+        """Raises BufferFault if another process has it or a newer program made it, OSError if it cannot be made."""
+        for each in (directory, limits.spill):
+            if each is not None:
+                each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            lock = FileLock.take(directory / "buffer")
+        except StoreError as error:
+            raise BufferFault(f"another process uses the buffer {directory}") from error
+        log = None
+        try:
+            log = cls(directory, limits, lock)
+            log._recover()
+        except BaseException:
+            if log is not None:
+                log._position_file.close()
+            lock.release()
+            raise
+        return log
+
+    def _recover(self) -> None:
+        found = list_segments(self.directory, spilled=False)
+        if self._limits.spill is not None:
+            found += list_segments(self._limits.spill, spilled=True)
+        self._segments = sorted(found, key=lambda segment: segment.sequence)
+        position = self._position_file.read()
+        if self._position_file.damaged:
+            _log.error("%s: the position is damaged: more than what was under way is sent again", self.directory)
+        if self._segments:
+            torn = cut_torn_tail(self._segments[-1])
+            self.stats.torn_bytes += torn
+            if torn:
+                _log.warning(
+                    "%s: cut %d bytes that were being written when the process ended; nobody was told that they were "
+                    "stored", self._segments[-1].path, torn,
+                )  # fmt: skip
+        for segment in self._segments:
+            survey(segment)
+        last = self._segments[-1].sequence if self._segments else 0
+        self._low = position or Position(0, 0)
+        self._next_sequence = max(last, self._low.sequence) + 1
+        self._remove_delivered()
+        self._cursor = self._low
+        for segment in self._segments:
+            if segment.sequence == self._low.sequence:
+                self._forget_read(segment)
+        self._count()
+
+    def _forget_read(self, segment: Segment) -> None:
+        """Take off `unread` what is before the position."""
+        file = SegmentFile(segment)
+        try:
+            at = SEGMENT_HEADER_BYTES
+            for header in file.headers():
+                if at >= self._low.offset:
+                    break
+                segment.unread = segment.unread.minus(header.counts)
+                at += frames.FRAME_HEADER_BYTES + header.length
+        finally:
+            file.close()
+
+    # Writing.
+
+    def has_room(self, size: int) -> bool:
+        """Whether a frame of `size` bytes may be appended; if not, it may after a segment was delivered."""
+        return self._place(size) is not None
+
+    def can_ever_hold(self, size: int) -> bool:
+        """Whether it may when the buffer is empty."""
+        return size + SEGMENT_HEADER_BYTES <= max(self._limits.max_bytes, self._limits.max_spill_bytes)
+
+    def _place(self, size: int) -> Path | None:
+        """The directory that has room; None if there is none."""
+        limits = self._limits
+        continuing = self._writing >= 0 and not self._is_full(self._segments[-1])
+        if continuing:
+            last = self._segments[-1]
+            allowed = limits.max_spill_bytes if last.spilled else limits.max_bytes
+            # Spilling ends where it began to be unnecessary: with a new segment.
+            if self._bytes(last.spilled) + size <= allowed and not (last.spilled and self._fits_first(size)):
+                return last.path.parent
+        if self._fits_first(size):
+            return self.directory
+        need = size + SEGMENT_HEADER_BYTES
+        if limits.spill is not None and self._bytes(True) + need <= limits.max_spill_bytes:
+            return limits.spill
+        return None
+
+    def _fits_first(self, size: int) -> bool:
+        return self._bytes(False) + size + SEGMENT_HEADER_BYTES <= self._limits.max_bytes
+
+    def _bytes(self, spilled: bool) -> int:
+        return sum(segment.size for segment in self._segments if segment.spilled == spilled)
+
+    def append(self, group: Sequence[Frame], *, sync: bool) -> list[Position]:
+        """Write as many frames as there is room for, and, with `sync`, make them durable. Returns each one's end.
+
+        Raises OSError if not even one was written; the same may be tried again later.
+        """
+        ends: list[Position] = []
+        try:
+            while len(ends) < len(group) and (place := self._place(group[len(ends)].size)) is not None:
+                part = group[len(ends) : self._append_some(group, len(ends), place)]
+                at = self._segments[-1].size
+                self._write(part, sync=sync)
+                for frame in part:
+                    at += frame.size
+                    ends.append(Position(self._segments[-1].sequence, at))
+        except OSError:
+            if not ends:
+                raise
+        finally:
+            self._count()
+        return ends
+
+    def _append_some(self, group: Sequence[Frame], start: int, place: Path) -> int:
+        """Make the last segment one in `place`; returns how far the group may go into it."""
+        last = self._segments[-1] if self._writing >= 0 else None
+        new = group[start].header.time
+        if last is None or last.path.parent != place or self._is_full(last) or self._is_old(last, new):
+            self._begin_segment(place)
+            last = self._segments[-1]
+        allowed = self._limits.max_spill_bytes if last.spilled else self._limits.max_bytes
+        room = allowed - self._bytes(last.spilled)
+        size, stop = 0, start
+        while (
+            stop < len(group)
+            and size + group[stop].size <= room
+            and (stop == start or last.size + size < self._limits.roll_bytes)
+        ):
+            size += group[stop].size
+            stop += 1
+        return max(stop, start + 1)
+
+    def _is_full(self, segment: Segment) -> bool:
+        return segment.size >= self._limits.roll_bytes
+
+    def _is_old(self, segment: Segment, now: float) -> bool:
+        return bool(self._limits.roll_s and segment.first_time and now - segment.first_time >= self._limits.roll_s)
+
+    def _begin_segment(self, place: Path) -> None:
+        self.seal()
+        spilled = place != self.directory
+        segment = Segment(self._next_sequence, place / name_of(self._next_sequence), spilled)
+        salt = int.from_bytes(os.urandom(4), "big")
+        fd = os.open(segment.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            _write_all(fd, frames.render_segment_header(salt))
+            sync_directory(place)
+        except BaseException:
+            os.close(fd)
+            with contextlib.suppress(OSError):
+                segment.path.unlink()
+            raise
+        self._next_sequence += 1
+        self._segments.append(segment)
+        self._writing, self._salt = fd, salt
+
+    def _write(self, group: Sequence[Frame], *, sync: bool) -> None:
+        segment = self._segments[-1]
+        parts: list[bytes] = []
+        for frame in group:
+            parts += (frames.render_header(frame.header, self._salt), frame.payload)
+        try:
+            _write_all(self._writing, b"".join(parts))
+            self._unsynced = True
+            if sync:
+                self.sync()
+        except OSError:
+            # After an fsync that failed the kernel may call the same pages clean: this segment is not used any more.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._writing, segment.size)
+            self._abandon()
+            raise
+        for frame in group:
+            segment.wrote(frame.header, frame.size)
+
+    def sync(self) -> None:
+        """Make what was appended durable. Raises OSError."""
+        if self._unsynced and self._writing >= 0:
+            os.fdatasync(self._writing)
+        self._unsynced = False
+
+    def seal(self) -> None:
+        """Let the next append begin a new segment. Raises OSError."""
+        if self._writing >= 0:
+            try:
+                self.sync()
+            finally:
+                self._abandon()
+
+    def _abandon(self) -> None:
+        os.close(self._writing)
+        self._writing, self._unsynced = -1, False
+        if self._segments and self._segments[-1].size == SEGMENT_HEADER_BYTES:
+            with contextlib.suppress(OSError):
+                self._segments.pop().path.unlink()
+
+    # Reading.
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether everything was handed to the sender."""
+        if not self._segments:
+            return True
+        last = self._segments[-1]
+        return self._cursor >= Position(last.sequence, last.size)
+
+    def passed(self, end: Position, counts: Counts) -> None:
+        """The frame that ends there goes to the sender from memory."""
+        self._cursor = max(self._cursor, end)
+        for segment in reversed(self._segments):
+            if segment.sequence == end.sequence:
+                segment.unread = segment.unread.minus(counts)
+                return
+
+    def read(self) -> tuple[Read, Position] | None:
+        """The next frame and its end; None when there is no more. Damage is passed over, its segment quarantined once
+        the rest of it was delivered. Raises OSError."""
+        while (segment := self._at_cursor()) is not None:
+            if self._reading is None or self._reading.segment is not segment:
+                self._stop_reading()
+                self._reading = SegmentFile(segment)
+            found = self._reading.read(self._cursor.offset)
+            if found is None:
+                self._stop_reading()
+                if segment is self._segments[-1]:
+                    return None
+                self._cursor = Position(segment.sequence + 1, 0)
+                continue
+            self._cursor = Position(segment.sequence, found.end)
+            if isinstance(found, Read):
+                segment.unread = segment.unread.minus(found.header.counts)
+                return found, self._cursor
+            self._damaged(segment, found)
+        return None
+
+    def _at_cursor(self) -> Segment | None:
+        """The segment to read next; the cursor is set to its beginning if it was before it."""
+        for segment in self._segments:
+            if segment.sequence == self._cursor.sequence:
+                return segment
+            if segment.sequence > self._cursor.sequence:
+                self._cursor = Position(segment.sequence, 0)
+                return segment
+        return None
+
+    def _stop_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+
+    def _damaged(self, segment: Segment, damage: Damage) -> None:
+        if not segment.damaged:
+            segment.damaged = True
+            self.stats.quarantined_segments += 1
+        self.stats.quarantined = self.stats.quarantined.plus(damage.counts)
+        _log.error(
+            "%s is damaged: bytes %d to %d hold no whole frame (%s records); what follows is delivered, then the file "
+            "is moved to %s",
+            segment.path, damage.begin, damage.end, damage.counts.total or "an unknown number of",
+            segment.path.parent / "quarantine",
+        )  # fmt: skip
+
+    def skip_segment(self, why: str) -> None:
+        """Give up what is left of the segment being read: the disk does not give it back."""
+        segment = self._at_cursor()
+        if segment is None:
+            return
+        self._damaged(segment, Damage(self._cursor.offset, segment.size, segment.unread))
+        _log.error("%s cannot be read: %s", segment.path, why)
+        segment.unread = Counts()
+        self._stop_reading()
+        self._cursor = Position(segment.sequence, segment.size)
+
+    # Removing.
+
+    @property
+    def low(self) -> Position:
+        """Everything before it was delivered."""
+        return self._low
+
+    def delivered(self, position: Position) -> None:
+        """Everything before `position` was delivered: note it, and remove what is not needed any more.
+
+        Raises OSError: then it is noted in memory alone, and is written with the next.
+        """
+        if position <= self._low:
+            return
+        self._low = position
+        self._remove_delivered()
+        self._count()
+        self._position_file.write(position)
+
+    def sync_position(self) -> None:
+        """Let the position survive the machine. Raises OSError."""
+        self._position_file.sync()
+
+    def _remove_delivered(self) -> None:
+        while self._segments and self._is_delivered(self._segments[0]):
+            self._remove(self._segments[0])
+
+    def _is_delivered(self, segment: Segment) -> bool:
+        if segment.sequence < self._low.sequence:
+            return True
+        if segment.sequence > self._low.sequence or self._low.offset < segment.size:
+            return False
+        # The one being written stays until it is full.
+        return segment is not self._segments[-1] or self._writing < 0 or segment.size >= self._limits.roll_bytes
+
+    def make_room(self) -> None:
+        """End the segment being written if all of it was delivered, so that a small buffer becomes empty."""
+        if self._segments and self._writing >= 0:
+            last = self._segments[-1]
+            if self._low >= Position(last.sequence, last.size):
+                self.seal()
+                self._remove_delivered()
+                self._count()
+
+    def drop_oldest(self) -> tuple[Counts, Position] | None:
+        """Give up the oldest segment: what of it was not handed to the sender is lost. Returns how much, and the
+        position after it; None if there is no segment. Raises OSError."""
+        if not self._segments:
+            return None
+        segment = self._segments[0]
+        if len(self._segments) == 1:
+            self.seal()
+            if not self._segments:
+                return None
+        lost = segment.unread
+        after = Position(segment.sequence + 1, 0)
+        self._cursor = max(self._cursor, after)
+        self._low = max(self._low, after)
+        self._remove(segment)
+        self._count()
+        self._position_file.write(self._low)
+        return lost, after
+
+    def oldest_is_older_than(self, time: float) -> bool:
+        """Whether all frames of the oldest segment were written before `time`."""
+        if not self._segments:
+            return False
+        segment = self._segments[0]
+        return 0 < segment.last_time < time
+
+    def first_unread_time(self) -> float:
+        """When the segment that is read next was begun; 0: nothing is left to read."""
+        for segment in self._segments:
+            if segment.sequence >= self._cursor.sequence and segment.unread.total > 0:
+                return segment.first_time
+        return 0.0
+
+    def _remove(self, segment: Segment) -> None:
+        if self._reading is not None and self._reading.segment is segment:
+            self._stop_reading()
+        if segment is self._segments[-1] and self._writing >= 0:
+            os.close(self._writing)
+            self._writing, self._unsynced = -1, False
+        self._segments.remove(segment)
+        try:
+            if segment.damaged:
+                self._quarantine(segment)
+            else:
+                segment.path.unlink()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            _log.error("%s was delivered and cannot be removed: %s", segment.path, error)
+
+    def _quarantine(self, segment: Segment) -> None:
+        directory = segment.path.parent / "quarantine"
+        directory.mkdir(mode=0o700, exist_ok=True)
+        os.replace(segment.path, directory / segment.path.name)
+        for old in sorted(directory.glob(f"*{segment.path.suffix}"))[:-MAX_QUARANTINED]:
+            old.unlink()
+
+    def _count(self) -> None:
+        self.stats.bytes = sum(segment.size for segment in self._segments)
+        self.stats.segments = len(self._segments)
+        delivered = 0
+        if self._segments and self._segments[0].sequence == self._low.sequence:
+            delivered = min(max(self._low.offset - SEGMENT_HEADER_BYTES, 0), self._segments[0].size)
+        headers = SEGMENT_HEADER_BYTES * len(self._segments)
+        self.stats.undelivered_bytes = max(0, self.stats.bytes - headers - delivered)
+
+    def close(self) -> None:
+        """Make everything durable and let go of the directory. Idempotent. Raises OSError."""
+        self._stop_reading()
+        try:
+            self.seal()
+            self._remove_delivered()
+            self._position_file.sync()
+        finally:
+            self._position_file.close()
+            self._lock.release()
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -1,0 +1,139 @@
+"""The exporter `file`: records as lines of JSON, for other programs to read, and to see what a route carries.
+
+A batch is written and synced as a whole, or cut off again. Killed in between, the process leaves whole lines of a batch
+that is written once more after the restart: a line's `id` tells, as everywhere. Rotated by size.
+"""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from collectors.exporters.sink import Outcome, Unavailable
+from collectors.records import Batch, LogRecord, Sample, SpanRecord
+from collectors.settings.buffers import ExporterSettings
+from collectors.settings.context import Context
+from collectors.settings.types import AnyPath, Size
+
+
+class Settings(ExporterSettings):
+    """`type: file`."""
+
+    path: AnyPath
+    max_bytes: Size = Field(default=256 << 20, ge=1 << 10)
+    """Of one file; then it is renamed to `.1`, that to `.2`."""
+    keep: int = Field(default=3, ge=0, le=1_000)
+    """Renamed files; older ones are removed."""
+    fsync: bool = True
+    """Before the buffer forgets what was written."""
+
+
+def build(settings: Settings, name: str, context: Context) -> "FileSink":
+    """See settings.registry."""
+    return FileSink(settings)
+
+
+class FileSink:
+    """One file. See sink.Sink."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = asyncio.Lock()
+        self._checked = False
+
+    async def send(self, batch: Batch) -> Outcome:
+        """See sink.Sink."""
+        async with self._lock:
+            try:
+                await asyncio.to_thread(self._write, batch)
+            except OSError as error:
+                raise Unavailable(f"cannot write {self._settings.path}: {error.strerror or error}") from error
+        return Outcome()
+
+    async def close(self) -> None:
+        """See sink.Sink."""
+
+    def _write(self, batch: Batch) -> None:
+        path = self._settings.path
+        data = b"".join(map(render, batch.records()))
+        fd = self._open(path)
+        try:
+            size = os.fstat(fd).st_size
+            if not self._checked:
+                size = _end_of_last_line(fd, size)
+                self._checked = True
+            if size and size + len(data) > self._settings.max_bytes:
+                os.close(fd)
+                self._rotate(path)
+                fd = self._open(path)
+                size = 0
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(fd, view) :]
+                if self._settings.fsync:
+                    os.fdatasync(fd)
+            except OSError:
+                os.ftruncate(fd, size)
+                raise
+        finally:
+            os.close(fd)
+
+    @staticmethod
+    def _open(path: Path) -> int:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def _rotate(self, path: Path) -> None:
+        keep = self._settings.keep
+        if not keep:
+            path.unlink()
+            return
+        for number in range(keep, 0, -1):
+            older = path.with_name(f"{path.name}.{number - 1}") if number > 1 else path
+            if older.exists():
+                os.replace(older, path.with_name(f"{path.name}.{number}"))
+
+
+def _end_of_last_line(fd: int, size: int) -> int:
+    """Cut off half a line that a killed process left; returns the size then."""
+    end = size
+    while end:
+        begin = max(0, end - 65_536)
+        at = os.pread(fd, end - begin, begin).rfind(b"\n")
+        if at >= 0:
+            end = begin + at + 1
+            break
+        end = begin
+    if end != size:
+        os.ftruncate(fd, end)
+    return end
+
+
+def render(record: LogRecord | SpanRecord | Sample) -> bytes:
+    """A line: `signal` and the record's fields; labels as a map, not-a-number and infinities as text."""
+    fields: dict[str, Any]
+    match record:
+        case LogRecord():
+            fields = {"signal": "logs", **record._asdict()}
+        case SpanRecord():
+            fields = {"signal": "traces", **record._asdict()}
+        case Sample():
+            fields = {"signal": "metrics", **record._asdict(), "labels": dict(record.labels)}
+            fields["value"] = _number(record.value)
+            if (histogram := record.histogram) is not None:
+                fields["histogram"] = {
+                    "bounds": [_number(bound) for bound in histogram.bounds],
+                    "counts": histogram.counts,
+                    "sum": _number(histogram.sum),
+                }
+            fields["exemplars"] = [
+                {"labels": dict(one.labels), "value": _number(one.value), "time": one.time} for one in record.exemplars
+            ]
+    return json.dumps(fields, default=str).encode("ascii") + b"\n"
+
+
+def _number(value: float | None) -> float | str | None:
+    return value if value is None or value - value == 0.0 else str(value)
