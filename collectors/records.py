@@ -84,6 +84,15 @@ class Histogram(NamedTuple):
     sum: float
 
 
+class Exemplar(NamedTuple):
+    """One request among those that a series counts."""
+
+    labels: Labels
+    """`trace_id`, usually."""
+    value: float
+    time: float
+
+
 class Sample(NamedTuple):
     """One reading of one series. `value` None marks the series as ended: its target stopped showing it."""
 
@@ -94,6 +103,10 @@ class Sample(NamedTuple):
     value: float | None
     """Of a histogram: its count."""
     histogram: Histogram | None = None
+    kind: str = ""
+    """"counter", "gauge" or "histogram"; "": nobody said. Counters and histograms begin at zero and only grow."""
+    exemplars: tuple[Exemplar, ...] = ()
+    """Of a histogram: each belongs to the bucket that its value falls into."""
 
 
 @dataclass(slots=True)
@@ -110,3 +123,7 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.logs) + len(self.spans) + len(self.samples)
+
+    def records(self) -> list[LogRecord | SpanRecord | Sample]:
+        """All of them, in the order logs, spans, samples."""
+        return [*self.logs, *self.spans, *self.samples]
