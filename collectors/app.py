@@ -20,9 +20,9 @@ from collectors.processors.redaction import Redaction
 from collectors.receivers.claims import Claims
 from collectors.receivers.forward import Authenticate, ForwardReceiver
 from collectors.receivers.members import MembersFile
-from collectors.receivers.otlp_grpc import OtlpGrpcReceiver
+from collectors.receivers.otlp_grpc import OtlpGrpcReceiver, mesh_peers
 from collectors.receivers.otlp_http import OtlpHttpReceiver
-from collectors.receivers.scrape import Scraper
+from collectors.receivers.scrape import Job, Scraper
 from collectors.store import Limits, Store, StoreError
 from collectors.telemetry import Telemetry
 from collectors.tls import PeerRefused, ServerTls, authenticate_der, server_credentials
@@ -127,7 +127,7 @@ class _Collector:
         claims = Claims(MembersFile(targets).present, self._telemetry, self._clock)
         forward = ForwardReceiver(gate, self._telemetry, self._clock, claims)
         stack.push_async_callback(forward.close, _CLOSE_S)
-        otlp_grpc = OtlpGrpcReceiver(gate, self._telemetry, self._clock, claims, trust_domain)
+        otlp_grpc = OtlpGrpcReceiver(gate, self._telemetry, self._clock, claims, mesh_peers(trust_domain))
         stack.push_async_callback(otlp_grpc.close, _CLOSE_S)
         otlp_http = WebServer(
             OtlpHttpReceiver(gate, self._telemetry, self._clock, claims),
@@ -149,14 +149,8 @@ class _Collector:
         ready["otlp_grpc"] = _join(grpc_host, grpc_port)
         await otlp_http.listen(sockets["otlp_http"])
         await health.listen(sockets["health"])
-        scraper = Scraper(
-            targets,
-            gate,
-            self._telemetry,
-            self._clock,
-            self._rng,
-            interval_s=options.scrape_interval_s,
-        )
+        job = Job(files=(targets,), interval_s=options.scrape_interval_s)
+        scraper = Scraper(job, gate, self._telemetry, self._clock, self._rng)
         # Ended before the receivers: its last samples mark the ends of series.
         background = await stack.enter_async_context(TaskScope())
         background.spawn(scraper.run(), name="scraper")

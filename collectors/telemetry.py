@@ -51,6 +51,12 @@ class Telemetry:
         self.scrapes = Counter(
             "remora_collector_scrapes", "Scrapes of targets, by outcome.", ("outcome",), registry=self.registry
         )
+        self.left_out = Counter(
+            "remora_collector_scrape_lines_left_out",
+            "Lines of targets that were not taken: too many series, or a time of their own.",
+            ("reason",),
+            registry=self.registry,
+        )
 
     def watch(self, store: Store, gate: Gate, certificate_expires: Callable[[], float]) -> None:
         """Show the state of these too."""

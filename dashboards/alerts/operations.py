@@ -116,7 +116,8 @@ def _proxies() -> Iterator[Alert]:
         'up{job=~"remora.*"} == 0',
         "page",
         summary="{{ $labels.job }} {{ $labels.instance }} cannot be scraped",
-        description="The process is gone, or stands still: {{ $labels.namespace }}/{{ $labels.workload }}. `remora status`",
+        description="The process is gone, or stands still: {{ $labels.namespace }}/{{ $labels.workload }}. "
+        "`remora status`",
         for_s=120,
     )
     yield Alert(

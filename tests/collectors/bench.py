@@ -21,12 +21,12 @@ from fluent.sender import EventTime
 from collectors.exporters.sqlite import StoreExporter
 from collectors.pipeline import Gate
 from collectors.processors.redaction import Redaction
-from collectors.receivers.changes import Changes
 from collectors.receivers.claims import Judge
 from collectors.receivers.events import Events
 from collectors.receivers.exposition import Exposition
 from collectors.receivers.forward_parser import ForwardParser
 from collectors.receivers.members import Members
+from collectors.receivers.readings import Readings
 from collectors.store import Limits, Reader, Store
 from mesh.records import ACCESS_KEYS, ACCESS_TAG, DURATION_BUCKETS_MS, HTTP_LABELS
 from tests.collectors.authority import PRODUCTPAGE
@@ -145,7 +145,7 @@ def exposition(target: int, scrape: int, series: int) -> str:
 def scrape(path: Path) -> None:
     """Seven busy targets, read and stored; every series changes with every scrape."""
     store = Store.open(path)
-    targets = [(Exposition({"instance": f"t{n}"}), Changes()) for n in range(7)]
+    targets = [(Exposition({"instance": f"t{n}"}), Readings()) for n in range(7)]
     now = time.time()
     rounds, cpu, first = 30, 0.0, 0.0
     samples = 0
@@ -154,8 +154,8 @@ def scrape(path: Path) -> None:
     for number in range(rounds):
         texts = [exposition(target, number, 6) for target in range(len(targets))]
         before = cpu_s()
-        for (reader, changes), text in zip(targets, texts, strict=True):
-            batch = Batch(samples=changes.read(reader.read(text), now + 2 * number))
+        for (reader, readings), text in zip(targets, texts, strict=True):
+            batch = Batch(samples=readings.read(reader.read(text), now + 2 * number))
             samples += len(batch)
             store.submit(batch).result()
         if number:

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from collectors.receivers.changes import REPEAT_S, Changes
 from collectors.receivers.exposition import BrokenExposition, Exposition
-from collectors.receivers.scrape import MAX_BODY_BYTES, ScrapeFailed, Scraper, Target, fetch, parse_targets
+from collectors.receivers.readings import Readings
+from collectors.receivers.scrape import MAX_BODY_BYTES, Job, ScrapeFailed, Scraper, Target, fetch, parse_targets
+from collectors.records import Exemplar
 from collectors.telemetry import Telemetry
 from tests.collectors.build import NOW, FakeClock
 from tests.collectors.fakes import Sink
@@ -79,7 +80,6 @@ def test_a_known_series_is_read_again_without_parsing_its_labels() -> None:
         'istio_requests_total{a="b} 5',
         'istio_requests_total{a="b"} five',
         "istio_requests_total",
-        'istio_requests_total{a="b"} 5 1769860800000',
         '# TYPE istio_x histogram\nistio_x_bucket{a="b"} 5',
         "istio_ 5 5 5",
     ],
@@ -97,51 +97,117 @@ def test_any_text_is_series_or_refused(text: str) -> None:
         pass
 
 
-def test_only_changes_are_stored_with_both_ends_of_every_stretch() -> None:
-    sidecar, exposition, changes = Sidecar(), Exposition({}), Changes()
+def test_lines_with_a_time_of_their_own_are_left_out_and_counted() -> None:
+    exposition = Exposition({})
+    for _ in range(2):
+        slots = list(exposition.read('istio_requests_total{a="b"} 5 1769860800000\nistio_x 1\n'))
+        assert [slot.name for slot in slots] == ["istio_x"]
+        assert exposition.timed == 1
+
+
+def test_series_beyond_the_bound_are_passed_over_and_counted() -> None:
+    exposition = Exposition({}, max_series=3)
+    text = "".join(f'istio_x{{n="{number}"}} 1\n' for number in range(5))
+    assert len(list(exposition.read(text))) == 3
+    assert exposition.passed_over == 2
+
+
+def test_every_name_is_read_where_no_beginning_is_asked_for() -> None:
+    text = '# TYPE app_up gauge\napp_up 1\n# TYPE lat summary\nlat{quantile="0.5"} 3\nlat_sum 9\nlat_count 3\nodd 4\n'
+    slots = {(slot.name, slot.kind) for slot in Exposition({}, wanted=()).read(text)}
+    assert slots == {
+        ("app_up", "gauge"),
+        ("lat", "gauge"),
+        ("lat_sum", "counter"),
+        ("lat_count", "counter"),
+        ("odd", ""),
+    }
+
+
+OPENMETRICS = """\
+# TYPE istio_requests counter
+istio_requests_total{reporter="source"} 3.0
+istio_requests_created{reporter="source"} 1.7698608e+09
+# TYPE istio_request_duration_milliseconds histogram
+istio_request_duration_milliseconds_bucket{le="1.0"} 1 # {trace_id="4bf92f3577b34da6a3ce929d0e0e4736"} 0.7 1769860800.25
+istio_request_duration_milliseconds_bucket{le="+Inf"} 3 # {trace_id="a\\"}b"} 9
+istio_request_duration_milliseconds_sum 20
+istio_request_duration_milliseconds_count 3
+istio_odd{path="/a # {b} 1"} 7
+# EOF
+"""
+
+
+def test_openmetrics_is_read_with_its_exemplars() -> None:
+    slots = {slot.name: slot for slot in Exposition({}).read(OPENMETRICS)}
+    assert set(slots) == {"istio_requests_total", "istio_request_duration_milliseconds", "istio_odd"}
+    assert (slots["istio_requests_total"].value, slots["istio_requests_total"].kind) == (3, "counter")
+    durations = slots["istio_request_duration_milliseconds"]
+    assert durations.counts == [1, 3]
+    assert slots["istio_odd"].labels == (("path", "/a # {b} 1"),)
+    assert durations.exemplars[0] == Exemplar((("trace_id", "4bf92f3577b34da6a3ce929d0e0e4736"),), 0.7, 1769860800.25)
+    assert durations.exemplars[1].labels == (("trace_id", 'a"}b'),)
+
+
+def test_an_exemplar_is_handed_on_once_and_gets_the_scrapes_time_where_it_has_none() -> None:
+    exposition, readings = Exposition({}), Readings()
+
+    def exemplars(text: str, at: float) -> list[Exemplar]:
+        return [each for sample in readings.read(exposition.read(text), at) for each in sample.exemplars]
+
+    first = exemplars(OPENMETRICS, NOW)
+    assert [each.time for each in first] == [1769860800.25, NOW]
+    assert exemplars(OPENMETRICS, NOW + 2)[:-1] == []
+    assert exemplars(OPENMETRICS.replace("0.7", "0.8"), NOW + 4)[0].value == 0.8
+
+
+@pytest.mark.parametrize("exemplar", ['# {trace_id="' + "x" * 200 + '"} 1', '# {"x"} 1', '# {trace_id="x"} one'])
+def test_an_exemplar_that_is_none_is_left_out_and_the_line_counts(exemplar: str) -> None:
+    (slot,) = Exposition({}).read(f'# TYPE istio_d histogram\nistio_d_bucket{{le="+Inf"}} 3 {exemplar}\n')
+    assert (slot.counts, slot.exemplars) == ([3], [])
+
+
+def test_every_reading_is_handed_on() -> None:
+    sidecar, exposition, readings = Sidecar(), Exposition({}), Readings()
     child = sidecar.requests.labels("source", "/")
 
-    def stored(at: float) -> list[tuple[float, float | None]]:
-        samples = changes.read(exposition.read(sidecar.text()), at)
+    def read(at: float) -> list[tuple[float, float | None]]:
+        samples = readings.read(exposition.read(sidecar.text()), at)
         return [(sample.time, sample.value) for sample in samples if sample.name == "istio_requests_total"]
 
-    assert stored(0) == [(0, 0)]
-    assert stored(2) == []
+    assert [read(at) for at in (0, 2)] == [[(0, 0)], [(2, 0)]]
     child.inc()
-    assert stored(4) == [(2, 0), (4, 1)]
-    child.inc()
-    assert stored(6) == [(6, 2)], "the reading before it is stored already"
-    assert [stored(at) for at in (8, 10)] == [[], []]
-    assert stored(6 + REPEAT_S) == [(6 + REPEAT_S, 2)], "repeated once a minute"
+    assert read(4) == [(4, 1)]
 
 
 def test_a_counter_that_appears_later_began_at_zero() -> None:
-    sidecar, exposition, changes = Sidecar(), Exposition({}), Changes()
-    changes.read(exposition.read(sidecar.text()), 0)
+    sidecar, exposition, readings = Sidecar(), Exposition({}), Readings()
+    readings.read(exposition.read(sidecar.text()), 0)
     sidecar.requests.labels("source", "/").inc(5)
     sidecar.durations.observe(3)
-    samples = named(changes.read(exposition.read(sidecar.text()), 2))
-    assert samples["istio_requests_total"] == [0, 5]
-    assert samples["istio_request_duration_milliseconds"] == [1], "was there before, at zero"
+    samples = readings.read(exposition.read(sidecar.text()), 2)
+    assert named(samples)["istio_requests_total"] == [0, 5]
+    assert [sample.time for sample in samples if sample.name == "istio_requests_total"] == [0, 2]
+    assert named(samples)["istio_request_duration_milliseconds"] == [1], "was there before, at zero"
 
 
 def test_at_the_first_reading_a_counter_may_be_of_any_age() -> None:
-    sidecar, changes = Sidecar(), Changes()
+    sidecar, readings = Sidecar(), Readings()
     sidecar.requests.labels("source", "/").inc(5)
-    assert named(changes.read(Exposition({}).read(sidecar.text()), 2))["istio_requests_total"] == [5]
+    assert named(readings.read(Exposition({}).read(sidecar.text()), 2))["istio_requests_total"] == [5]
 
 
 def test_series_end_when_they_vanish_or_the_target_fails_and_may_come_back() -> None:
-    sidecar, exposition, changes = Sidecar(), Exposition({}), Changes()
+    sidecar, exposition, readings = Sidecar(), Exposition({}), Readings()
     sidecar.requests.labels("source", "/").inc(5)
     text = sidecar.text()
-    changes.read(exposition.read(text), 0)
-    failed = changes.failed(2)
+    readings.read(exposition.read(text), 0)
+    failed = readings.failed(2)
     assert {sample.value for sample in failed} == {None}
-    assert changes.failed(4) == [], "once"
-    assert named(changes.read(exposition.read(text), 6))["istio_requests_total"] == [5], "goes on, not from zero"
+    assert readings.failed(4) == [], "once"
+    assert named(readings.read(exposition.read(text), 6))["istio_requests_total"] == [5], "goes on, not from zero"
     without = "".join(line + "\n" for line in text.splitlines() if not line.startswith("istio_requests_total"))
-    assert named(changes.read(exposition.read(without), 8)) == {"istio_requests_total": [None]}
+    assert named(readings.read(exposition.read(without), 8))["istio_requests_total"] == [None]
 
 
 def test_targets_are_read_as_prometheus_does() -> None:
@@ -154,10 +220,21 @@ def test_targets_are_read_as_prometheus_does() -> None:
         Target("[::1]:2", "/stats/prometheus", (("workload", "a"),)),
         Target("127.0.0.1:3", "/metrics", ()),
     }
+    tls = [{"targets": ["a:1"], "labels": {"__scheme__": "https", "__meta_x": "y"}}]
+    assert parse_targets(json.dumps(tls)) == {Target("a:1", "/metrics", (), "https")}
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[5]", '[{"targets": "x"}]', '[{"targets": ["nope"]}]', '[{"targets": ["a:0"]}]']
+    "text",
+    [
+        "",
+        "{}",
+        "[5]",
+        '[{"targets": "x"}]',
+        '[{"targets": ["nope"]}]',
+        '[{"targets": ["a:0"]}]',
+        '[{"targets": ["a:1"], "labels": {"__scheme__": "file"}}]',
+    ],
 )
 def test_a_broken_target_file_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
@@ -241,22 +318,26 @@ async def test_a_target_that_hangs_or_is_not_there_fails_in_time(web: Web) -> No
 
 
 async def test_the_scraper_follows_the_file_and_ends_series_of_what_is_gone(
-    web: Web, tmp_path: Path, eventually: Eventually
+    web: Web, tmp_path: Path, eventually: Eventually, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "targets.json"
     sink, sidecar = Sink(), Sidecar()
     sidecar.requests.labels("source", "/").inc(5)
     web.show(sidecar.text())
-    scraper = Scraper(file, sink, Telemetry(), FakeClock(), random.Random(1), interval_s=0.02)
+    scraper = Scraper(Job(files=(file,), interval_s=0.02), sink, Telemetry(), FakeClock(), random.Random(1))
     running = asyncio.ensure_future(scraper.run())
 
     def values() -> list[float | None]:
         samples = [sample for batch in sink.batches for sample in batch.samples]
         return [sample.value for sample in samples if sample.name == "istio_requests_total"]
 
+    def up() -> list[float | None]:
+        return [sample.value for batch in sink.batches for sample in batch.samples if sample.name == "up"]
+
     await asyncio.sleep(0)
     file.write_text(json.dumps([{"targets": [web.address], "labels": {"workload": "a-v1"}}]))
-    await eventually(lambda: values() == [5], "scraped")
+    await eventually(lambda: 5 in values(), "scraped")
+    assert set(values()) == {5}
     sample = next(one for one in sink.batches[0].samples if one.name == "istio_requests_total")
     assert dict(sample.labels)["workload"] == "a-v1"
     assert dict(sample.labels)["instance"] == web.address
@@ -266,13 +347,15 @@ async def test_the_scraper_follows_the_file_and_ends_series_of_what_is_gone(
     await eventually(lambda: values()[-1] == 6, "scraped again")
     web.answer = b"HTTP/1.1 500 x\r\ncontent-length: 0\r\n\r\n"
     await eventually(lambda: values()[-1] is None, "its series end when it fails")
+    assert up()[-1] == 0
     web.show(sidecar.text())
     await eventually(lambda: values()[-1] == 6, "and go on")
     file.write_text("not JSON")
-    await eventually(lambda: scraper._stamp is not None, "read")
+    await eventually(lambda: "not read" in caplog.text, "the broken file is complained of")
     assert len(scraper.targets) == 1, "a broken file changes nothing"
     file.write_text("[]")
     await eventually(lambda: values()[-1] is None, "its series end when it is gone")
     assert scraper.targets == frozenset()
+    assert up()[-1] is None
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
