@@ -23,9 +23,11 @@ class WebServer:
         *,
         tls: ssl.SSLContext | None = None,
         identify: Callable[[Any], SpiffeId | None] | None = None,
+        admit: Callable[[Any], bool] | None = None,
         max_connections: int = 256,
     ) -> None:
-        """`identify`, given the connection's ssl object after the handshake, says whose it is; None ends it."""
+        """`identify`, given the connection's ssl object after the handshake, says whose it is; None ends it. `admit`
+        says of one that is nobody's in particular whether it may stay."""
         self._config = uvicorn.Config(
             _unambiguous(application),
             log_config=None,
@@ -44,6 +46,7 @@ class WebServer:
             ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
         self._identify = identify
+        self._admit = admit
         self._server: uvicorn.Server | None = None
         self._sock: socket.socket | None = None
 
@@ -53,6 +56,8 @@ class WebServer:
         config.load()
         if self._identify is not None:
             config.http_protocol_class = _identifying(config.http_protocol_class, self._identify)
+        elif self._admit is not None:
+            config.http_protocol_class = _admitting(config.http_protocol_class, self._admit)
         server = uvicorn.Server(config)
         server.lifespan = config.lifespan_class(config)
         await server.startup(sockets=[sock])
@@ -91,8 +96,18 @@ def _identifying(protocol: Any, identify: Callable[[Any], SpiffeId | None]) -> A
     return Identifying
 
 
-def peer_of(scope: Scope) -> SpiffeId:
-    """Who sent the request, of a server that identifies its peers."""
-    peer = scope["state"][_PEER]
-    assert isinstance(peer, SpiffeId)
+def _admitting(protocol: Any, admit: Callable[[Any], bool]) -> Any:
+    class Admitting(protocol):  # type: ignore[misc]
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            if not admit(transport.get_extra_info("ssl_object")):
+                transport.abort()
+
+    return Admitting
+
+
+def peer_of(scope: Scope) -> SpiffeId | None:
+    """Who sent the request; None of a server that does not identify its peers."""
+    peer = scope.get("state", {}).get(_PEER)
+    assert peer is None or isinstance(peer, SpiffeId)
     return peer

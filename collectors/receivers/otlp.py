@@ -48,7 +48,7 @@ class Decoded:
     """Of the rejected: those that said what their sender may not say."""
 
 
-def decode_logs(body: bytes, judge: Judge, now: float, *, as_json: bool = False) -> Decoded:
+def decode_logs(body: bytes, judge: Judge | None, now: float, *, as_json: bool = False) -> Decoded:
     """An ExportLogsServiceRequest; `now`, in seconds, stands in for missing times. Raises MalformedRequest.
 
     OTLP's records have no ids. A request that is sent again is the same bytes, so those and the position make one.
@@ -61,7 +61,7 @@ def decode_logs(body: bytes, judge: Judge, now: float, *, as_json: bool = False)
         resource = attributes_of(resource_logs.resource.attributes)
         service = str(resource.get("service.name") or "unknown_service")
         workload = workload_of(resource, service)
-        problem = judge.resource(resource, workload)
+        problem = "" if judge is None else judge.resource(resource, workload)
         if problem:
             rejected, why = rejected + sum(len(each.log_records) for each in resource_logs.scope_logs), problem
             continue
@@ -72,7 +72,9 @@ def decode_logs(body: bytes, judge: Judge, now: float, *, as_json: bool = False)
                 fields = attributes_of(record.attributes)
                 fields.pop("message", None)
                 fields.setdefault("service", service)
-                fields[PRINCIPAL_KEY] = judge.principal
+                fields.pop(PRINCIPAL_KEY, None)
+                if judge is not None:
+                    fields[PRINCIPAL_KEY] = judge.principal
                 trace_id = record.trace_id.hex() if len(record.trace_id) == 16 and any(record.trace_id) else None
                 batch.logs.append(
                     LogRecord(

@@ -3,7 +3,7 @@ scrapes metrics."""
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -15,16 +15,27 @@ from collectors.receivers.otlp import Decoded, MalformedRequest
 from collectors.telemetry import Telemetry
 from collectors.tls import PeerRefused, authenticate_pem
 from mesh.clock import Clock
+from mesh.spiffe import SpiffeId
 
 _log = logging.getLogger("remora.otlp")
 
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
-"""Larger ones are answered RESOURCE_EXHAUSTED."""
+"""Larger ones are answered RESOURCE_EXHAUSTED. The default."""
+
+Identify = Callable[[Mapping[str, Iterable[bytes]]], SpiffeId | None]
+"""Who sends, by a call's authentication context; None: nobody in particular, of whom nothing is checked. Raises
+PeerRefused."""
 
 _TRACE = "opentelemetry.proto.collector.trace.v1.TraceService"
 _LOGS = "opentelemetry.proto.collector.logs.v1.LogsService"
 _MAX_WAIT_S = 10.0
 """For room in the pipeline; then the sender is asked to come again."""
+
+
+def mesh_peers(trust_domain: str) -> Identify:
+    """Everyone is of the mesh, by the certificate."""
+    return lambda context: authenticate_pem(context, trust_domain)
+
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -33,20 +44,29 @@ class OtlpGrpcReceiver:
     """One gRPC server."""
 
     def __init__(
-        self, consumer: Consumer, telemetry: Telemetry, clock: Clock, claims: Claims, trust_domain: str
+        self,
+        consumer: Consumer,
+        telemetry: Telemetry,
+        clock: Clock,
+        claims: Claims,
+        identify: Identify,
+        *,
+        max_request_bytes: int = MAX_REQUEST_BYTES,
     ) -> None:
         self._consumer = consumer
         self._telemetry = telemetry
         self._clock = clock
         self._claims = claims
-        self._trust_domain = trust_domain
+        self._identify = identify
+        self._max_request_bytes = max_request_bytes
         self._server: grpc.aio.Server | None = None
 
-    async def listen(self, address: str, credentials: grpc.ServerCredentials) -> int:
-        """Serve mutual TLS on `address` (host:port, port 0 means any); returns the port. Raises OSError if taken."""
+    async def listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
+        """Serve TLS, or plaintext without `credentials`, on `address` (host:port, port 0 means any); returns the port.
+        Raises OSError if it is taken."""
         server = grpc.aio.server(
             options=[
-                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+                ("grpc.max_receive_message_length", self._max_request_bytes),
                 ("grpc.max_concurrent_streams", 64),
                 ("grpc.max_metadata_size", 16 * 1024),
                 ("grpc.so_reuseport", 0),
@@ -65,7 +85,10 @@ class OtlpGrpcReceiver:
             )
         )
         try:
-            port = server.add_secure_port(address, credentials)
+            if credentials is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}: {error}") from error
         if not port:
@@ -85,7 +108,7 @@ class OtlpGrpcReceiver:
     async def _logs(self, body: bytes, context: _Context) -> bytes:
         return await self._export("logs", body, context, self._decode_logs, otlp.logs_response)
 
-    def _decode_logs(self, body: bytes, judge: Judge) -> Decoded:
+    def _decode_logs(self, body: bytes, judge: Judge | None) -> Decoded:
         return otlp.decode_logs(body, judge, self._clock.now())
 
     async def _export(
@@ -93,16 +116,16 @@ class OtlpGrpcReceiver:
         signal: str,
         body: bytes,
         context: _Context,
-        decode: Callable[[bytes, Judge], Decoded],
+        decode: Callable[[bytes, Judge | None], Decoded],
         respond: Callable[[Decoded], Any],
     ) -> bytes:
         try:
-            peer = authenticate_pem(context.auth_context(), self._trust_domain)
+            peer = self._identify(context.auth_context())
         except PeerRefused as error:
             _log.warning("refused %s: %s", context.peer(), error)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "unauthenticated")
         try:
-            decoded = decode(body, self._claims.judge(peer))
+            decoded = decode(body, None if peer is None else self._claims.judge(peer))
         except MalformedRequest as error:
             self._telemetry.refused.labels("otlp_grpc", signal).inc()
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
@@ -122,6 +145,6 @@ class OtlpGrpcReceiver:
             await context.abort(code, str(error))
         received.inc(count)
         refused.inc(decoded.rejected)
-        if decoded.foreign:
+        if decoded.foreign and peer is not None:
             self._claims.refused("otlp_grpc", signal, peer, decoded.foreign, decoded.why)
         return bytes(respond(decoded).SerializeToString())

@@ -21,9 +21,7 @@ from mesh.spiffe import SpiffeId
 _log = logging.getLogger("remora.otlp")
 
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
-"""As sent; larger ones are answered 413."""
-MAX_INFLATED_BYTES = 16 * 1024 * 1024
-"""After decompression."""
+"""As sent; larger ones are answered 413. The default."""
 _BODY_TIMEOUT_S = 30.0
 _MAX_WAIT_S = 10.0
 _PROTOBUF, _JSON = "application/x-protobuf", "application/json"
@@ -42,11 +40,20 @@ class _Answer(Exception):
 class OtlpHttpReceiver:
     """The ASGI application."""
 
-    def __init__(self, consumer: Consumer, telemetry: Telemetry, clock: Clock, claims: Claims) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        telemetry: Telemetry,
+        clock: Clock,
+        claims: Claims,
+        *,
+        max_request_bytes: int = MAX_REQUEST_BYTES,
+    ) -> None:
         self._consumer = consumer
         self._telemetry = telemetry
         self._clock = clock
         self._claims = claims
+        self._max_request_bytes = max_request_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -63,7 +70,7 @@ class OtlpHttpReceiver:
             if content_type not in (_PROTOBUF, _JSON):
                 raise _Answer(415, f"content-type must be {_PROTOBUF} or {_JSON}")
             body = await self._body(scope, receive)
-            plain = _decompressed(body, headers.get(b"content-encoding", b"identity"))
+            plain = _decompressed(body, headers.get(b"content-encoding", b"identity"), 2 * self._max_request_bytes)
             response = await self._export(signal, plain, peer_of(scope), content_type == _JSON)
         except _Answer as answer:
             said = answer.status, _render_status(str(answer), content_type), _shown(content_type), answer.headers
@@ -79,18 +86,18 @@ class OtlpHttpReceiver:
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         try:
             async with asyncio.timeout(_BODY_TIMEOUT_S):
-                return await read_body(scope, receive, MAX_REQUEST_BYTES)
+                return await read_body(scope, receive, self._max_request_bytes)
         except BodyTooLarge as error:
             raise _Answer(413, str(error)) from error
         except TimeoutError as error:
             raise _Answer(408, "the body did not come") from error
 
-    async def _export(self, signal: str, body: bytes, peer: SpiffeId, as_json: bool) -> Any:
+    async def _export(self, signal: str, body: bytes, peer: SpiffeId | None, as_json: bool) -> Any:
         received, refused = (
             counter.labels("otlp_http", signal) for counter in (self._telemetry.received, self._telemetry.refused)
         )
         try:
-            decoded = self._decode(signal, body, self._claims.judge(peer), as_json)
+            decoded = self._decode(signal, body, None if peer is None else self._claims.judge(peer), as_json)
             async with asyncio.timeout(_MAX_WAIT_S):
                 await self._consumer.consume(decoded.batch)
         except MalformedRequest as error:
@@ -105,23 +112,23 @@ class OtlpHttpReceiver:
             raise _Answer(400, str(error)) from error
         received.inc(len(decoded.batch))
         refused.inc(decoded.rejected)
-        if decoded.foreign:
+        if decoded.foreign and peer is not None:
             self._claims.refused("otlp_http", signal, peer, decoded.foreign, decoded.why)
         return otlp_traces.trace_response(decoded) if signal == "traces" else otlp.logs_response(decoded)
 
-    def _decode(self, signal: str, body: bytes, judge: Judge, as_json: bool) -> Decoded:
+    def _decode(self, signal: str, body: bytes, judge: Judge | None, as_json: bool) -> Decoded:
         if signal == "traces":
             return otlp_traces.decode_traces(body, judge, as_json=as_json)
         return otlp.decode_logs(body, judge, self._clock.now(), as_json=as_json)
 
 
-def _decompressed(body: bytes, encoding: bytes) -> bytes:
+def _decompressed(body: bytes, encoding: bytes, max_bytes: int) -> bytes:
     match encoding.strip().lower():
         case b"identity" | b"":
             return body
         case b"gzip":
             try:
-                return inflate(body, MAX_INFLATED_BYTES)
+                return inflate(body, max_bytes)
             except BrokenCompression as error:
                 raise _Answer(413 if isinstance(error, InflatesTooFar) else 400, str(error)) from error
         case _:

@@ -19,8 +19,8 @@ _LAST_NS = 253_402_300_799 * 10**9
 """The end of the year 9999. What is later no back end can date."""
 
 
-def decode_traces(body: bytes, judge: Judge, *, as_json: bool = False) -> Decoded:
-    """An ExportTraceServiceRequest of whom `judge` knows. Raises MalformedRequest."""
+def decode_traces(body: bytes, judge: Judge | None, *, as_json: bool = False) -> Decoded:
+    """An ExportTraceServiceRequest of whom `judge` knows; None: nobody vouches for it. Raises MalformedRequest."""
     request = parse(trace_service_pb2.ExportTraceServiceRequest, body, as_json)
     batch = Batch(size_bytes=4 * len(body))
     rejected, foreign, why = 0, 0, ""
@@ -28,12 +28,12 @@ def decode_traces(body: bytes, judge: Judge, *, as_json: bool = False) -> Decode
         resource = attributes_of(resource_spans.resource.attributes)
         service = str(resource.get("service.name") or "unknown_service")
         workload = workload_of(resource, service)
-        problem = judge.resource(resource, workload)
+        problem = "" if judge is None else judge.resource(resource, workload)
         if problem:
             count = sum(len(scope_spans.spans) for scope_spans in resource_spans.scope_spans)
             rejected, foreign, why = rejected + count, foreign + count, problem
             continue
-        origin = _Origin(resource, service, workload, judge.principal)
+        origin = _Origin(resource, service, workload, None if judge is None else judge.principal)
         for scope_spans in resource_spans.scope_spans:
             scope = (scope_spans.scope.name, scope_spans.scope.version)
             for span in scope_spans.spans:
@@ -69,7 +69,7 @@ def _problem(span: Any) -> str:
 class _Origin:
     """A resource, and who vouches for it."""
 
-    def __init__(self, resource: dict[str, Any], service: str, workload: str, principal: str) -> None:
+    def __init__(self, resource: dict[str, Any], service: str, workload: str, principal: str | None) -> None:
         self._resource = resource
         self._service = service
         self._workload = workload
@@ -79,7 +79,7 @@ class _Origin:
         attributes = attributes_of(span.attributes)
         # Never the sender's word: its certificate's, or nobody's.
         attributes.pop(PRINCIPAL_ATTRIBUTE, None)
-        if self._principal:
+        if self._principal is not None:
             attributes[PRINCIPAL_ATTRIBUTE] = self._principal
         start_ns = span.start_time_unix_nano
         end_ns = max(start_ns, span.end_time_unix_nano)  # clocks may have been set back in between

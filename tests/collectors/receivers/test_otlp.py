@@ -21,10 +21,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from collectors.pipeline import Refused
-from collectors.receivers import otlp
+from collectors.receivers import otlp, otlp_traces
 from collectors.receivers.claims import Claims
 from collectors.receivers.members import Members
-from collectors.receivers.otlp_grpc import MAX_REQUEST_BYTES, OtlpGrpcReceiver
+from collectors.receivers.otlp_grpc import MAX_REQUEST_BYTES, OtlpGrpcReceiver, mesh_peers
 from collectors.receivers.otlp_http import OtlpHttpReceiver
 from collectors.telemetry import Telemetry
 from collectors.tls import Credentials, PeerRefused, ServerTls, authenticate_der, client_context, server_credentials
@@ -87,7 +87,7 @@ class Rig:
         self.members = Members()
         clock = FakeClock()
         claims = Claims(lambda: self.members, self.telemetry, clock)
-        self.grpc = OtlpGrpcReceiver(self.sink, self.telemetry, clock, claims, DOMAIN)
+        self.grpc = OtlpGrpcReceiver(self.sink, self.telemetry, clock, claims, mesh_peers(DOMAIN))
         self.web = WebServer(
             OtlpHttpReceiver(self.sink, self.telemetry, clock, claims),
             tls=ServerTls(self.credentials, alpn=("http/1.1",)).context,
@@ -487,3 +487,54 @@ async def test_413_is_read_by_a_client_that_sends_its_whole_body_first(rig: Rig)
     writer.transport.abort()
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert answer.endswith(b'bytes"}')
+
+
+def test_json_takes_numbers_and_bytes_in_every_form_that_the_mapping_allows() -> None:
+    """opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding: 64-bit numbers are text, or numbers; enums are numbers;
+    bytes are base64; unknown fields are passed over; names are in lowerCamelCase."""
+    span = {
+        "traceId": "5b8efff798038103d269b633813fc60c",
+        "spanId": "eee19b7ec3c1b174",
+        "name": "n",
+        "kind": 5,
+        "flags": 257,
+        "traceState": "a=b",
+        "startTimeUnixNano": 1544712660123456789,
+        "endTimeUnixNano": "1544712661123456789",
+        "droppedAttributesCount": 3,
+        "status": {"code": 1, "message": "m", "future": {"code": 9}},
+        "attributes": [
+            {"key": "bytes", "value": {"bytesValue": "AAH/"}},
+            {"key": "map", "value": {"kvlistValue": {"values": [{"key": "k", "value": {"doubleValue": 0.5}}]}}},
+            {"key": "list", "value": {"arrayValue": {"values": [{"boolValue": True}, {"intValue": 7}]}}},
+        ],
+        "events": [{"timeUnixNano": "1544712660500000000", "name": "e", "attributes": []}],
+        "links": [
+            {"traceId": "0a" * 16, "spanId": "0b" * 8, "traceState": "c=d"},
+            {"traceId": "", "spanId": "0b" * 8},
+        ],
+    }
+    scope = {"scope": {"name": "lib", "version": "1"}, "spans": [span], "schemaUrl": "https://example.org"}
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [scope], "future": [1, {"a": None}]}], "future": 1}).encode()
+    (record,) = otlp_traces.decode_traces(body, None, as_json=True).batch.spans
+    assert (record.start_ns, record.end_ns) == (1544712660123456789, 1544712661123456789)
+    assert (record.kind, record.flags, record.trace_state, record.scope) == ("consumer", 257, "a=b", ("lib", "1"))
+    assert (record.ok, record.error, record.status_message, record.dropped) == (True, False, "m", (3, 0, 0))
+    assert record.attributes == {"bytes": "AAH/", "map": {"k": 0.5}, "list": [True, 7]}
+    assert record.events == [{"name": "e", "time_ns": 1544712660500000000, "attributes": {}}]
+    assert [(link["trace_id"], link["trace_state"]) for link in record.links] == [("0a" * 16, "c=d")]
+    assert (record.service, record.resource) == ("unknown_service", {})
+
+
+def test_what_is_over_the_bounds_of_a_span_is_counted() -> None:
+    request = encode_spans(make_spans())
+    span = request.resource_spans[0].scope_spans[0].spans[0]
+    for number in range(otlp_traces.MAX_EVENTS + 5):
+        span.events.add(name=f"event {number}", time_unix_nano=1)
+        span.links.add(trace_id=b"\1" * 16, span_id=b"\2" * 8)
+    for number in range(otlp.MAX_ATTRIBUTES + 7):
+        span.attributes.add(key=f"key {number}").value.int_value = number
+    already = len(span.attributes) - otlp.MAX_ATTRIBUTES
+    record = otlp_traces.decode_traces(request.SerializeToString(), None).batch.spans[0]
+    assert (len(record.events), len(record.links)) == (otlp_traces.MAX_EVENTS, otlp_traces.MAX_EVENTS)
+    assert record.dropped == (already, 5, 5)
