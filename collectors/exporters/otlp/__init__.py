@@ -1,0 +1,1 @@
+"""OTLP out, over gRPC and over HTTP."""

@@ -1,0 +1,97 @@
+"""The sink that speaks OTLP. How a request gets there is its client's; here is what an answer means for the records.
+
+A span is the same as before if its ids are, a log record by its `log.record.uid`: storing what comes twice once is for
+the back end, OTLP has no other word for it.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from collectors.exporters.otlp.encoding import encode_logs, encode_spans
+from collectors.exporters.sink import Outcome, Refusal, TooLarge, Unavailable
+from collectors.records import Batch, LogRecord, SpanRecord
+
+_log = logging.getLogger("remora.export")
+
+R = TypeVar("R", SpanRecord, LogRecord)
+
+
+class NotTaken(Exception):
+    """The back end refuses this request, and would refuse it again (OTLP specification, "Failures")."""
+
+
+class Client(Protocol):
+    """The way to the back end."""
+
+    async def export(self, signal: str, body: bytes) -> bytes:
+        """`signal` is "traces" or "logs". Returns the answer's message. Raises NotTaken, Unavailable, TooLarge."""
+
+    async def close(self) -> None:
+        """Give up connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Signal:
+    name: str
+    answer: Any
+    rejected: Callable[[Any], int]
+
+
+_TRACES = _Signal("traces", ExportTraceServiceResponse, lambda partial: int(partial.rejected_spans))
+_LOGS = _Signal("logs", ExportLogsServiceResponse, lambda partial: int(partial.rejected_log_records))
+
+
+class OtlpSink:
+    """See sink.Sink."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def send(self, batch: Batch) -> Outcome:
+        """See sink.Sink."""
+        outcome = Outcome()
+        outcome.refused += [Refusal(sample, "this exporter sends traces and logs") for sample in batch.samples]
+        if batch.spans:
+            outcome.refused += await self._request(_TRACES, batch.spans, encode_spans)
+        if batch.logs:
+            try:
+                outcome.refused += await self._request(_LOGS, batch.logs, encode_logs)
+            except (Unavailable, TooLarge) as error:
+                if not batch.spans and not outcome.refused:
+                    raise
+                # The spans are through; the logs come again alone.
+                outcome.again.logs = batch.logs
+                outcome.again.size_bytes = batch.size_bytes
+                outcome.retry_after_s = getattr(error, "retry_after_s", None)
+        return outcome
+
+    async def close(self) -> None:
+        """See sink.Sink."""
+        await self._client.close()
+
+    async def _request(
+        self, signal: _Signal, records: Sequence[R], encode: Callable[[Sequence[R]], bytes]
+    ) -> list[Refusal]:
+        try:
+            answer = signal.answer.FromString(await self._client.export(signal.name, encode(records)))
+        except NotTaken as error:
+            return [Refusal(record, str(error)) for record in records]
+        except DecodeError as error:
+            # It said 2xx or OK. What it is, we cannot know: it may be no OTLP back end at all.
+            raise Unavailable(f"the answer is no {signal.answer.DESCRIPTOR.name}: check the address") from error
+        partial = answer.partial_success
+        rejected = signal.rejected(partial)
+        if rejected <= 0:
+            if partial.error_message:
+                _log.warning("back end took %d records and warns: %s", len(records), partial.error_message[:500])
+            return []
+        # Which ones, OTLP does not say, and asking again is forbidden. All are kept: those that it took are harmless.
+        why = f"back end rejected {rejected} of these {len(records)} and does not say which"
+        _log.warning("%s: %s", why, partial.error_message[:500])
+        return [Refusal(record, f"{why}: {partial.error_message[:200]}") for record in records]

@@ -1,0 +1,1 @@
+"""Zipkin's JSON out."""
