@@ -1,8 +1,9 @@
 """The collector's own metrics, `remora_collector_*`, in a registry of their own."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -51,16 +52,53 @@ class Telemetry:
         self.scrapes = Counter(
             "remora_collector_scrapes", "Scrapes of targets, by outcome.", ("outcome",), registry=self.registry
         )
+        self.relabelled = Counter(
+            "remora_collector_relabelled_samples",
+            "Samples that a relabel processor did not hand on: dropped by a rule, or collided with another's labels.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self.aggregation_refused = Counter(
+            "remora_collector_aggregation_refused_samples",
+            "Samples that an aggregate processor could not sum up, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.cardinality_dropped = Counter(
+            "remora_collector_cardinality_dropped_samples",
+            "Samples of new series beyond a bound, by the bound: target, metric, total.",
+            ("limit",),
+            registry=self.registry,
+        )
+        self.cardinality_series = Gauge(
+            "remora_collector_cardinality_series", "Series that are alive.", registry=self.registry
+        )
+        self.cardinality: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {}
+        """Reports of the cardinality guards, by name, for /cardinality."""
         self.left_out = Counter(
             "remora_collector_scrape_lines_left_out",
             "Lines of targets that were not taken: too many series, or a time of their own.",
             ("reason",),
             registry=self.registry,
         )
+        self.unrouted = Counter(
+            "remora_collector_unrouted_records",
+            "Records that no route of the settings matches: dropped.",
+            ("signal",),
+            registry=self.registry,
+        )
+        self.discarded = Counter(
+            "remora_collector_discarded_records",
+            "Records of routes that have no exporters, or that a filter dropped.",
+            ("signal",),
+            registry=self.registry,
+        )
 
-    def watch(self, store: Store, gate: Gate, certificate_expires: Callable[[], float]) -> None:
+    def watch(self, store: Store | None, gate: Gate, certificate_expires: Callable[[], float]) -> None:
         """Show the state of these too."""
-        self.registry.register(_State(store, gate, certificate_expires))
+        self.registry.register(_State(gate, certificate_expires))
+        if store is not None:
+            self.registry.register(_StoreState(store))
 
     def render(self) -> bytes:
         """Prometheus text format."""
@@ -68,10 +106,26 @@ class Telemetry:
 
 
 class _State(Collector):
-    def __init__(self, store: Store, gate: Gate, certificate_expires: Callable[[], float]) -> None:
-        self._store = store
+    def __init__(self, gate: Gate, certificate_expires: Callable[[], float]) -> None:
         self._gate = gate
         self._certificate_expires = certificate_expires
+
+    def collect(self) -> Iterable[Metric]:
+        for name, text, reading in (
+            ("queued_bytes", "Bytes of records received and not stored yet.", float(self._gate.held_bytes)),
+            ("waiting_batches", "Batches that wait for room in the queue.", float(self._gate.waiting)),
+            (
+                "certificate_expiry_timestamp_seconds",
+                "When the certificate ends; 0: none.",
+                self._certificate_expires(),
+            ),
+        ):
+            yield GaugeMetricFamily(f"remora_collector_{name}", text, value=reading)
+
+
+class _StoreState(Collector):
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def collect(self) -> Iterable[Metric]:
         stats = self._store.stats
@@ -90,12 +144,5 @@ class _State(Collector):
         for name, text, reading in (
             ("store_bytes", "Size of the store's database in use.", float(stats.size_bytes)),
             ("store_stalled", "1 while the store cannot be written to.", float(bool(stats.stalled))),
-            ("queued_bytes", "Bytes of records received and not stored yet.", float(self._gate.held_bytes)),
-            ("waiting_batches", "Batches that wait for room in the queue.", float(self._gate.waiting)),
-            (
-                "certificate_expiry_timestamp_seconds",
-                "When the certificate ends; 0: none.",
-                self._certificate_expires(),
-            ),
         ):
             yield GaugeMetricFamily(f"remora_collector_{name}", text, value=reading)

@@ -1,0 +1,81 @@
+"""Relabelling rules as the settings have them, in Prometheus' words."""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from collectors.processors.relabeling import ACTIONS, LABEL_NAME, TARGET, Rule
+from collectors.settings.types import Model, wrong
+
+Action = Literal[
+    "replace", "keep", "drop", "keepequal", "dropequal", "hashmod", "labelmap", "labeldrop", "labelkeep", "lowercase",
+    "uppercase",
+]  # fmt: skip
+
+_NEEDS_TARGET = frozenset({"replace", "hashmod", "lowercase", "uppercase", "keepequal", "dropequal"})
+_MAX_REGEX = 2_000
+
+
+def _action(value: object) -> object:
+    if isinstance(value, str) and value.lower() in ACTIONS:
+        return value.lower()
+    raise wrong(f"is no action; there are {', '.join(ACTIONS)}")
+
+
+def compiled(value: object) -> "re.Pattern[str]":
+    """A setting that is a regular expression."""
+    if not isinstance(value, str | int | float):
+        raise wrong("is no expression; write it as text")
+    text = str(value)
+    if len(text) > _MAX_REGEX:
+        raise wrong(f"has {len(text)} characters; an expression has at most {_MAX_REGEX}")
+    try:
+        # Prometheus' (?P<name>...) is Python's, too; a dot means any character in both.
+        return re.compile(text, re.DOTALL)
+    except re.error as error:
+        raise wrong(f"is no regular expression: {error}") from error
+
+
+class RelabelRule(Model):
+    """One of `rules`, with Prometheus' names and defaults."""
+
+    action: Annotated[Action, BeforeValidator(_action)] = "replace"
+    source_labels: tuple[str, ...] = Field(default=(), max_length=64)
+    separator: str = ";"
+    target_label: str = ""
+    regex: Annotated["re.Pattern[str]", BeforeValidator(compiled)] = re.compile("(.*)", re.DOTALL)
+    modulus: int = Field(default=0, ge=0, le=2**63 - 1)
+    replacement: str = "$1"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        action, target = self.action, self.target_label
+        if action in _NEEDS_TARGET and not target:
+            raise wrong(f"needs a target_label for the action {action}")
+        if action == "replace" and not TARGET.fullmatch(target):
+            raise wrong(f"has the target_label {target!r}, which is no label name")
+        if action in _NEEDS_TARGET - {"replace"} and not LABEL_NAME.fullmatch(target):
+            raise wrong(f"has the target_label {target!r}, which is no label name")
+        if (action == "hashmod") != bool(self.modulus):
+            raise wrong("needs a modulus for hashmod, and no other action takes one")
+        if action in ("labeldrop", "labelkeep") and self.model_fields_set - {"action", "regex"}:
+            raise wrong(f"takes nothing but a regex for {action}: it is matched against the labels' names")
+        for name in self.source_labels:
+            if not LABEL_NAME.fullmatch(name):
+                raise wrong(f"has the source label {name[:100]!r}, which is no label name")
+        if "le" in self.source_labels or target == "le":
+            raise wrong("names the label le; a histogram is relabelled whole, its buckets cannot be told apart")
+        return self
+
+    def rule(self) -> Rule:
+        """As relabelling wants it."""
+        return Rule(
+            self.action,
+            self.source_labels,
+            self.separator,
+            self.target_label,
+            self.regex,
+            self.modulus,
+            self.replacement,
+        )
