@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from collectors.records import SpanRecord
-from collectors.store import logs, metrics, topology, traces
+from collectors.store import logs, metrics, search, topology, traces
 from collectors.store.answers import Graph, LogEntry, Series, ServiceSummary, SpanEntry, TraceSummary
 from collectors.store.errors import QueryTooSlow, StoreError
 from collectors.store.schema import open_reader
@@ -103,6 +103,24 @@ class Reader:
     def span_records(self, trace_id: str) -> list[SpanRecord]:
         """The same spans as they came in, with all that they say."""
         return self._ask(lambda connection: traces.records(connection, trace_id))
+
+    def span_services(self) -> list[str]:
+        """Services that have spans, by name."""
+        return self._ask(search.services)
+
+    def span_operations(self, service: str) -> list[tuple[str, str]]:
+        """Names and kinds of a service's spans."""
+        return self._ask(lambda connection: search.operations(connection, service))
+
+    def span_search(
+        self, query: search.SpanFilter, accept: search.Accept | None = None, *, limit: int = 100
+    ) -> list[str]:
+        """Ids of traces with a span that `query` and `accept` take, the newest first."""
+        return self._ask(lambda connection: search.trace_ids(connection, query, accept, limit))
+
+    def span_dependencies(self, since: float, until: float) -> list[tuple[str, str, int]]:
+        """Which service called which, and how often, by the spans of `since` <= t < `until`."""
+        return self._ask(lambda connection: search.dependencies(connection, since, until))
 
     def graph(self, now: float, window_s: float) -> Graph:
         """Who talked to whom in the `window_s` seconds before `now`."""

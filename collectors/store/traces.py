@@ -13,6 +13,9 @@ from collectors.store.span_detail import unpack_detail
 
 MAX_LIMIT = 1_000
 MAX_SPANS = 10_000
+SELECT_RECORDS = (
+    "SELECT trace_id, span_id, parent_id, service, workload, name, kind, start, duration_ms, error, attributes, detail"
+)
 _MAX_TEXT_SPANS = 20_000
 """A text search looks at this many of the newest spans that match."""
 
@@ -141,14 +144,14 @@ def spans(connection: sqlite3.Connection, trace_id: str) -> list[SpanEntry]:
 def records(connection: sqlite3.Connection, trace_id: str) -> list[SpanRecord]:
     """The same spans, as they came."""
     rows = connection.execute(
-        "SELECT trace_id, span_id, parent_id, service, workload, name, kind, start, duration_ms, error, attributes, "
-        "detail FROM spans WHERE trace_id = ? ORDER BY start, duration_ms DESC LIMIT ?",
+        f"{SELECT_RECORDS} FROM spans WHERE trace_id = ? ORDER BY start, duration_ms DESC LIMIT ?",
         (trace_id.lower(), MAX_SPANS),
     )
-    return [_record(row) for row in rows]
+    return [to_record(row) for row in rows]
 
 
-def _record(row: tuple[Any, ...]) -> SpanRecord:
+def to_record(row: tuple[Any, ...]) -> SpanRecord:
+    """Of a row of SELECT_RECORDS."""
     *plain, error, attributes, detail = row
     fields = zip(SpanRecord._fields, plain, strict=False)
     return SpanRecord(**dict(fields), error=bool(error), attributes=decode_map(attributes), **unpack_detail(detail))

@@ -1,0 +1,1 @@
+"""Spans into Elasticsearch in Jaeger's index schema."""

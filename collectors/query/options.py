@@ -1,0 +1,113 @@
+"""The flags of `remora query`."""
+
+import argparse
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from collectors.receivers.listeners import Address
+
+_EXAMPLE = """\
+example, for Grafana's Jaeger data source at http://127.0.0.1:16686:
+
+  remora query --state ~/.local/state/remora
+
+It answers with Jaeger's HTTP API from STATE/store/telemetry.sqlite, or from Elasticsearch with --elasticsearch, where
+spans are in Jaeger's own indices. On an address that others reach it wants --token-file: clients then show
+`Authorization: Bearer TOKEN`. Stop it with SIGTERM; it exits 0.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line said."""
+
+    state: Path | None
+    elasticsearch: tuple[str, ...]
+    index_prefix: str
+    ca_file: Path | None
+    api_key_file: Path | None
+    username: str | None
+    password_file: Path | None
+    listen: Address
+    token_file: Path | None
+    allow_host: tuple[str, ...]
+    ready_fd: int | None
+    lifeline_fd: int | None
+    log_level: str
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Raises SystemExit(2) with a message on standard error for wrong flags."""
+    parser = argparse.ArgumentParser(
+        prog="remora query",
+        description="Answer questions about traces by Jaeger's HTTP API.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    source = parser.add_argument_group("where spans are: one of the first two")
+    source.add_argument("--state", type=Path, default=None, metavar="DIR", help="state directory of the mesh")
+    source.add_argument("--elasticsearch", action="append", default=[], metavar="URL",
+                        help="a node of Elasticsearch with Jaeger's indices; again for further nodes")  # fmt: skip
+    source.add_argument("--index-prefix", default="", metavar="TEXT",
+                        help="of those indices, without the dash after it; as the exporter's")  # fmt: skip
+    source.add_argument("--ca-file", type=Path, default=None, metavar="FILE",
+                        help="authorities for Elasticsearch's certificate, PEM (default: the system's)")  # fmt: skip
+    source.add_argument("--api-key-file", type=Path, default=None, metavar="FILE", help="mode 0640 or less")
+    source.add_argument("--username", default=None, metavar="NAME", help="with --password-file, instead of an API key")
+    source.add_argument("--password-file", type=Path, default=None, metavar="FILE", help="mode 0640 or less")
+    serving = parser.add_argument_group("serving")
+    serving.add_argument("--listen", type=_address, default="127.0.0.1:16686", metavar="HOST:PORT",
+                         help="plain HTTP; port 0 means any (default: %(default)s)")  # fmt: skip
+    serving.add_argument("--token-file", type=Path, default=None, metavar="FILE",
+                         help="bearer token of clients; needed beyond loopback; mode 0640 or less")  # fmt: skip
+    serving.add_argument("--allow-host", action="append", default=[], metavar="HOST[:PORT]",
+                         help="a further name by which clients ask, as in their Host header")  # fmt: skip
+    process = parser.add_argument_group("process")
+    process.add_argument("--ready-fd", type=int, default=None, metavar="N",
+                         help="write one JSON object with the address to this descriptor once serving")  # fmt: skip
+    process.add_argument("--lifeline-fd", type=int, default=None, metavar="N",
+                         help="stop when the other end of this pipe closes")  # fmt: skip
+    process.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info",
+                         help="of this process's own log on standard error (default: %(default)s)")  # fmt: skip
+    parsed = parser.parse_args(argv)
+    if (parsed.state is None) == (not parsed.elasticsearch):
+        parser.error("one of --state and --elasticsearch is required")
+    if not parsed.listen.is_loopback and parsed.token_file is None:
+        parser.error(f"argument --listen: {parsed.listen} is no loopback address; that wants --token-file")
+    if (parsed.username is None) != (parsed.password_file is None):
+        parser.error("--username and --password-file belong together")
+    if parsed.username is not None and parsed.api_key_file is not None:
+        parser.error("--api-key-file or --username, not both")
+    if parsed.state is not None:
+        for flag in ("ca_file", "api_key_file", "username"):
+            if getattr(parsed, flag) is not None:
+                parser.error(f"--{flag.replace('_', '-')} is for --elasticsearch")
+    found = vars(parsed)
+    for name in ("elasticsearch", "allow_host"):
+        found[name] = tuple(found[name])
+    return Options(**found)
+
+
+def hosts(options: Options, address: Address) -> frozenset[str]:
+    """What clients may have in Host, when serving at `address`; empty: anything, where a token protects."""
+    if options.token_file is not None and not options.allow_host:
+        return frozenset()
+    names = {"localhost", "127.0.0.1", "[::1]", str(address).rpartition(":")[0]} | {
+        name.lower() for name in options.allow_host
+    }
+    return frozenset(names | {f"{name}:{address.port}" for name in names})
+
+
+def _address(text: str) -> Address:
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    try:
+        host = str(ipaddress.ip_address(host))
+    except ValueError:
+        pass  # a name
+    return Address(host, int(port))
