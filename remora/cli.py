@@ -17,7 +17,7 @@ DONE, NO, WRONG_USE = 0, 1, 2
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
-COMPONENTS = ("proxy", "control", "collect", "console")
+COMPONENTS = ("proxy", "control", "collect", "query", "console")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -94,6 +94,7 @@ def _application() -> "Typer":
         apply,
         components,
         config,
+        dashboards,
         delete,
         diff,
         get,
@@ -139,6 +140,11 @@ def _application() -> "Typer":
     app.command("logs", cls=Command, epilog=logs.EPILOG, rich_help_panel=look)(logs.logs)
     app.command("traces", cls=Command, epilog=traces.EPILOG, rich_help_panel=look)(traces.traces)
     app.command("graph", cls=Command, epilog=graph.EPILOG, rich_help_panel=look)(graph.graph)
+    grafana = typer.Typer(cls=Group, help=dashboards.HELP, rich_markup_mode="rich", add_completion=False)
+    grafana.command("push", cls=Command, epilog=dashboards.PUSH_EPILOG)(dashboards.push)
+    grafana.command("build", cls=Command, epilog=dashboards.BUILD_EPILOG)(dashboards.build)
+    grafana.command("check", cls=Command, epilog=dashboards.CHECK_EPILOG)(dashboards.check)
+    app.add_typer(grafana, name="dashboards", rich_help_panel=look)
     app.command("tap", cls=Command, epilog=tap.EPILOG, rich_help_panel=look)(tap.tap)
     app.command("inspect", cls=Command, epilog=inspect.EPILOG, rich_help_panel=look)(inspect.inspect)
     for name in COMPONENTS:

@@ -52,7 +52,7 @@ def usual(board: Board, *, window: str) -> dict[str, str]:
 
 def evaluate(prometheus: Prometheus, boards: Iterable[Board], *, window: str) -> list[Finding]:
     """Ask everything. `window` is what Grafana would take for `$__rate_interval`: four scrapes."""
-    found = []
+    found: list[Finding] = []
     for board in boards:
         variables = usual(board, window=window)
         for panel, query in board.queries():
