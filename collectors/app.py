@@ -5,33 +5,35 @@ import contextlib
 import json
 import logging
 import os
-import socket
-import ssl
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from collectors.exporters.sqlite import StoreExporter
+from collectors.delivery.errors import BufferFault
+from collectors.delivery.metrics import DeliveryMetrics
+from collectors.delivery.stats import DeliveryStats
+from collectors.exporters.sqlite import PATH, StoreExporter
 from collectors.health import Health
 from collectors.identity import Authority, Identity, IdentityError
-from collectors.options import Address, Options, parse
-from collectors.pipeline import Gate
+from collectors.mesh_listeners import MeshListeners, Parts
+from collectors.options import Options, parse
+from collectors.pipeline import Consumer, Gate
 from collectors.processors.redaction import Redaction
 from collectors.receivers.claims import Claims
-from collectors.receivers.forward import Authenticate, ForwardReceiver
 from collectors.receivers.members import MembersFile
-from collectors.receivers.otlp_grpc import OtlpGrpcReceiver, mesh_peers
-from collectors.receivers.otlp_http import OtlpHttpReceiver
-from collectors.receivers.scrape import Job, Scraper
+from collectors.sockets import bind, shown
 from collectors.store import Limits, Store, StoreError
 from collectors.telemetry import Telemetry
-from collectors.tls import PeerRefused, ServerTls, authenticate_der, server_credentials
 from collectors.web import WebServer
 from mesh import logs
 from mesh.clock import SystemClock, system_rng
 from mesh.files import NotPrivate
 from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
-from mesh.spiffe import SpiffeId
+
+if TYPE_CHECKING:
+    from collectors.settings.context import Context
+    from collectors.settings.load import Configuration
 
 __all__ = ["Options", "main", "parse", "run"]
 
@@ -40,16 +42,26 @@ _log = logging.getLogger("remora.collect")
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 """Of records received and not stored yet; beyond it senders wait."""
 _IDENTITY_DEADLINE_S = 30.0
-_CLOSE_S = 3.0
+
+
+class Mistake(Exception):
+    """What the user has to put right. One line a mistake."""
 
 
 def run(options: Options) -> int:
     """Serve until SIGTERM, SIGINT or the end of the lifeline. Returns the exit status: 0, or 1 after a mistake, which
-    is one line on standard error."""
+    is one line on standard error, or one for each mistake in the settings file."""
     logs.setup(options.log_level)
     try:
-        asyncio.run(_Collector(options).serve())
-    except (StoreError, IdentityError, NotPrivate, OSError) as error:
+        configuration = _configuration(options)
+        if options.check:
+            print(f"{options.config}: all is well")
+            return 0
+        asyncio.run(_Collector(options, configuration).serve())
+    except Mistake as mistakes:
+        print(mistakes, file=sys.stderr)
+        return 1
+    except (StoreError, BufferFault, IdentityError, NotPrivate, OSError) as error:
         print(f"remora collect: {error}", file=sys.stderr)
         return 1
     return 0
@@ -60,14 +72,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(parse(sys.argv[1:] if argv is None else argv))
 
 
+def _configuration(options: Options) -> "Configuration | None":
+    if options.config is None:
+        return None
+    # What reads settings files (YAML, pydantic) is loaded where there is one: it is a third of the process's memory.
+    from collectors.settings.document import Invalid
+    from collectors.settings.load import load
+
+    try:
+        return load(options.config)
+    except Invalid as error:
+        raise Mistake(str(error)) from error
+
+
+@dataclass(slots=True)
+class _Pipeline:
+    """What is behind the gate."""
+
+    consumer: Consumer
+    store: Store | None
+    deliveries: list[tuple[str, DeliveryStats]] = field(default_factory=list)
+
+
 class _Collector:
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, configuration: "Configuration | None") -> None:
         self._options = options
+        self._configuration = configuration
         self._clock = SystemClock()
         self._rng = system_rng()
         self._telemetry = Telemetry()
-        authority = Authority(options.control, options.control_ads, options.root, options.token_file)
-        self._identity = Identity(authority, self._clock, self._rng)
+        self._identity: Identity | None = None
+        if options.control is not None:
+            authority = Authority(options.control, options.control_ads, options.root, options.token_file)
+            self._identity = Identity(authority, self._clock, self._rng)
 
     async def serve(self) -> None:
         """Everything, from the first certificate to the last commit."""
@@ -95,107 +132,99 @@ class _Collector:
 
     async def _start(self, scope: TaskScope, stack: contextlib.AsyncExitStack) -> None:
         options = self._options
-        limits = Limits(retention_s=options.retention_hours * 3600, max_bytes=options.max_store_mib << 20)
-        path = options.state / "store" / "telemetry.sqlite"
         targets = options.state / "targets.json"
-        # Closed last: what receivers still hand over is committed first.
-        store = await asyncio.to_thread(Store.open, path, limits=limits, clock=self._clock)
-        stack.push_async_callback(asyncio.to_thread, store.close)
-        # Ports first: one that is taken shall be known at once and not after the certificate.
-        sockets = {
-            name: _bind(address)
-            for name, address in (
-                ("forward", options.forward),
-                ("otlp_http", options.otlp_http),
-                ("health", options.health),
-                ("plaintext_forward", options.plaintext_forward),
-            )
-            if address is not None
-        }
-        credentials = await self._identity.obtain(deadline_s=_IDENTITY_DEADLINE_S)
-        trust_domain = credentials.identity.trust_domain
-        gate = Gate(Redaction(StoreExporter(store)), MAX_QUEUED_BYTES)
-        self._telemetry.watch(store, gate, lambda: self._identity.credentials.not_after)
-
-        def authenticate(connection: ssl.SSLObject) -> SpiffeId:
-            return authenticate_der(connection.getpeercert(binary_form=True), trust_domain)
-
-        tls, web_tls = ServerTls(credentials), ServerTls(credentials, alpn=("http/1.1",))
-        self._identity.on_change(tls.update)
-        self._identity.on_change(web_tls.update)
-
         claims = Claims(MembersFile(targets).present, self._telemetry, self._clock)
-        forward = ForwardReceiver(gate, self._telemetry, self._clock, claims)
-        stack.push_async_callback(forward.close, _CLOSE_S)
-        otlp_grpc = OtlpGrpcReceiver(gate, self._telemetry, self._clock, claims, mesh_peers(trust_domain))
-        stack.push_async_callback(otlp_grpc.close, _CLOSE_S)
-        otlp_http = WebServer(
-            OtlpHttpReceiver(gate, self._telemetry, self._clock, claims),
-            tls=web_tls.context,
-            identify=lambda connection: _identified(authenticate, connection),
-        )
-        stack.push_async_callback(otlp_http.close)
-        health = WebServer(Health(store, self._telemetry))
+        pages: dict[str, Callable[[], object]] = {}
+        context = None if self._configuration is None else self._context(claims, stack, pages)
+        # Closed last: what receivers still hand over is stored first.
+        store = await self._open_store(stack) if self._configuration is None else None
+        # Ports first: one that is taken shall be known at once and not after the certificate.
+        listeners = MeshListeners(options)
+        health_socket = bind(options.health)
+        if self._identity is not None:
+            await self._identity.obtain(deadline_s=_IDENTITY_DEADLINE_S)
+        if store is not None:
+            pipeline = _Pipeline(StoreExporter(store), store)
+        else:
+            assert context is not None
+            pipeline = await self._assemble(context)
+        gate = Gate(Redaction(pipeline.consumer), MAX_QUEUED_BYTES)
+        self._telemetry.watch(pipeline.store, gate, self._certificate_expires)
+        self._telemetry.registry.register(DeliveryMetrics(pipeline.deliveries, self._clock.now))
+        health = WebServer(Health(pipeline.store, self._telemetry, self._clock, pipeline.deliveries, pages))
         stack.push_async_callback(health.close)
 
-        ready = {name: _shown(sock) for name, sock in sockets.items()}
-        await forward.listen(sockets["forward"], tls.context, authenticate)
-        if "plaintext_forward" in sockets:
-            await forward.listen(sockets["plaintext_forward"], None)
-        grpc_host, grpc_port = options.otlp_grpc
-        grpc_port = await otlp_grpc.listen(
-            _join(grpc_host, grpc_port), server_credentials(lambda: self._identity.credentials)
-        )
-        ready["otlp_grpc"] = _join(grpc_host, grpc_port)
-        await otlp_http.listen(sockets["otlp_http"])
-        await health.listen(sockets["health"])
-        job = Job(files=(targets,), interval_s=options.scrape_interval_s)
-        scraper = Scraper(job, gate, self._telemetry, self._clock, self._rng)
-        # Ended before the receivers: its last samples mark the ends of series.
-        background = await stack.enter_async_context(TaskScope())
-        background.spawn(scraper.run(), name="scraper")
-        background.spawn(self._identity.keep_renewed(), name="identity")
-        background.spawn(self._identity.follow_roots(), name="roots")
+        background = TaskScope()
+        parts = Parts(gate, self._telemetry, self._clock, self._rng, claims, targets)
+        ready = await listeners.serve(parts, self._identity, stack, background)
+        ready["health"] = shown(health_socket)
+        if context is not None:
+            ready |= await self._receive(context, gate)
+        await health.listen(health_socket)
+        # Ended before the receivers.
+        stack.push_async_callback(background.close)
+        if self._identity is not None:
+            background.spawn(self._identity.keep_renewed(), name="identity")
+            background.spawn(self._identity.follow_roots(), name="roots")
         scope.spawn(background.wait_failed(), name="background")
         _log.info("collecting: %s", ", ".join(f"{name} {address}" for name, address in sorted(ready.items())))
         if options.ready_fd is not None:
             with os.fdopen(options.ready_fd, "w") as file:
                 file.write(json.dumps(ready) + "\n")
 
+    async def _open_store(self, stack: contextlib.AsyncExitStack) -> Store:
+        options = self._options
+        limits = Limits(retention_s=options.retention_hours * 3600, max_bytes=options.max_store_mib << 20)
+        store = await asyncio.to_thread(Store.open, options.state / PATH, limits=limits, clock=self._clock)
+        stack.push_async_callback(asyncio.to_thread, store.close)
+        return store
 
-def _identified(authenticate: Authenticate, connection: Any) -> SpiffeId | None:
-    try:
-        return authenticate(connection)
-    except PeerRefused as error:
-        _log.warning("refused a peer of OTLP/HTTP: %s", error)
-        return None
+    def _certificate_expires(self) -> float:
+        return self._identity.credentials.not_after if self._identity is not None else 0.0
+
+    # With a settings file.
+
+    def _context(
+        self, claims: Claims, stack: contextlib.AsyncExitStack, pages: dict[str, Callable[[], object]]
+    ) -> "Context":
+        from collectors.settings.context import Context
+
+        identity = self._identity
+        self._options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Context(
+            clock=self._clock,
+            rng=self._rng,
+            telemetry=self._telemetry,
+            state=self._options.state,
+            claims=claims,
+            credentials=None if identity is None else lambda: identity.credentials,
+            stack=stack,
+            pages=pages,
+        )
+
+    async def _assemble(self, context: "Context") -> _Pipeline:
+        from collectors.assembly import CannotBuild, assemble
+
+        assert self._configuration is not None
+        try:
+            built = await assemble(self._configuration, context)
+        except CannotBuild as error:
+            raise Mistake(f"{self._configuration.path}: {error}") from error
+        return _Pipeline(built.consumer, built.store, [(one.name, one.stats) for one in built.deliveries])
+
+    async def _receive(self, context: "Context", consumer: Consumer) -> dict[str, str]:
+        from collectors.assembly import CannotBuild, build_receivers
+
+        assert self._configuration is not None
+        ready: dict[str, str] = {}
+        try:
+            for receiver in build_receivers(self._configuration, context, consumer):
+                ready |= await receiver.start()
+        except CannotBuild as error:
+            raise Mistake(f"{self._configuration.path}: {error}") from error
+        return ready
 
 
 async def _until_gone(fd: int, stop: asyncio.Event) -> None:
     await wait_for_lifeline(fd)
     stop.set()
-
-
-def _bind(address: Address) -> socket.socket:
-    """A listening socket. Raises OSError that names the address."""
-    host, port = address
-    family, _, _, _, name = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        # Restarted at once on the same ports, with old connections still in TIME_WAIT.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(name)
-        sock.listen(512)
-    except OSError as error:
-        sock.close()
-        raise OSError(f"cannot listen on {_join(host, port)}: {error.strerror}") from error
-    return sock
-
-
-def _shown(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return _join(host, port)
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -15,7 +15,21 @@ example, beside a control plane that keeps its state in the same directory:
 
 Senders speak the Fluentd forward protocol or OTLP over mutual TLS with certificates of the mesh. What they send is
 answered once it is on disk in STATE/store/telemetry.sqlite. Stop it with SIGTERM; it exits 0.
+
+With --config the file says which receivers there are besides, what is done with records, and which back ends get them
+(docs/collectors.md); the collector may then be outside of any mesh:
+
+  remora collect --check --config collector.yaml
+  remora collect --state /var/lib/remora --config collector.yaml
 """
+
+_MESH_LISTENERS = {
+    "forward": ("127.0.0.1", 24224),
+    "otlp_grpc": ("127.0.0.1", 4317),
+    "otlp_http": ("127.0.0.1", 4318),
+}
+_RETENTION_HOURS = 24.0
+_MAX_STORE_MIB = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +42,13 @@ class Options:
     otlp_http: Address
     health: Address
     plaintext_forward: Address | None
-    control: str
+    control: str | None
+    """None: outside of any mesh; there are only the receivers of the settings file."""
     control_ads: str | None
     root: Path
     token_file: Path
+    config: Path | None
+    check: bool
     retention_hours: float
     max_store_mib: int
     scrape_interval_s: float
@@ -49,31 +66,37 @@ def parse(argv: Sequence[str]) -> Options:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--state", type=Path, required=True, metavar="DIR", help="state directory of the mesh")
+    parser.add_argument(
+        "--state", type=Path, default=None, metavar="DIR", help="state directory, that of the mesh or of its own"
+    )
+    settings = parser.add_argument_group("settings file")
+    settings.add_argument("--config", type=Path, default=None, metavar="FILE",
+                          help="receivers, processors, routes, exporters; YAML (default: the store alone)")  # fmt: skip
+    settings.add_argument("--check", action="store_true", help="only say what is wrong with FILE; exit 1 if anything")
     listen = parser.add_argument_group("listening (port 0 means any)")
-    listen.add_argument("--forward", type=_address, default="127.0.0.1:24224", metavar="HOST:PORT",
-                        help="Fluentd forward protocol, mutual TLS (default: %(default)s)")  # fmt: skip
-    listen.add_argument("--otlp-grpc", type=_address, default="127.0.0.1:4317", metavar="HOST:PORT",
-                        help="OTLP/gRPC, mutual TLS (default: %(default)s)")  # fmt: skip
-    listen.add_argument("--otlp-http", type=_address, default="127.0.0.1:4318", metavar="HOST:PORT",
-                        help="OTLP/HTTP, mutual TLS (default: %(default)s)")  # fmt: skip
+    listen.add_argument("--forward", type=_address, default=None, metavar="HOST:PORT",
+                        help="Fluentd forward protocol, mutual TLS (default: 127.0.0.1:24224)")  # fmt: skip
+    listen.add_argument("--otlp-grpc", type=_address, default=None, metavar="HOST:PORT",
+                        help="OTLP/gRPC, mutual TLS (default: 127.0.0.1:4317)")  # fmt: skip
+    listen.add_argument("--otlp-http", type=_address, default=None, metavar="HOST:PORT",
+                        help="OTLP/HTTP, mutual TLS (default: 127.0.0.1:4318)")  # fmt: skip
     listen.add_argument("--health", type=_address, default="127.0.0.1:0", metavar="HOST:PORT",
                         help="GET /healthz and /metrics, plain HTTP (default: %(default)s)")  # fmt: skip
     listen.add_argument("--plaintext-forward", type=_loopback, default=None, metavar="HOST:PORT",
                         help="forward protocol without TLS, on a loopback address only; off by default")  # fmt: skip
-    identity = parser.add_argument_group("identity")
-    identity.add_argument("--control", type=_host_port, required=True, metavar="HOST:PORT",
+    identity = parser.add_argument_group("identity in a mesh; without --config needed")
+    identity.add_argument("--control", type=_host_port, default=None, metavar="HOST:PORT",
                           help="the control plane's CSR port, for the first certificate")  # fmt: skip
     identity.add_argument("--control-ads", type=_host_port, default=None, metavar="HOST:PORT",
                           help="its ADS port, for renewal with the certificate as proof")  # fmt: skip
-    identity.add_argument("--root", type=Path, required=True, metavar="FILE", help="the mesh's root certificates, PEM")
-    identity.add_argument("--token-file", type=Path, required=True, metavar="FILE",
+    identity.add_argument("--root", type=Path, default=None, metavar="FILE", help="the mesh's root certificates, PEM")
+    identity.add_argument("--token-file", type=Path, default=None, metavar="FILE",
                           help="bearer token for the first certificate; mode 0640 or less")  # fmt: skip
-    kept = parser.add_argument_group("what is kept")
-    kept.add_argument("--retention-hours", type=_positive, default=24.0, metavar="H",
-                      help="older records are deleted (default: %(default)g)")  # fmt: skip
-    kept.add_argument("--max-store-mib", type=int, default=1024, metavar="M",
-                      help="beyond it the oldest records are deleted (default: %(default)d)")  # fmt: skip
+    kept = parser.add_argument_group("what the embedded store keeps (with --config: its exporter says)")
+    kept.add_argument("--retention-hours", type=_positive, default=None, metavar="H",
+                      help="older records are deleted (default: 24)")  # fmt: skip
+    kept.add_argument("--max-store-mib", type=int, default=None, metavar="M",
+                      help="beyond it the oldest records are deleted (default: 1024)")  # fmt: skip
     kept.add_argument("--scrape-interval", type=_positive, default=2.0, metavar="S", dest="scrape_interval_s",
                       help="seconds between scrapes of STATE/targets.json (default: %(default)g)")  # fmt: skip
     process = parser.add_argument_group("process")
@@ -84,9 +107,37 @@ def parse(argv: Sequence[str]) -> Options:
     process.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info",
                          help="of this process's own log on standard error (default: %(default)s)")  # fmt: skip
     parsed = parser.parse_args(argv)
+    _judge(parser, parsed)
+    return Options(**vars(parsed))
+
+
+def _judge(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+    """What one flag says of another; and the defaults that depend on it."""
+    if parsed.check:
+        if parsed.config is None:
+            parser.error("argument --check: needs --config FILE")
+        parsed.state = parsed.state or Path()
+    if parsed.state is None:
+        parser.error("the following arguments are required: --state")
+    mesh = {"--control": parsed.control, "--root": parsed.root, "--token-file": parsed.token_file}
+    missing = [flag for flag, value in mesh.items() if value is None]
+    if missing and (parsed.config is None or len(missing) < len(mesh)):
+        parser.error(f"the following arguments are required: {', '.join(missing)}")
+    for name, default in _MESH_LISTENERS.items():
+        if parsed.control is None and getattr(parsed, name) is not None:
+            flag = name.replace("_", "-")
+            parser.error(f"argument --{flag}: needs --control; outside of a mesh write a receiver into the settings")
+        setattr(parsed, name, getattr(parsed, name) or default)
+    for name in ("retention_hours", "max_store_mib"):
+        if parsed.config is not None and getattr(parsed, name) is not None:
+            parser.error(f"argument --{name.replace('_', '-')}: with --config, the exporter of type store says that")
+    parsed.root = parsed.root or Path()
+    parsed.token_file = parsed.token_file or Path()
+    parsed.retention_hours = parsed.retention_hours or _RETENTION_HOURS
+    if parsed.max_store_mib is None:
+        parsed.max_store_mib = _MAX_STORE_MIB
     if parsed.max_store_mib < 8:
         parser.error("argument --max-store-mib: at least 8")
-    return Options(**vars(parsed))
 
 
 def _address(text: str) -> Address:

@@ -4,7 +4,8 @@ dropped here: when the exporter does not keep up, the gate makes receivers wait,
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from collectors.records import Batch
@@ -26,14 +27,24 @@ class Consumer(Protocol):
         """Return when it is stored. Raises Refused."""
 
 
+_QUANTUM_BYTES = 256 * 1024
+"""What a sender may hand on when its turn comes; what it does not use of it is kept for its next turn."""
+
+
 class Gate:
-    """Lets batches through while no more than `max_bytes` are on their way; the others wait in order of arrival."""
+    """Lets batches through while no more than `max_bytes` are on their way; the others wait.
+
+    Senders take turns (deficit round robin), each with as many bytes in a turn as any other: one that floods makes
+    itself wait, and not those who send little. One sender's batches keep their order.
+    """
 
     def __init__(self, then: Consumer, max_bytes: int) -> None:
         self._then = then
         self._max_bytes = max_bytes
         self._held = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._queues: OrderedDict[str, _Queue] = OrderedDict()
+        """Of senders that wait, the one whose turn it is first."""
+        self._waiting = 0
 
     @property
     def held_bytes(self) -> int:
@@ -43,41 +54,71 @@ class Gate:
     @property
     def waiting(self) -> int:
         """Batches not let in yet."""
-        return len(self._waiting)
+        return self._waiting
 
     async def consume(self, batch: Batch) -> None:
         """See Consumer."""
         # One that is larger than the gate passes when it is alone.
         size = min(max(batch.size_bytes, 1), self._max_bytes)
-        await self._enter(size)
+        await self._enter(batch.sender, size)
         try:
             await self._then.consume(batch)
         finally:
             self._held -= size
             self._admit()
 
-    async def _enter(self, size: int) -> None:
+    async def _enter(self, sender: str, size: int) -> None:
         if not self._waiting and self._held + size <= self._max_bytes:
             self._held += size
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((size, turn))
+        self._queues.setdefault(sender, _Queue()).batches.append((size, turn))
+        self._waiting += 1
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._held -= size
             else:
-                self._waiting.remove((size, turn))
+                self._forget(sender, (size, turn))
             self._admit()
             raise
 
+    def _forget(self, sender: str, entry: "_Entry") -> None:
+        queue = self._queues.get(sender)
+        if queue is None or entry not in queue.batches:
+            return  # its turn came while it was being cancelled
+        queue.batches.remove(entry)
+        self._waiting -= 1
+        if not queue.batches:
+            del self._queues[sender]
+
     def _admit(self) -> None:
-        while self._waiting:
-            size, turn = self._waiting[0]
+        while self._queues:
+            sender, queue = next(iter(self._queues.items()))
+            size, turn = queue.batches[0]
+            if queue.credit < size:
+                queue.credit += _QUANTUM_BYTES
+                self._queues.move_to_end(sender)
+                continue
             if self._held + size > self._max_bytes:
                 return
-            self._waiting.popleft()
-            if not turn.done():
-                self._held += size
-                turn.set_result(None)
+            queue.batches.popleft()
+            self._waiting -= 1
+            if not queue.batches:
+                del self._queues[sender]
+            if turn.done():
+                continue  # cancelled, and about to find that out
+            queue.credit -= size
+            self._held += size
+            turn.set_result(None)
+
+
+_Entry = tuple[int, "asyncio.Future[None]"]
+
+
+@dataclass(slots=True)
+class _Queue:
+    batches: deque[_Entry] = field(default_factory=deque)
+    credit: int = 0
+    """Bytes that it may hand on."""

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from collectors.receivers.claims import Claims
@@ -29,6 +29,9 @@ class Context:
     stack: AsyncExitStack
     """What must be closed: `on_close`. Exporters are built first, then processors, then receivers; closed in the
     opposite order, so that whatever a component hands on while it closes is still taken."""
+    pages: dict[str, Callable[[], object]] = field(default_factory=dict)
+    """More of what the health port shows: by path (`/cardinality`), what is rendered as JSON when somebody asks. Quick,
+    without I/O; a component adds its own."""
 
     def directory(self, *names: str) -> Path:
         """A private directory below the state directory, made if it is not there. Raises OSError."""

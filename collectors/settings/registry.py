@@ -36,7 +36,7 @@ EXPORTERS: dict[str, str] = {
     "jaeger": "collectors.exporters.jaeger.settings",
     "otlp": "collectors.exporters.otlp.settings",
     "remote_write": "collectors.exporters.remote_write.settings",
-    "store": "collectors.exporters.sqlite",
+    "store": "collectors.exporters.store_settings",
     "zipkin": "collectors.exporters.zipkin.settings",
 }
 """By `exporters.NAME.type`."""
