@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from remora.up.child import Command
-from remora.up.sidecar import PYTHON, Sidecar, Workload
+from remora.up.processes import PYTHON
+from remora.up.sidecar import Sidecar, Workload
 from remora.up.sockets import address, listening
 
 SERVICE_PORT = 9080

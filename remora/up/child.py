@@ -13,11 +13,12 @@ import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mesh.clock import Clock
 from remora.failure import Failure
-from remora.up.processes import exited
+from remora.up.forks import ForkServer, NoFork
+from remora.up.processes import PYTHON, Process, Spawned, exited
 
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 10.0
@@ -58,7 +59,18 @@ class EndedEarly(Failure):
 class Child:
     """Supervises one process. `run` never returns by itself; `stop` ends both."""
 
-    def __init__(self, name: str, prepare: Prepare, *, log: Path, lifeline: int, clock: Clock, hooks: Hooks) -> None:
+    def __init__(
+        self,
+        name: str,
+        prepare: Prepare,
+        *,
+        log: Path,
+        lifeline: int,
+        clock: Clock,
+        hooks: Hooks,
+        forks: ForkServer | None = None,
+    ) -> None:
+        """`forks`: where the process comes from, as long as there is one; its command begins with PYTHON."""
         self.name = name
         self.pid: int | None = None
         self.restarts = 0
@@ -72,7 +84,8 @@ class Child:
         self._lifeline = lifeline
         self._clock = clock
         self._hooks = hooks
-        self._process: subprocess.Popen[bytes] | None = None
+        self._forks = forks
+        self._process: Process | None = None
         self._exited = asyncio.Event()
         self._stopping = False
 
@@ -114,13 +127,13 @@ class Child:
         ready_read, ready_write = os.pipe()
         self._exited.clear()
         try:
-            self._process = self._spawn(command, ready_write)
+            self._process = process = await self._start(command, ready_write)
         except OSError as error:
             os.close(ready_read)
             return f"cannot execute {command.argv[0]}: {error.strerror}"
         finally:
             os.close(ready_write)
-        self.pid = self._process.pid
+        self.pid = process.pid
         if not self.first_started.done():
             self.first_started.set_result(None)
         self._hooks.started(self)
@@ -129,32 +142,41 @@ class Child:
             await exited(self.pid)
         finally:
             watcher.close()
-            self._reap()
-        return _describe(self._process.returncode)
+            status = await self._reap(process)
+        return _describe(status)
 
-    def _spawn(self, command: Command, ready_fd: int) -> "subprocess.Popen[bytes]":
+    async def _start(self, command: Command, ready_fd: int) -> Process:
+        """Raises OSError."""
         argv = [*command.argv, "--ready-fd", str(ready_fd), "--lifeline-fd", str(self._lifeline)]
-        with open(self._log, "ab") as log:
-            os.fchmod(log.fileno(), 0o600)
-            return subprocess.Popen(  # noqa: S603 - argv is ours, no shell
+        fds = (*command.fds, ready_fd, self._lifeline)
+        with self._opened_log() as log:
+            if self._forks is not None:
+                with contextlib.suppress(NoFork):  # it has said why; nothing but time is lost
+                    return await self._forks.fork(argv[len(PYTHON) :], command.env, log.fileno(), fds)
+            process = subprocess.Popen(  # noqa: ASYNC220, S603 - argv is ours, no shell; forking is quick
                 argv,
                 env=dict(command.env),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(*command.fds, ready_fd, self._lifeline),
+                pass_fds=fds,
                 start_new_session=True,
             )
+            return Spawned(process)
 
-    def _reap(self) -> None:
+    def _opened_log(self) -> BinaryIO:
+        log = open(self._log, "ab")  # noqa: SIM115 - whoever asks closes it
+        os.fchmod(log.fileno(), 0o600)
+        return log
+
+    async def _reap(self, process: Process) -> int:
         """Take the exit status; first, while its pid is still its own, end what the child may have left running."""
-        if self._process is None or self._process.returncode is not None:
-            return
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+        status = await process.reap()
         self.pid = None
         self._exited.set()
+        return status
 
     def _became_ready(self, report: dict[str, Any]) -> None:
         if not self.first_ready.done():
@@ -166,12 +188,13 @@ class Child:
         self._stopping = True
         for future in (self.first_started, self.first_ready):
             future.cancel()
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGTERM)
+        if self._process is not None and self._process.status is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGTERM)
 
     async def wait_stopped(self, deadline: float) -> None:
         """Wait until the child is gone; at `deadline` (monotonic) it is killed."""
-        if self._process is None or self._process.returncode is not None:
+        if self._process is None or self._process.status is not None:
             return
         try:
             async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):

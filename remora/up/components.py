@@ -8,7 +8,8 @@ from remora.client import Control
 from remora.state import State
 from remora.up.child import Command
 from remora.up.options import TRACE_SAMPLING_PERCENT
-from remora.up.sidecar import PYTHON, Telemetry, environment, write_token
+from remora.up.processes import PYTHON
+from remora.up.sidecar import Telemetry, environment, write_token
 from remora.up.sockets import LOOPBACK
 
 SYSTEM_NAMESPACE = "remora-system"

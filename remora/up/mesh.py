@@ -20,8 +20,10 @@ from remora.up.applications import BOOKINFO, Application
 from remora.up.child import Child, Hooks, Prepare
 from remora.up.components import PORTS, Components
 from remora.up.departed import forget_departed
+from remora.up.forks import ForkServer
 from remora.up.ingress import Ingress
 from remora.up.options import CONSOLE_PORT, Options
+from remora.up.sidecar import environment
 from remora.up.sockets import choose_ports, free_ports, is_free
 
 START_S = 60.0
@@ -30,6 +32,12 @@ STOP_TRAFFIC_S = 2.6
 """For applications and sidecars to finish what is in flight; then they are killed."""
 STOP_S = 4.4
 """For everything."""
+PRELOADED = {
+    "sidecars": ("sidecar.agent.agent", "remora.commands.components", "remora.otlp_types"),
+    "samples": ("uvloop", "mesh.logs", "remora.samples.bookinfo.productpage", "remora.samples.bookinfo.reviews"),
+}
+"""What takes a sidecar and an application most of the time to start, by fork server. A server each: neither is to hold
+the other's memory."""
 LOOK_EVERY_S = 5.0
 """Between looks at logs that grow and workloads that are gone."""
 
@@ -110,13 +118,19 @@ class Mesh:
         components = self._components
         control = self._child("control", components.control)
         console = self._child("console", components.console)
-        applications = [self._child(each.sample.name, each.prepare) for each in self._applications]
+        # Of one sidecar and no application there is nothing to save.
+        forks = {name: self._fork_server(name) for name in PRELOADED if self._applications}
+        applications = [
+            self._child(each.sample.name, each.prepare, forks.get("samples")) for each in self._applications
+        ]
         await control.first_ready
         self._client = client = self._own(await asyncio.to_thread(Control, self._state))
         collect = self._child("collect", partial(components.collect, client))
         sidecars = [
             self._child(
-                f"{each.workload.name}.sidecar", partial(each.prepare, self._state, client, components.telemetry)
+                f"{each.workload.name}.sidecar",
+                partial(each.prepare, self._state, client, components.telemetry),
+                forks.get("sidecars"),
             )
             for each in (self._ingress.sidecar, *(each.sidecar for each in self._applications))
         ]
@@ -131,10 +145,13 @@ class Mesh:
             await self._child("load", components.load).first_ready
         return client
 
-    def _child(self, name: str, prepare: Prepare) -> Child:
+    def _fork_server(self, name: str) -> ForkServer:
+        return self._own(ForkServer(PRELOADED[name], log=self._state.logs / f"{name}.log", env=environment()))
+
+    def _child(self, name: str, prepare: Prepare, forks: ForkServer | None = None) -> Child:
         hooks = Hooks(started=self._started, ready=self._ready, ended=self._ended)
         log = self._state.logs / f"{name}.log"
-        child = Child(name, prepare, log=log, lifeline=self._lifeline, clock=self._clock, hooks=hooks)
+        child = Child(name, prepare, log=log, lifeline=self._lifeline, clock=self._clock, hooks=hooks, forks=forks)
         self._children[name] = child
         self._stage(name, "waiting")
         self._tasks.spawn(child.run(), name=name)

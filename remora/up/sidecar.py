@@ -3,7 +3,6 @@
 import asyncio
 import os
 import socket
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +11,8 @@ from mesh.files import write_atomic
 from remora.client import Control
 from remora.state import State
 from remora.up.child import Command
+from remora.up.processes import PYTHON
 from remora.up.sockets import address, listening
-
-PYTHON = (sys.executable, "-P", "-m")
-"""-P: a directory named `mesh` or `control` where the user stands must not take our packages' place."""
 
 DRAIN_S = 1.5
 """Requests in flight when the mesh ends may take this much longer; the whole mesh has 5 s to be gone."""
