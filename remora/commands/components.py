@@ -1,4 +1,4 @@
-"""`remora proxy|control|collect|console`: run one component. Each parses its own flags; typer only lists them."""
+"""`remora proxy|control|collect|query|console`: run one component. Each parses its own flags; typer only lists them."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -9,10 +9,17 @@ SUMMARIES = {
     "proxy": "Run a sidecar or gateway: the entry point of its container.",
     "control": "Run the control plane: the entry point of its container.",
     "collect": "Run the collector of logs, traces and metrics: the entry point of its container.",
+    "query": "Run the service with Jaeger's HTTP API: the entry point of its container.",
     "console": "Run the web console: the entry point of its container.",
 }
 
-EXTRAS = {"proxy": "sidecar", "control": "control", "collect": "collectors", "console": "console"}
+EXTRAS = {
+    "proxy": "sidecar",
+    "control": "control",
+    "collect": "collectors",
+    "query": "collectors",
+    "console": "console",
+}
 """What a component's install is called."""
 
 
@@ -52,6 +59,12 @@ def _collect(argv: Sequence[str]) -> int:
     return run(parse(argv))
 
 
+def _query(argv: Sequence[str]) -> int:
+    from collectors.query.app import parse, run
+
+    return run(parse(argv))
+
+
 def _console(argv: Sequence[str]) -> int:
     from dashboards.console.app import parse, run
 
@@ -62,6 +75,7 @@ _COMPONENTS: dict[str, Callable[[Sequence[str]], int]] = {
     "proxy": _proxy,
     "control": _control,
     "collect": _collect,
+    "query": _query,
     "console": _console,
 }
 

@@ -1,4 +1,4 @@
-"""Command lines of the mesh's own components: control plane, collector, console, load."""
+"""Command lines of the mesh's own components: control plane, collector, query service, console, load."""
 
 import asyncio
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from remora.up.sockets import LOOPBACK
 
 SYSTEM_NAMESPACE = "remora-system"
 
-PORTS = ("ads", "csr", "rest", "forward", "otlp-grpc", "otlp-http")
-"""Bound by control plane and collector, the same ones in every life of a state directory as long as they are free: a
-`remora run` that outlives this mesh finds the next one there."""
+PORTS = ("ads", "csr", "rest", "forward", "otlp-grpc", "otlp-http", "jaeger")
+"""Bound by control plane, collector and query service, the same ones in every life of a state directory as long as they
+are free: a `remora run` that outlives this mesh finds the next one there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,11 @@ class Components:
         argv += ["--control", registered["csr"], "--control-ads", registered["ads"]]
         argv += ["--root", str(self.state.root), "--token-file", token_file]
         return Command(argv, environment(), (self.lock_fd,))
+
+    async def query(self) -> Command:
+        """`remora query`."""
+        argv = [*PYTHON, "remora", "query", "--state", str(self.state.directory), "--listen", self.at("jaeger")]
+        return Command(argv, environment())
 
     async def console(self) -> Command:
         """`remora console`."""

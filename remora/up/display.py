@@ -68,6 +68,7 @@ def print_summary(mesh: dict[str, Any], seconds: float, *, samples: bool, state_
     text = Text()
     text.append(f"The mesh is ready ({seconds:.1f} s)\n\n", "bold green")
     text.append("  Console   ", "bold").append(escape(mesh["console"]), "cyan").append("\n")
+    text.append("  Jaeger    ", "bold").append(escape(mesh["jaeger"]), "cyan").append("  (its HTTP API)\n", "dim")
     name, url = ("Bookinfo", f"{mesh['ingress']}/productpage") if samples else ("Ingress ", mesh["ingress"])
     text.append(f"  {name}  ", "bold").append(url, "cyan").append("\n")
     text.append("  State     ", "bold").append(escape(mesh["state"])).append("\n\n")

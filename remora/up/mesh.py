@@ -94,6 +94,7 @@ class Mesh:
         return {
             "console": self._console_url,
             "ingress": self._ingress.url,
+            "jaeger": f"http://{self._components.at('jaeger')}",
             "control": self._components.at("ads"),
             "state": str(self._state.directory),
             "workloads": {each.sample.name: each.sidecar.describe() for each in self._applications},
@@ -118,6 +119,7 @@ class Mesh:
         components = self._components
         control = self._child("control", components.control)
         console = self._child("console", components.console)
+        query = self._child("query", components.query)
         # Of one sidecar and no application there is nothing to save.
         forks = {name: self._fork_server(name) for name in PRELOADED if self._applications}
         applications = [
@@ -138,7 +140,7 @@ class Mesh:
         await asyncio.gather(*(each.first_started for each in sidecars))
         if self._options.samples:
             await asyncio.to_thread(samples.apply_once, self._state, client)
-        await asyncio.gather(*(each.first_ready for each in (*sidecars, *applications, collect, console)))
+        await asyncio.gather(*(each.first_ready for each in (*sidecars, *applications, collect, console, query)))
         if self._options.samples:
             await self._ingress.until_reachable("/productpage")
         if self._options.has_load:
