@@ -7,6 +7,7 @@ import gzip
 import ipaddress
 import re
 import ssl
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -140,13 +141,16 @@ class HttpBackend:
         self._calls = 0
         self._stale = False
 
-    async def post(self, path: str, body: bytes, content_type: str) -> tuple[int, bytes]:
+    async def post(
+        self, path: str, body: bytes, content_type: str, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
         """The status, when it is 2xx or one that speaks about this body (400, 415, 422, 500 and the like), and the
-        beginning of the answer. Raises Unavailable and TooLarge for the others, as sink says."""
+        beginning of the answer. `headers` are the exporter's own; a body whose `content-encoding` is among them is
+        compressed already. Raises Unavailable and TooLarge for other statuses, as sink says."""
         settings = self._settings
         url = settings.url + path
         try:
-            headers = {"content-type": content_type, **settings.headers}
+            headers = {**settings.headers, **(headers or {}), "content-type": content_type}
             headers |= {name: secret.read() for name, secret in settings.header_files.items()}
             if settings.bearer_token_file is not None:
                 headers["authorization"] = f"Bearer {settings.bearer_token_file.read()}"
@@ -156,7 +160,7 @@ class HttpBackend:
             client = await self._open()
         except (OSError, ValueError) as error:
             raise Unavailable(f"cannot read a file of the settings: {error}") from error
-        if settings.compression == "gzip":
+        if settings.compression == "gzip" and "content-encoding" not in headers:
             body = await compress(body)
             headers["content-encoding"] = "gzip"
         self._calls += 1

@@ -1,0 +1,1 @@
+"""Prometheus' remote write, version 1.0."""
