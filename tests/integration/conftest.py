@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration import elasticsearch as real_elasticsearch
+from tests.integration.elasticsearch import Elasticsearch, Queries
 from tests.integration.mesh import RunningMesh
 
 
@@ -20,3 +22,20 @@ def own_mesh(tmp_path: Path) -> Iterator[RunningMesh]:
     """A mesh for one test, which may break it."""
     with RunningMesh.up(tmp_path / "state") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def elasticsearch() -> Iterator[Queries]:
+    """A real one for all tests, each of which writes to data streams of a namespace of its own. It takes 20 seconds to
+    start on a small machine; one that tests may stop is of type Elasticsearch."""
+    if real_elasticsearch.RUNNING:
+        yield Queries(real_elasticsearch.RUNNING)
+        return
+    if reason := real_elasticsearch.lacking():
+        pytest.skip(reason)
+    server = Elasticsearch()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()

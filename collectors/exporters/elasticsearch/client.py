@@ -1,0 +1,217 @@
+"""The official client as the sink needs it: one request, one answer, errors that say what to do. Trying again is the
+delivery's, so the client tries no more than every node once.
+"""
+
+import asyncio
+import base64
+import logging
+import ssl
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from elastic_transport import (
+    ConnectionError as NoConnection,
+)
+from elastic_transport import (
+    ConnectionTimeout,
+    NodeConfig,
+    SerializationError,
+    Serializer,
+    TlsError,
+    TransportError,
+)
+from elasticsearch import ApiError, AsyncElasticsearch, UnsupportedProductError
+
+from collectors.exporters.elasticsearch.bulk import reason
+from collectors.exporters.http import retry_after_s
+from collectors.exporters.sink import TooLarge, Unavailable
+from collectors.settings.types import Secret
+from mesh.clock import Clock
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+
+_GZIP_LEVEL = 1
+"""The client's own compression is of level 9 and on the event loop: four times the time for a tenth less."""
+_WORTH_COMPRESSING = 1024
+"""Bytes."""
+
+
+class Denied(Exception):
+    """Elasticsearch answered the request with a 4xx that trying again does not change."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+class Unauthorized(Unavailable):
+    """401 or 403: nothing is lost, and nothing flows until somebody puts it right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where Elasticsearch is and how to be let in."""
+
+    urls: tuple[str, ...]
+    timeout_s: float
+    compress: bool
+    connections: int
+    """To each node, at once."""
+    tls: ssl.SSLContext | None
+    api_key: Secret | None = None
+    user: str = ""
+    password: Secret | None = None
+    bearer_token: Secret | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    header_files: Mapping[str, Secret] = field(default_factory=dict)
+
+
+class Client:
+    """Speaks to the nodes in turn."""
+
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+        # Their every request is a line at level INFO; what fails is in our own words.
+        for name in ("elastic_transport.transport", "elastic_transport.node", "elastic_transport.node_pool"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self._client = AsyncElasticsearch(
+            [_node(url, connection) for url in connection.urls],
+            serializers={each.mimetype: each for each in (_Json(), _Bytes())},
+            max_retries=len(connection.urls) - 1,
+            retry_on_status=(),
+            retry_on_timeout=False,
+            request_timeout=connection.timeout_s,
+            # A node that failed is tried again soon: the delivery's own back-off spares it.
+            dead_node_backoff_factor=0.5,
+            max_dead_node_backoff=10.0,
+        )
+
+    async def request(
+        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: Any = None, kind: str = JSON
+    ) -> Any:
+        """The parsed answer of a 2xx. `body`: bytes, or what is to be JSON; `path` is escaped already.
+
+        Raises Unavailable (Unauthorized on 401, 403), TooLarge, Denied.
+        """
+        headers = self._headers()
+        if body is not None:
+            headers["content-type"] = kind
+            body = body if isinstance(body, bytes) else orjson.dumps(body)
+            if self._connection.compress and len(body) >= _WORTH_COMPRESSING:
+                # Off the event loop: zlib lets other threads run.
+                body = await asyncio.to_thread(_gzip, body)
+                headers["content-encoding"] = "gzip"
+        try:
+            answer = await self._client.perform_request(method, path, params=params, headers=headers, body=body)
+        except ApiError as error:
+            raise self._refusal(error) from error
+        except UnsupportedProductError as error:
+            raise Unavailable(
+                "what answers is not Elasticsearch 8 or 9 (the official client works with no other product, OpenSearch"
+                " included)"
+            ) from error
+        except SerializationError as error:
+            raise Unavailable("the answer is not JSON: is there a proxy in front of Elasticsearch?") from error
+        except ConnectionTimeout as error:
+            raise Unavailable(f"no answer within {self._connection.timeout_s:g} s") from error
+        except TlsError as error:
+            raise Unavailable(f"TLS: {_first(error)}") from error
+        except NoConnection as error:
+            raise Unavailable(f"no connection: {_first(error)}") from error
+        except TransportError as error:
+            raise Unavailable(_first(error)) from error
+        return answer.body
+
+    async def close(self) -> None:
+        """Give up connections."""
+        await self._client.close()
+
+    def _headers(self) -> dict[str, str]:
+        """Secrets are read anew each time, so that one that was replaced is used at once. Raises Unauthorized."""
+        connection = self._connection
+        headers = {"accept": JSON, **connection.headers}
+        try:
+            headers |= {name: secret.read() for name, secret in connection.header_files.items()}
+            if connection.api_key is not None:
+                headers["authorization"] = f"ApiKey {connection.api_key.read()}"
+            elif connection.bearer_token is not None:
+                headers["authorization"] = f"Bearer {connection.bearer_token.read()}"
+            elif connection.password is not None:
+                pair = f"{connection.user}:{connection.password.read()}".encode()
+                headers["authorization"] = f"Basic {base64.b64encode(pair).decode('ascii')}"
+        except (OSError, ValueError) as error:
+            raise Unauthorized(f"cannot read a file of the settings: {error}") from error
+        return headers
+
+    def _refusal(self, error: ApiError) -> Exception:
+        status = error.meta.status
+        body = error.body.get("error") if isinstance(error.body, dict) else None
+        why = reason(status, body if body is not None else error.body)
+        if status == 413 or (status == 429 and _is_permanent(body)):
+            return TooLarge(why)
+        if status in (401, 403):
+            return Unauthorized(f"Elasticsearch does not let us: {why}")
+        if status == 429 or status >= 500:
+            return Unavailable(
+                why, retry_after_s=retry_after_s(error.meta.headers.get("retry-after"), self._clock.now())
+            )
+        return Denied(status, why)
+
+
+def _is_permanent(error: Any) -> bool:
+    """A circuit breaker that this request alone trips: half of it may pass, the same never will."""
+    return isinstance(error, dict) and error.get("durability") == "PERMANENT"
+
+
+def _node(url: str, connection: Connection) -> NodeConfig:
+    scheme, _, rest = url.partition("://")
+    authority, slash, prefix = rest.partition("/")
+    host, colon, port = authority.rpartition(":")
+    if not colon or authority.endswith("]"):
+        host, port = authority, "443" if scheme == "https" else "9200"
+    return NodeConfig(
+        scheme,
+        host.removeprefix("[").removesuffix("]"),
+        int(port),
+        path_prefix=slash + prefix if prefix else "",
+        connections_per_node=connection.connections,
+        request_timeout=connection.timeout_s,
+        http_compress=False,
+        headers={"accept-encoding": "gzip"} if connection.compress else {},
+        ssl_context=connection.tls if scheme == "https" else None,
+    )
+
+
+class _Json(Serializer):
+    mimetype = JSON
+
+    def dumps(self, data: Any) -> bytes:
+        return data if isinstance(data, bytes) else orjson.dumps(data)
+
+    def loads(self, data: bytes) -> Any:
+        try:
+            return orjson.loads(data)
+        except orjson.JSONDecodeError:
+            # The status counts, whatever a proxy wrote below it. Who wants JSON finds out that it is text.
+            return data.decode("utf-8", "replace")
+
+
+class _Bytes(_Json):
+    """Bodies are bytes already, and may be compressed: the client's serializer would add a newline."""
+
+    mimetype = NDJSON
+
+
+def _gzip(data: bytes) -> bytes:
+    compressor = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 31)
+    return compressor.compress(data) + compressor.flush()
+
+
+def _first(error: TransportError) -> str:
+    text = " ".join(str(error.message).split())
+    return text[:300]

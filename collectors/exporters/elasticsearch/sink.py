@@ -1,0 +1,203 @@
+"""The sink: batches into `_bulk`, every record's answer honoured. Trying again and dead letters are the delivery's."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+
+from collectors.exporters.elasticsearch.bulk import (
+    FILTER_PATH,
+    Answer,
+    Fate,
+    Item,
+    MalformedAnswer,
+    Request,
+    answers,
+    requests,
+)
+from collectors.exporters.elasticsearch.client import NDJSON, Client, Denied, Unauthorized
+from collectors.exporters.elasticsearch.counts import Counts
+from collectors.exporters.elasticsearch.documents import Encoder
+from collectors.exporters.elasticsearch.install import Installer
+from collectors.exporters.elasticsearch.rollover import OnceAcrossRollovers
+from collectors.exporters.sink import Outcome, Refusal, Unavailable
+from collectors.records import Batch, LogRecord, Sample
+from mesh.clock import Clock
+
+_log = logging.getLogger("remora.collect.elasticsearch")
+
+_SLICE = 500
+"""Records made into documents before other tasks have a turn."""
+
+_REPEAT_S = 60.0
+"""The same complaint is logged so often at most."""
+
+SPANS = "spans are not written by this exporter: route traces to one of type jaeger, otlp or zipkin"
+
+
+class ElasticsearchSink:
+    """See sink.Sink. Any number of sends at a time."""
+
+    def __init__(
+        self,
+        client: Client,
+        encoder: Encoder,
+        installer: Installer | None,
+        rollovers: OnceAcrossRollovers | None,
+        counts: Counts,
+        clock: Clock,
+        *,
+        max_bytes: int,
+        max_records: int,
+    ) -> None:
+        self._client = client
+        self._encoder = encoder
+        self._installer = installer
+        self._rollovers = rollovers
+        self._counts = counts
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._max_records = max_records
+        self._complaint = ("", 0.0)
+
+    async def send(self, batch: Batch) -> Outcome:
+        """See sink.Sink."""
+        try:
+            if self._installer is not None:
+                await self._installer.ensure()
+            return await self._send(batch)
+        except Unauthorized as error:
+            self._complain(str(error))
+            raise
+
+    async def close(self) -> None:
+        """See sink.Sink."""
+        await self._client.close()
+
+    async def _send(self, batch: Batch) -> Outcome:
+        outcome = Outcome()
+        outcome.refused.extend(Refusal(span, SPANS) for span in batch.spans)
+        items = await self._items(batch)
+        made = list(requests(items, max_bytes=self._max_bytes, max_items=self._max_records))
+        for number, request in enumerate(made):
+            try:
+                await self._request(request, outcome)
+            except Unavailable as error:
+                if number == 0:
+                    raise
+                # What was answered stays answered; this request and those after it are sent again.
+                for rest in made[number:]:
+                    for item in rest.items:
+                        _add(outcome.again, item.record)
+                outcome.retry_after_s = error.retry_after_s
+                break
+        return outcome
+
+    async def _items(self, batch: Batch) -> list[Item]:
+        items: list[Item] = []
+        encoder, now = self._encoder, self._clock.now()
+        for records in _slices(batch):
+            for record in records:
+                stream = encoder.stream_of(record)
+                document = encoder.sample(record, now) if isinstance(record, Sample) else encoder.log(record, now)
+                if document.clock_off:
+                    self._counts.clock_off.inc()
+                items.append(Item(record, stream, document))
+            await asyncio.sleep(0)
+        return items
+
+    async def _request(self, request: Request, outcome: Outcome) -> None:
+        """Raises Unavailable, TooLarge."""
+        refused = await self._bulk(request, outcome)
+        if not refused:
+            return
+        # What the mapping refuses is taken without its fields: its text and its body as one text.
+        again: list[Item] = []
+        for item, why in refused:
+            if isinstance(item.record, Sample):
+                self._refuse(outcome, item, why)
+            else:
+                reduced = self._encoder.reduced(item.record, self._clock.now(), why)
+                again.append(item._replace(document=reduced))
+        for smaller in requests(again, max_bytes=self._max_bytes, max_items=self._max_records):
+            dead = await self._bulk(smaller, outcome)
+            for item, why in dead:
+                self._refuse(outcome, item, why)
+            if taken := len(smaller.items) - len(dead):
+                self._counts.reduced.inc(taken)
+                _log.warning("stored %d records without their fields: %s", taken, refused[0][1])
+
+    async def _bulk(self, request: Request, outcome: Outcome) -> list[tuple[Item, str]]:
+        """One request. Returns what was refused as it is, with the reasons."""
+        params = {"filter_path": FILTER_PATH, "require_data_stream": "true"}
+        self._counts.requests.inc()
+        self._counts.request_bytes.inc(request.size_bytes)
+        try:
+            answer = await self._client.request("POST", "/_bulk", params=params, body=request.body(), kind=NDJSON)
+            found = answers(request, answer)
+        except Denied as error:
+            return await self._denied(request, outcome, error)
+        except MalformedAnswer as error:
+            raise Unavailable(f"{error}: is there a proxy in front of Elasticsearch?") from error
+        pairs = list(zip(request.items, found, strict=True))
+        if self._rollovers is not None:
+            before = self._rollovers.removed
+            await self._rollovers.settle(pairs)
+            self._counts.copies.inc(self._rollovers.removed - before)
+        return self._sort(pairs, outcome)
+
+    def _sort(self, pairs: list[tuple[Item, Answer]], outcome: Outcome) -> list[tuple[Item, str]]:
+        refused: list[tuple[Item, str]] = []
+        for item, answer in pairs:
+            match answer.fate:
+                case Fate.STORED:
+                    self._counts.stored.inc()
+                case Fate.KNOWN:
+                    self._counts.known.inc()
+                case Fate.BUSY:
+                    self._counts.busy.inc()
+                    _add(outcome.again, item.record)
+                case Fate.FORBIDDEN:
+                    self._complain(f"Elasticsearch takes nothing into {item.stream}: {answer.why}")
+                    _add(outcome.again, item.record)
+                case Fate.REFUSED:
+                    refused.append((item, answer.why))
+        return refused
+
+    async def _denied(self, request: Request, outcome: Outcome, error: Denied) -> list[tuple[Item, str]]:
+        """The whole request was called wrong. A record in it may be to blame: halves tell which."""
+        if error.status != 400:
+            raise Unavailable(f"_bulk: {error}") from error
+        if "require_data_stream" in str(error):
+            raise Unavailable("this Elasticsearch is older than 8.13, which is the oldest that we know") from error
+        if len(request.items) == 1:
+            return [(request.items[0], str(error))]
+        half = (len(request.items) + 1) // 2
+        refused = []
+        for part in requests(request.items, max_bytes=self._max_bytes, max_items=half):
+            refused += await self._bulk(part, outcome)
+        return refused
+
+    def _refuse(self, outcome: Outcome, item: Item, why: str) -> None:
+        self._counts.refused.inc()
+        outcome.refused.append(Refusal(item.record, why))
+
+    def _complain(self, text: str) -> None:
+        said, at = self._complaint
+        now = self._clock.monotonic()
+        if text != said or now - at >= _REPEAT_S:
+            self._complaint = (text, now)
+            _log.error("%s", text)
+
+
+def _slices(batch: Batch) -> Iterator[list[LogRecord] | list[Sample]]:
+    for start in range(0, len(batch.logs), _SLICE):
+        yield batch.logs[start : start + _SLICE]
+    for start in range(0, len(batch.samples), _SLICE):
+        yield batch.samples[start : start + _SLICE]
+
+
+def _add(batch: Batch, record: LogRecord | Sample) -> None:
+    if isinstance(record, Sample):
+        batch.samples.append(record)
+    else:
+        batch.logs.append(record)
