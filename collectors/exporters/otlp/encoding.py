@@ -64,7 +64,8 @@ def _span(span: Any, record: SpanRecord) -> None:
         span.status.code = _ERROR
     elif record.ok:
         span.status.code = _OK
-    span.status.message = _text(record.status_message)
+    if record.status_message:
+        span.status.message = _text(record.status_message)
 
 
 def encode_logs(records: Iterable[LogRecord]) -> bytes:
