@@ -2,6 +2,7 @@
 stored, read when it is asked for."""
 
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
@@ -47,6 +48,7 @@ class WorldCollector(Collector):
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
+        self._version = version("remora")
 
     def collect(self) -> Iterable[Metric]:
         world = self._publisher.world
@@ -60,6 +62,9 @@ class WorldCollector(Collector):
         yield GaugeMetricFamily("pilot_services", "Services of the mesh", value=len(world.services))
         yield GaugeMetricFamily("pilot_virt_services", "Virtual services", value=by_kind["VirtualService"])
         yield GaugeMetricFamily("remora_control_workloads", "Registered workloads", value=len(world.workloads))
+        build = GaugeMetricFamily("istio_build", "1, with what runs and its version", labels=["component", "tag"])
+        build.add_metric(["pilot", self._version], 1)
+        yield build
 
     def describe(self) -> Iterable[Metric]:
         return []
