@@ -19,6 +19,7 @@ from collectors.identity import Authority, Identity, IdentityError
 from collectors.mesh_listeners import MeshListeners, Parts
 from collectors.options import Options, parse
 from collectors.pipeline import Consumer, Gate
+from collectors.processors.cardinality_guard import Bounds, CardinalityGuard
 from collectors.processors.redaction import Redaction
 from collectors.receivers.claims import Claims
 from collectors.receivers.members import MembersFile
@@ -139,7 +140,8 @@ class _Collector:
         # Closed last: what receivers still hand over is stored first.
         store = await self._open_store(stack) if self._configuration is None else None
         # Ports first: one that is taken shall be known at once and not after the certificate.
-        listeners = MeshListeners(options)
+        scrapes = self._configuration is None or not self._configuration.has("receivers", "scrape")
+        listeners = MeshListeners(options, scrapes=scrapes)
         health_socket = bind(options.health)
         if self._identity is not None:
             await self._identity.obtain(deadline_s=_IDENTITY_DEADLINE_S)
@@ -148,7 +150,8 @@ class _Collector:
         else:
             assert context is not None
             pipeline = await self._assemble(context)
-        gate = Gate(Redaction(pipeline.consumer), MAX_QUEUED_BYTES)
+        gate = Gate(Redaction(self._guarded(pipeline.consumer)), MAX_QUEUED_BYTES)
+        pages["/cardinality"] = self._telemetry.report_cardinality
         self._telemetry.watch(pipeline.store, gate, self._certificate_expires)
         self._telemetry.registry.register(DeliveryMetrics(pipeline.deliveries, self._clock.now))
         health = WebServer(Health(pipeline.store, self._telemetry, self._clock, pipeline.deliveries, pages))
@@ -178,6 +181,14 @@ class _Collector:
         store = await asyncio.to_thread(Store.open, options.state / PATH, limits=limits, clock=self._clock)
         stack.push_async_callback(asyncio.to_thread, store.close)
         return store
+
+    def _guarded(self, then: Consumer) -> Consumer:
+        """Whatever the settings say, the number of series is bounded."""
+        if self._configuration is not None and self._configuration.has("processors", "cardinality"):
+            return then
+        guard = CardinalityGuard(Bounds(), self._telemetry, self._clock, then)
+        self._telemetry.cardinality["collector"] = guard.report
+        return guard
 
     def _certificate_expires(self) -> float:
         return self._identity.credentials.not_after if self._identity is not None else 0.0

@@ -1,5 +1,6 @@
 """GET /healthz and GET /metrics of the collector itself, and what components show besides."""
 
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -39,7 +40,10 @@ class Health:
         elif path == "/metrics":
             await respond(send, 200, self._telemetry.render(), "text/plain; version=0.0.4; charset=utf-8")
         elif path in self._pages:
-            await respond(send, 200, json.dumps(self._pages[path]()).encode(), "application/json")
+            page = self._pages[path]()
+            if inspect.isawaitable(page):
+                page = await page
+            await respond(send, 200, json.dumps(page).encode(), "application/json")
         else:
             there = " and ".join(["/healthz", "/metrics", *self._pages])
             await respond(send, 404, f"there are {there}\n".encode(), "text/plain")

@@ -47,9 +47,11 @@ class Parts:
 class MeshListeners:
     """Bind first, so that a port that is taken is known at once; serve once there is a certificate."""
 
-    def __init__(self, options: Options) -> None:
-        """Raises OSError that names the address."""
+    def __init__(self, options: Options, *, scrapes: bool = True) -> None:
+        """`scrapes`: the mesh's targets too, which the settings may do instead. Raises OSError that names the
+        address."""
         self._options = options
+        self._scrapes = scrapes
         self._sockets: dict[str, socket.socket] = {}
         wanted = {"plaintext_forward": options.plaintext_forward}
         if options.control is not None:
@@ -67,6 +69,7 @@ class MeshListeners:
         ready = {name: shown(sock) for name, sock in self._sockets.items()}
         if identity is not None:
             ready["otlp_grpc"] = await self._serve_mesh(parts, identity, forward, stack)
+        if identity is not None and self._scrapes:
             scraper = Scraper(
                 Job(files=(parts.targets,), interval_s=self._options.scrape_interval_s),
                 parts.consumer,

@@ -94,6 +94,10 @@ class Telemetry:
             registry=self.registry,
         )
 
+    async def report_cardinality(self) -> dict[str, Any]:
+        """What `/cardinality` shows: each guard's report."""
+        return {name: await report() for name, report in self.cardinality.items()}
+
     def watch(self, store: Store | None, gate: Gate, certificate_expires: Callable[[], float]) -> None:
         """Show the state of these too."""
         self.registry.register(_State(gate, certificate_expires))

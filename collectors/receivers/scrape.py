@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from collectors.pipeline import Consumer, Refused
@@ -127,7 +127,7 @@ class Scraper:
         found = set()
         for target in (*self._job.static, *(each for file in self._files for each in file.targets)):
             labels = dict(self._job.labels) | dict(target.labels)
-            kept = self._job.relabel(Target(target.address, target.path, tuple(sorted(labels.items())), target.scheme))
+            kept = self._job.relabel(replace(target, labels=tuple(sorted(labels.items()))))
             if kept is not None:
                 found.add(kept)
         return found

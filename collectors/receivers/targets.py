@@ -17,6 +17,8 @@ class Target:
     path: str
     labels: tuple[tuple[str, str], ...]
     scheme: str = "http"
+    meta: tuple[tuple[str, str], ...] = ()
+    """Labels that begin with two underscores: for relabelling alone."""
 
 
 def parse_targets(text: str) -> frozenset[Target]:
@@ -37,10 +39,12 @@ def parse_targets(text: str) -> frozenset[Target]:
         path, scheme = str(labels.get("__metrics_path__", "/metrics")), str(labels.get("__scheme__", "http"))
         if scheme not in ("http", "https"):
             raise ValueError(f"scheme {scheme[:20]!r} is neither http nor https")
-        kept = tuple(sorted((str(key), str(value)) for key, value in labels.items() if not str(key).startswith("__")))
+        pairs = sorted((str(key), str(value)) for key, value in labels.items())
+        kept = tuple(pair for pair in pairs if not pair[0].startswith("__"))
+        meta = tuple(pair for pair in pairs if pair[0].startswith("__"))
         for address in group["targets"]:
             split_address(str(address))
-            targets.add(Target(str(address), path, kept, scheme))
+            targets.add(Target(str(address), path, kept, scheme, meta))
     return bounded(targets)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -39,6 +39,11 @@ class Configuration:
     processors: dict[str, Component]
     exporters: dict[str, Component]
     routes: tuple[RouteSettings, ...]
+
+    def has(self, kind: Literal["receivers", "processors"], type_: str) -> bool:
+        """Whether it names a component of this type."""
+        found = self.receivers if kind == "receivers" else self.processors.values()
+        return any(component.type == type_ for component in found)
 
 
 def load(path: Path) -> Configuration:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from collectors.processors.cardinality import CardinalityGuard, Settings
+from collectors.processors.cardinality import Settings
+from collectors.processors.cardinality_guard import CardinalityGuard
 from collectors.records import Batch, Sample
 from collectors.telemetry import Telemetry
 from tests.collectors.build import NOW, FakeClock, log
@@ -14,7 +15,7 @@ from tests.collectors.fakes import Sink
 class Guarded:
     def __init__(self, **settings: Any) -> None:
         self.clock, self.sink, self.telemetry = FakeClock(), Sink(), Telemetry()
-        self.guard = CardinalityGuard(Settings(**settings), self.telemetry, self.clock, self.sink)
+        self.guard = CardinalityGuard(Settings(**settings).bounds(), self.telemetry, self.clock, self.sink)
 
     async def send(self, *samples: Sample) -> list[Sample]:
         """Those that pass."""
@@ -85,6 +86,7 @@ async def test_the_report_names_the_worst_metric_and_its_worst_label_first() -> 
     await guarded.send(sample(1, "small_total"), *(sample(user) for user in range(60)))
     report = await guarded.guard.report()
     assert report["series"] == 51
+    assert report["bounds"]["metric"] == 50
     first, second = report["metrics"]
     assert (first["name"], first["series"], first["dropped"]) == ("requests_total", 50, 10)
     assert first["labels"][0] == {"label": "user", "values": 50, "examples": ["0", "1", "10", "11", "12"]}

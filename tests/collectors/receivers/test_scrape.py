@@ -215,13 +215,16 @@ def test_targets_are_read_as_prometheus_does() -> None:
         {"targets": ["127.0.0.1:1", "[::1]:2"], "labels": {"workload": "a", "__metrics_path__": "/stats/prometheus"}},
         {"targets": ["127.0.0.1:3"]},
     ]
+    meta = (("__metrics_path__", "/stats/prometheus"),)
     assert parse_targets(json.dumps(groups)) == {
-        Target("127.0.0.1:1", "/stats/prometheus", (("workload", "a"),)),
-        Target("[::1]:2", "/stats/prometheus", (("workload", "a"),)),
+        Target("127.0.0.1:1", "/stats/prometheus", (("workload", "a"),), meta=meta),
+        Target("[::1]:2", "/stats/prometheus", (("workload", "a"),), meta=meta),
         Target("127.0.0.1:3", "/metrics", ()),
     }
     tls = [{"targets": ["a:1"], "labels": {"__scheme__": "https", "__meta_x": "y"}}]
-    assert parse_targets(json.dumps(tls)) == {Target("a:1", "/metrics", (), "https")}
+    assert parse_targets(json.dumps(tls)) == {
+        Target("a:1", "/metrics", (), "https", (("__meta_x", "y"), ("__scheme__", "https")))
+    }
 
 
 @pytest.mark.parametrize(
