@@ -37,6 +37,7 @@ HELP: dict[str, str] = {
     "envoy_http_downstream_rq_idle_timeout": "Requests ended since nothing moved for too long.",
     "envoy_http_downstream_rq_max_duration_reached": "Requests whose answers were not whole in time.",
     "envoy_http_downstream_rq_overload_close": "Requests refused since memory was short.",
+    "envoy_http_downstream_cx_upgrades_total": "Requests that left HTTP: upgrades and CONNECT.",
     "envoy_http_downstream_flow_control_paused_reading_total": "Times that a client was not read from for a while.",
     "remora_worker_overloads_total": "Times that a worker came near its memory limit.",
     "remora_worker_memory_limit_bytes": "Resident memory that a worker may use.",

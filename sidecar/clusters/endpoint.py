@@ -1,6 +1,7 @@
 """One endpoint as it is used: its configuration, its pool, how busy it is."""
 
 from sidecar.clusters.pool import Pool
+from sidecar.clusters.raw_pool import RawPool
 from sidecar.config.endpoint import Endpoint
 from sidecar.telemetry.bindings import Upstream
 
@@ -8,17 +9,27 @@ from sidecar.telemetry.bindings import Upstream
 class LiveEndpoint:
     """What a balancer picks from. Survives snapshots as long as its address and TLS identity stay."""
 
-    __slots__ = ("active", "binding", "config", "pool", "secure")
+    __slots__ = ("_tunnels", "active", "binding", "config", "pool", "secure")
 
     def __init__(self, config: Endpoint, pool: Pool) -> None:
         self.config = config
         self.pool = pool
         self.secure = pool.security is not None
         """Requests reach it through TLS."""
+        self._tunnels: Pool | None = None
         self.active = 0
         """Requests that have it picked and are not over."""
         self.binding: Upstream | None = None
         """The endpoint as telemetry knows it, once a request has asked."""
+
+    def tunnels(self) -> Pool:
+        """The pool of connections that carry a CONNECT's bytes; made when the first is wanted."""
+        tunnels = self._tunnels
+        if tunnels is None:
+            tunnels = self._tunnels = self.pool.beside(RawPool)
+        else:
+            tunnels.follow(self.pool)
+        return tunnels
 
     def reconfigure(self, config: Endpoint) -> None:
         """The same endpoint with another weight, health or workload."""

@@ -79,9 +79,13 @@ class UpstreamConnection(UpstreamStream):
         self.reader.expect(head.method, head.upgrade)
         self._chunked = head.length == CHUNKED
         lines = more.lines
+        target = head.target
         if head.upgrade is not None:
-            lines += upgrade_fields(head.upgrade)
-        rendered = request_head(head.method, head.target, head.authority, head.headers, head.length, lines)
+            if target:
+                lines += upgrade_fields(head.upgrade)
+            else:  # CONNECT
+                target = head.authority
+        rendered = request_head(head.method, target, head.authority, head.headers, head.length, lines)
         if whole:
             self.transport.write(rendered + LAST_CHUNK if self._chunked else rendered)
         else:

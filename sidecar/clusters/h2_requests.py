@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 class H2UpstreamStream(UpstreamStream):
     """A piece of the body waits for the next, so that END_STREAM needs no frame of its own."""
 
-    __slots__ = ("_blocks", "_connection", "_data", "_held", "_holder", "answering", "credit", "id")
+    __slots__ = (
+        "_blocks",
+        "_connection",
+        "_data",
+        "_held",
+        "_holder",
+        "answering",
+        "connect",
+        "credit",
+        "id",
+        "upgrade",
+    )
 
     def __init__(self, connection: "H2Upstream") -> None:
         self._connection = connection
@@ -31,13 +42,23 @@ class H2UpstreamStream(UpstreamStream):
         self._data = b""
         self._held = False
         self._blocks = False
+        self.upgrade: bytes | None = None
+        """What the request wants to leave HTTP for ..."""
+        self.connect = False
+        """... by a CONNECT of its own."""
 
     # the request
 
     def begin(self, holder: Holder, head: RequestHead, more: FieldLines, whole: bool) -> None:
         connection = self._connection
         self._holder = holder
-        assert head.upgrade is None
+        if head.upgrade is not None:
+            self.upgrade = head.upgrade
+            self.connect = not head.target
+            whole = False  # what follows is no body
+            if not (self.connect or connection.codec.peer_connect_protocol):
+                connection.soon(self._not_offered)
+                return
         self.id = connection.codec.open_stream(request_fields(head, more), whole)
         if self.id:
             connection.begun(self)
@@ -47,6 +68,13 @@ class H2UpstreamStream(UpstreamStream):
 
     def _refused(self) -> None:
         self.lose(REFUSED)
+
+    def _not_offered(self) -> None:
+        """The endpoint has not announced extended CONNECT (RFC 8441 3): it would not know what is asked of it."""
+        self.fail(ProtocolError(502, "http2.extended_connect_not_offered", "the upstream offers no extended CONNECT"))
+
+    def switch(self) -> None:
+        """The stream's frames are the tunnel."""
 
     def send_data(self, data: bytes) -> None:
         if self._data:

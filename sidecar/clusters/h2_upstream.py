@@ -30,7 +30,7 @@ from sidecar.http.h2.events import (
 )
 from sidecar.http.h2.floods import Rate
 from sidecar.http.h2.settings import Limits, Settings
-from sidecar.http.h2_messages import response_of
+from sidecar.http.h2_messages import granted, response_of
 from sidecar.http.head import END, Trailers
 from sidecar.net.outbox import ungathered
 from sidecar.net.peer import PeerRefused
@@ -238,7 +238,10 @@ class H2Upstream:
                 if event.kind == TRAILERS:
                     batch.append(Trailers(trailing(event.fields)))
                 else:
-                    batch.append(response_of(event))
+                    head = response_of(event)
+                    if stream.upgrade is not None and 200 <= head.status < 300:
+                        granted(head, stream.upgrade, stream.connect)
+                    batch.append(head)
                 if event.end and event.kind != INFORMATIONAL:
                     batch.append(END)
             elif isinstance(event, Data):

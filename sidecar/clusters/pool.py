@@ -55,6 +55,14 @@ class Pool(Owner):
     def open(self) -> int:
         return len(self._open)
 
+    def beside(self, kind: "type[Pool]") -> "Pool":
+        """Another pool for the same endpoint, with the settings of this one."""
+        return kind(self.address, self.security, self._config, self._counts, self._around)
+
+    def follow(self, other: "Pool") -> None:
+        """Take over the settings of the other."""
+        self.reconfigure(other._config)
+
     def reconfigure(self, config: Cluster) -> None:
         """The cluster's settings changed but not how its endpoint is reached."""
         self._config = config

@@ -102,7 +102,7 @@ class UpstreamStream:
 
 
 class Owner:
-    """The pool, as its HTTP/1.1 connections see it."""
+    """The pool, as its connections see it that carry one request at a time."""
 
     __slots__ = ("buffer_bytes", "outbox")
 
@@ -129,4 +129,8 @@ class Owner:
 
     def gone(self, connection: "UpstreamConnection") -> None:
         """The connection is closed, or about to be."""
+        raise NotImplementedError
+
+    def lost(self, connection: object) -> None:
+        """The same of a connection that carries a tunnel."""
         raise NotImplementedError

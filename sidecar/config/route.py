@@ -46,13 +46,16 @@ class QueryMatch:
 
 @dataclass(frozen=True, slots=True)
 class RouteMatch:
-    """All conditions must hold. Path kinds used: EXACT, PREFIX, REGEX; compared without the query."""
+    """All conditions must hold. Path kinds used: EXACT, PREFIX, REGEX; compared without the query. A CONNECT, which has
+    no path, is matched by routes with `connect` alone, and they match nothing else."""
 
     path: StringMatch = StringMatch(MatchKind.PREFIX, "/")
     path_separated: bool = False
     """With PREFIX: `/a` matches `/a` and `/a/b` but not `/ab` (Envoy `path_separated_prefix`)."""
     headers: tuple[HeaderMatch, ...] = ()
     query: tuple[QueryMatch, ...] = ()
+    connect: bool = False
+    """Envoy's `connect_matcher`; `path` is not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,10 @@ class Forward:
     mirror: tuple[tuple[str, float], ...] = ()
     """(cluster, percent): copies whose answers are dropped."""
     upgrades: tuple[tuple[str, bool], ...] = ()
-    """(protocol in lower case, allowed), where it differs from the listener's."""
+    """(protocol in lower case, allowed), where it differs from the listener's; `connect` for CONNECT."""
+    end_connect: bool = False
+    """A CONNECT that is allowed ends here, and the tunnel's bytes go to the endpoint as they are (Envoy
+    `connect_config`). Otherwise it goes on to a proxy there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ class Router(Sending):
         "_waiting",
         "attempts",
         "endpoint",
+        "raw",
     )
 
     def __init__(self, client: Client, cluster: LiveCluster, retries: Retries | None) -> None:
@@ -55,6 +56,8 @@ class Router(Sending):
         """... and the upstream sends no more."""
         self.attempts = 0
         self.endpoint: LiveEndpoint | None = None
+        self.raw = False
+        """The endpoint gets the tunnel's bytes, and no request."""
 
     # the client's side
 
@@ -226,7 +229,7 @@ class Router(Sending):
         self.endpoint = endpoint
         self.attempts += 1
         self._more = self._client.sending(endpoint, self.attempts)
-        pool = endpoint.pool
+        pool = endpoint.pool if not self.raw else endpoint.tunnels()
         stream = pool.take(fresh=fresh, checked=not self._repeatable)
         if stream is not None:
             self._begin(stream)
@@ -294,7 +297,7 @@ class Router(Sending):
         endpoint.active -= 1
         if self._waiting:
             self._waiting = False
-            endpoint.pool.forget(self)
+            (endpoint.pool if not self.raw else endpoint.tunnels()).forget(self)
         stream = self.stream
         if stream is not None:
             self.stream = None

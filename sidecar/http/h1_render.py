@@ -58,6 +58,11 @@ def switching_head(protocol: bytes, headers: list[Header]) -> bytes:
     return b"\r\n".join([_STATUS_LINES[101], *map(_pair, headers), upgrade])
 
 
+def tunnel_head(status: int, headers: list[Header], more: bytes) -> bytes:
+    """A CONNECT that was granted (RFC 9110 9.3.6): no framing fields, and what follows is the tunnel."""
+    return b"\r\n".join([_STATUS_LINES[status], *map(_pair, headers), more + b"\r\n"])
+
+
 def upgrade_fields(protocol: bytes) -> bytes:
     """What a request asks for a switch of protocols with, as `more` of its head."""
     return b"connection: upgrade\r\nupgrade: %b\r\n" % protocol

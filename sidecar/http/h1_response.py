@@ -238,6 +238,7 @@ class ResponseReader:
         if self._connects and status < 300:
             # RFC 9110 9.3.6: what is said of a length means nothing.
             head.length = UNTIL_CLOSE
+            head.upgrade = b"connect"
             self._state = _REST
             events.append(head)
             return

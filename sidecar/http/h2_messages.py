@@ -10,7 +10,7 @@ from sidecar.http.errors import ProtocolError
 from sidecar.http.field_lines import FieldLines
 from sidecar.http.h2.events import Headers
 from sidecar.http.h2.fields import joined_cookies
-from sidecar.http.head import Header, RequestHead, ResponseHead
+from sidecar.http.head import UNTIL_CLOSE, Header, RequestHead, ResponseHead
 
 MAX_TARGET_BYTES: Final = 16 * 1024
 """A longer :path is answered 414."""
@@ -45,9 +45,17 @@ def request_of(event: Headers) -> RequestHead:
     if not event.authority:
         raise ProtocolError(400, "http2.missing_authority", "neither :authority nor host")
     authority = fields.authority(event.authority)
+    upgrade: bytes | None = None
     if method == b"CONNECT":
-        if not event.protocol and fields.port(authority) is None:
+        if event.protocol:
+            # As Envoy: what RFC 8441 has in an upgrade's place is an upgrade to whoever routes and forwards it.
+            upgrade = event.protocol.lower()
+            method = b"GET"
+            _check_scheme(event)
+        elif fields.port(authority) is None:
             raise ProtocolError(400, "http2.invalid_authority", "CONNECT without a port")
+        else:
+            upgrade = b"connect"
     elif event.scheme not in _SCHEMES:
         raise ProtocolError(400, "http2.invalid_scheme", "a scheme other than http and https")
     if not target.isascii():
@@ -57,8 +65,17 @@ def request_of(event: Headers) -> RequestHead:
     if paths.is_odd(target):
         target = paths.normalize(target)
     head = RequestHead(method, target, authority, headers, event.scheme, "HTTP/2", event.length, False, ours)
+    if upgrade is not None:
+        head.upgrade = upgrade
+        head.length = 0  # what follows is no body
+        return head
     head.grpc = grpc.is_grpc(content_type)
     return head
+
+
+def _check_scheme(event: Headers) -> None:
+    if event.scheme not in _SCHEMES:
+        raise ProtocolError(400, "http2.invalid_scheme", "a scheme other than http and https")
 
 
 def _sort(field: Header, headers: list[Header], ours: dict[bytes, bytes]) -> None:
@@ -76,8 +93,8 @@ def _sort(field: Header, headers: list[Header], ours: dict[bytes, bytes]) -> Non
 
 def request_fields(head: RequestHead, more: FieldLines) -> list[Header]:
     """A request's head as an upstream gets it."""
-    if head.method == b"CONNECT":
-        return [(b":method", b"CONNECT"), (b":authority", head.authority), *head.headers, *more.headers]
+    if head.upgrade is not None:
+        return _tunnel_fields(head, head.upgrade, more)
     listed: list[Header] = [
         (b":method", head.method),
         (b":scheme", head.scheme),
@@ -92,6 +109,29 @@ def request_fields(head: RequestHead, more: FieldLines) -> list[Header]:
     if head.grpc or b"te" in head.ours:
         listed.append(_GRPC_TE)
     return listed
+
+
+def _tunnel_fields(head: RequestHead, upgrade: bytes, more: FieldLines) -> list[Header]:
+    """CONNECT, or RFC 8441's in place of an upgrade. It needs no `sec-websocket-key`, but an Envoy that makes HTTP/1.1
+    of it again expects one."""
+    listed: list[Header] = [(b":method", b"CONNECT")]
+    if head.target:
+        listed.append((b":protocol", upgrade))
+        listed.append((b":scheme", head.scheme))
+    listed.append((b":authority", head.authority))
+    if head.target:
+        listed.append((b":path", head.target))
+    listed += head.headers
+    listed += more.headers
+    return listed
+
+
+def granted(head: ResponseHead, upgrade: bytes, connect: bool) -> None:
+    """A 2xx answer to such a request: what HTTP/1.1 would have said. `connect`: it was a CONNECT."""
+    head.upgrade = upgrade
+    head.length = UNTIL_CLOSE
+    if not connect:
+        head.status = 101
 
 
 def response_of(event: Headers) -> ResponseHead:

@@ -103,7 +103,8 @@ class ResponseHead:
         self.keep_alive_s: float | None = None
         """`Keep-Alive: timeout`: how long the upstream keeps an idle connection open."""
         self.upgrade: bytes | None = None
-        """Of a 101: the protocol that the upstream has switched to, in lower case."""
+        """Of a 101: the protocol that the upstream has switched to, in lower case. `connect` where a CONNECT was
+        granted, whatever the status of 2xx: bytes pass from then on."""
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of `name` (lower case)."""

@@ -175,6 +175,10 @@ class DownstreamConnection(H1Link):
                     elif isinstance(event, ProtocolError):
                         self._refuse(event)
                 elif exchange.request_whole:
+                    if exchange.head.upgrade is not None and isinstance(event, ProtocolError):
+                        # Too much before the answer: it can neither wait for it nor be a next request.
+                        exchange.client_broke(local_reply.of_protocol_error(event))
+                        break
                     # The next request waits until this one's answer has gone.
                     self._backlog.extend(events[at:])
                     self._hold(_BACKLOG, True)

@@ -82,6 +82,7 @@ COUNTERS = (
     ("rq_idle", "envoy_http_downstream_rq_idle_timeout"),
     ("rq_long", "envoy_http_downstream_rq_max_duration_reached"),
     ("rq_shed", "envoy_http_downstream_rq_overload_close"),
+    ("upgrades", "envoy_http_downstream_cx_upgrades_total"),
     ("paused", "envoy_http_downstream_flow_control_paused_reading_total"),
 )
 """A listener's counters and their metrics."""
@@ -108,6 +109,7 @@ class ListenerCounts:
         "rq_late",
         "rq_long",
         "rq_shed",
+        "upgrades",
     )
 
     def __init__(self) -> None:
@@ -140,6 +142,8 @@ class ListenerCounts:
         """... their answer was not whole."""
         self.rq_shed = 0
         """Answered 503 for want of memory."""
+        self.upgrades = 0
+        """Requests that have left HTTP: upgrades and CONNECT."""
         self.paused = 0
         """How often a client was not read from for an upstream's sake."""
 
@@ -235,6 +239,11 @@ class HttpContext:
             config.sampling_percent,
             both_sides=direction is Direction.GATEWAY,
         )
+
+    @property
+    def offers_tunnels(self) -> bool:
+        """Some request may leave HTTP."""
+        return bool(self.upgrades) or self.table.upgrades
 
     def _make_more(self, attempt: int) -> tuple[FieldLines, FieldLines]:
         count: Header = (b"x-envoy-attempt-count", b"%d" % attempt)

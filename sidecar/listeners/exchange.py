@@ -1,42 +1,32 @@
 """One request between a client's connection and the router: admit, match, filter, forward; who may take how long."""
 
-import logging
-from collections.abc import Awaitable, Callable
-
-from sidecar.clusters.cluster import LiveCluster
 from sidecar.clusters.endpoint import LiveEndpoint
-from sidecar.config.cluster import Protocol
 from sidecar.filters import failures
-from sidecar.filters.chain import Delay, LocalReply, NeedBody, Paused
+from sidecar.filters.chain import LocalReply, NeedBody
 from sidecar.filters.client import Client
 from sidecar.filters.failures import Failure
 from sidecar.filters.router import Router
+from sidecar.filters.tunnel import TunnelRouter
 from sidecar.http.field_lines import FieldLines
 from sidecar.http.head import Header, RequestHead, ResponseHead
 from sidecar.listeners import local_reply
-from sidecar.listeners.answer import Answer
 from sidecar.listeners.client_stream import NO_SERVICE_TIME, ClientStream
+from sidecar.listeners.filtering import Filtering
 from sidecar.listeners.mirror import Mirror
 from sidecar.listeners.routes import BoundForward, Choice
 from sidecar.net.timers import NEVER
 
-log = logging.getLogger(__name__)
 
-
-class Exchange(Answer):
+class Exchange(Filtering):
     """States: filtering (maybe paused), forwarding, answering, over. It is the router's Client."""
 
     __slots__ = (
         "_asked_at",
         "_cap_at",
         "_choice",
-        "_data",
         "_forward",
-        "_front",
         "_limit_at",
         "_mirrors",
-        "_need",
-        "_paused",
         "_request_by",
         "_request_trailers",
         "_timeout_at",
@@ -47,13 +37,7 @@ class Exchange(Answer):
         super().__init__(stream, head, now)
         self._forward: BoundForward | None = None
         self._choice: Choice | None = None
-        self._data: list[bytes] = []
         self._mirrors: tuple[Mirror, ...] = ()
-        self._paused = False
-        self._need: Paused | None = None
-        """The filter that waits for the body."""
-        self._front: Client | None = None
-        """What filters have put before us, for the router to answer to."""
         self._request_trailers: list[Header] | None = None
         self._limit_at = NEVER
         self._timeout_at = NEVER
@@ -100,92 +84,6 @@ class Exchange(Answer):
         else:
             self._go(now)
 
-    def _filter(self, at: int, now: float) -> None:
-        route = self.route
-        assert route is not None
-        verdict = route.chain.request(self, at)
-        if isinstance(verdict, LocalReply):
-            self.refuse(verdict)
-        elif isinstance(verdict, Paused):
-            self._pause(verdict)
-        else:
-            self._go(now)
-
-    def _pause(self, paused: Paused) -> None:
-        """Wait for the filter; what arrives of the body meanwhile waits here, and the client if it is much."""
-        self._paused = True
-        verdict = paused.verdict
-        if isinstance(verdict, NeedBody):
-            self._need = paused
-            self._gathered(verdict)
-            if self._waits_for_body():
-                self._ask_for_body()
-            return
-        self._stream.hold_client(True)
-        process = self._stream.context.process
-        if isinstance(verdict, Delay):
-            process.loop.call_later(verdict.seconds, self._resume, paused.at, verdict.then)
-        else:
-            process.scope.spawn(self._await(verdict, paused.at), name="filter")
-
-    def _waits_for_body(self) -> bool:
-        """A call, since a type checker, and with it the compiled build, would hold the attribute for what was put there
-        last, whatever has been called since."""
-        return self._need is not None
-
-    def _ask_for_body(self) -> None:
-        """The upstream, whose part it is to say 100, does not know of the request yet."""
-        headers = self.head.headers
-        if any(name == b"expect" for name, _ in headers):
-            headers[:] = [header for header in headers if header[0] != b"expect"]
-            self._stream.send_informational(ResponseHead(100, []))
-            self._stream.flush()
-
-    def _gathered(self, need: NeedBody) -> None:
-        """See whether the filter has what it waits for."""
-        paused = self._need
-        fits = self.record.bytes_received <= need.limit
-        if paused is None or (fits and not self.request_whole):
-            return
-        self._need = None
-        verdict = need.then(b"".join(self._data) if fits else None)
-        if verdict is None or isinstance(verdict, LocalReply):
-            self._resume(paused.at, verdict)
-        else:
-            if not self.request_whole:  # else we go on reading: it is how a client's leaving is noticed
-                self._stream.hold_client(True)
-            self._stream.context.process.scope.spawn(self._await(verdict, paused.at), name="filter")
-
-    async def _await(self, verdict: Awaitable[LocalReply | None], at: int) -> None:
-        reply: LocalReply | None
-        try:
-            reply = await verdict
-        except Exception:
-            log.exception("a filter failed")
-            reply = local_reply.INTERNAL
-        self._resume(at, reply)
-
-    def _resume(self, at: int, reply: LocalReply | None) -> None:
-        if self._over:
-            return
-        self._paused = False
-        stream = self._stream
-        now = stream.context.process.clock.monotonic()
-        stream.hold_client(False)
-        if reply is not None:
-            self.refuse(reply)
-            return
-        self._filter(at, now)
-        router = self._router
-        if router is None:
-            return  # another filter waits, or the answer was ours
-        held, self._data = self._data, []
-        for data in held:
-            self._to_router(router, data)
-        if self.request_whole and not router.request_whole:
-            self._end_to_router(now)
-        self.flush_request()
-
     def _go(self, now: float) -> None:
         route = self.route
         assert route is not None
@@ -203,7 +101,7 @@ class Exchange(Answer):
             self.failed(failures.NO_CLUSTER)
             return
         self._forward = forward
-        if head.upgrade is not None and not self._may_switch(head.upgrade, forward, choice.cluster):
+        if head.upgrade is not None and not self._may_switch(head.upgrade, forward):
             head.close = True  # as Envoy: what the client sent behind it may be meant for another protocol
             self.refuse(local_reply.NO_TUNNELS)
             return
@@ -220,7 +118,13 @@ class Exchange(Answer):
             self._copy(forward, whole, now)
         client: Client = self if self._front is None else self._front
         self._front = None  # it refers to us: a cycle would wait for the garbage collector
-        router = self._router = Router(client, choice.cluster, forward.retries)
+        router: Router
+        if head.upgrade is None:
+            router = self._router = Router(client, choice.cluster, forward.retries)
+        else:
+            raw = forward.end_connect and not head.target
+            nonce = context.process.rng.randbytes(16)
+            router = self._router = TunnelRouter(client, choice.cluster, forward.retries, raw=raw, nonce=nonce)
         router.request_whole = whole
         self._asked_at = now
         if whole and forward.timeout_s is not None:
@@ -229,16 +133,17 @@ class Exchange(Answer):
         if self._timeout_at != NEVER or router.try_deadline != NEVER or forward.idle_timeout_s is not None:
             self._stream.deadline_moved(self.deadline(), now)
 
-    def _may_switch(self, protocol: bytes, forward: BoundForward, cluster: LiveCluster) -> bool:
-        """Whether listener and route let the client leave HTTP, and the upstream's protocol can carry that."""
+    def _may_switch(self, protocol: bytes, forward: BoundForward) -> bool:
+        """Whether listener and route let the client leave HTTP."""
+        if protocol == b"connect" and self.head.target:
+            return False  # the name of a method, not of a protocol
         allowed = forward.upgrades.get(protocol)
-        if allowed is None:
-            allowed = protocol in self._stream.context.upgrades
-        return allowed and cluster.config.protocol is Protocol.HTTP1
+        return protocol in self._stream.context.upgrades if allowed is None else allowed
 
     def switched(self) -> None:
         """The upstream has switched protocols: what comes from now on is passed through, however long it takes."""
         self.tunnel = True
+        self._stream.context.counts.upgrades += 1
         self.request_whole = False
         self._timeout_at = self._request_by = NEVER
 
@@ -302,19 +207,6 @@ class Exchange(Answer):
             self._router.flush()
         for mirror in self._mirrors:
             mirror.flush_request()
-
-    def hold_upstream(self, held: bool) -> None:
-        if self._router is not None:
-            self._router.hold_upstream(held)
-
-    # what filters may do
-
-    def replace_body(self, body: bytes) -> None:
-        self._data = [body] if body else []
-        self.head.length = len(body)
-
-    def intercept(self, make: Callable[[Client], Client]) -> None:
-        self._front = make(self if self._front is None else self._front)
 
     # the router's Client
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sidecar.http.h1_render import chunk, informational_head, last_chunk, response_head, switching_head
+from sidecar.http.h1_render import chunk, informational_head, last_chunk, response_head, switching_head, tunnel_head
 from sidecar.http.head import CHUNKED, UNTIL_CLOSE, Header, ResponseHead
 from sidecar.listeners.client_stream import ClientStream
 
@@ -32,7 +32,11 @@ class H1Writer(ClientStream):
         request = answer.head
         context = self.context
         if head.upgrade is not None:
-            self._out.append(switching_head(head.upgrade, head.headers))
+            if head.status == 101:
+                self._out.append(switching_head(head.upgrade, head.headers))
+            else:
+                self._out.append(tunnel_head(head.status, head.headers, context.server_line))
+            self._chunked = False
             self._last = True
             self.switch()
             return

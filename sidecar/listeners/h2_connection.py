@@ -27,6 +27,7 @@ from sidecar.listeners.h2_link import GOODBYE, H2Link, details_of
 from sidecar.listeners.h2_stream import H2ClientStream
 from sidecar.listeners.limits import refused
 from sidecar.listeners.tapped import begin_tapped
+from sidecar.listeners.tunnel_stream import TunnelStream
 from sidecar.net.timers import NEVER
 
 
@@ -107,18 +108,24 @@ class H2ClientConnection(H2Link):
         refused: LocalReply | None = None
         try:
             head = request_of(event)
-            if head.method == b"CONNECT":
-                refused = local_reply.NO_TUNNELS
         except ProtocolError as error:
             head = RequestHead(b"-", b"-", b"-", [], version="HTTP/2")
             refused = local_reply.of_protocol_error(error)
-        stream = GrpcClientStream(self, event.stream) if head.grpc else H2ClientStream(self, event.stream)
+        whole = event.end
+        stream: H2ClientStream
+        if head.upgrade is not None:
+            stream = TunnelStream(self, event.stream, whole)
+            whole = True  # what follows is no body
+        elif head.grpc:
+            stream = GrpcClientStream(self, event.stream)
+        else:
+            stream = H2ClientStream(self, event.stream)
         self._streams[event.stream] = stream
         watch = context.watch
         exchange = Exchange(stream, head, now) if watch is None else begin_tapped(watch, stream, head, now)
         stream.exchange = exchange
         if refused is not None:
-            exchange.request_whole = event.end
+            exchange.request_whole = whole
             exchange.refuse(refused)
             return
         if head.grpc:
@@ -126,9 +133,9 @@ class H2ClientConnection(H2Link):
             if timeout_s is not None:
                 exchange.limit(now + timeout_s)
                 self.expect(now + timeout_s, now)
-        if context.careful and self._limited(exchange, event.end, now):
+        if context.careful and self._limited(exchange, whole, now):
             return
-        exchange.start(event.end, now)
+        exchange.start(whole, now)
 
     def _limited(self, exchange: Exchange, whole: bool, now: float) -> bool:
         """Apply the limits; True: the request was refused by one."""
@@ -154,8 +161,8 @@ class H2ClientConnection(H2Link):
         stream.credit += event.flow
         if event.data:
             stream.request_data(event.data)
-        if event.end and stream.exchange is not None:
-            exchange.request_ended(None)
+        if event.end:
+            stream.request_ended()
         if not touched or touched[-1] is not stream:
             touched.append(stream)
 

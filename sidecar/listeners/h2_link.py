@@ -69,6 +69,7 @@ class H2Link:
                 connection_window_size=config.connection_window_bytes,
                 max_header_list_size=config.max_header_bytes,
                 max_header_fields=config.max_headers,
+                enable_connect_protocol=context.offers_tunnels,
             ),
             limits=Limits(),
             clock=process.clock.monotonic,

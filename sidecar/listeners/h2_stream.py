@@ -119,6 +119,11 @@ class H2ClientStream(ClientStream):
         if self.exchange is not None:
             self.exchange.request_data(data)
 
+    def request_ended(self) -> None:
+        """The client sends no more, for the exchange."""
+        if self.exchange is not None:
+            self.exchange.request_ended(None)
+
     def gone(self) -> None:
         """The client has ended the stream; the exchange is about to be recorded."""
 

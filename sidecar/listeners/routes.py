@@ -71,7 +71,17 @@ class BoundRoute:
 class BoundForward:
     """Where to and how."""
 
-    __slots__ = ("choices", "host", "idle_timeout_s", "mirrors", "retries", "rewrite", "timeout_s", "upgrades")
+    __slots__ = (
+        "choices",
+        "end_connect",
+        "host",
+        "idle_timeout_s",
+        "mirrors",
+        "retries",
+        "rewrite",
+        "timeout_s",
+        "upgrades",
+    )
 
     def __init__(self, config: Forward, choices: WeightedPicker[Choice], rewrite: "Rewrite | None") -> None:
         self.choices = choices
@@ -81,6 +91,7 @@ class BoundForward:
         self.rewrite = rewrite
         self.retries: Retries | None = None
         self.upgrades = {name.encode(): allowed for name, allowed in config.upgrades}
+        self.end_connect = config.end_connect
         self.mirrors: tuple[tuple[LiveCluster, float], ...] = ()
 
 

@@ -42,7 +42,7 @@ def path_of(head: RequestHead) -> bytes:
 def compile_match(match: RouteMatch, field: str) -> list[Condition]:
     """The tests that must all pass; none: every request matches. Raises InvalidRoutes, naming `field` and below."""
     conditions = []
-    path = _path_condition(match, f"{field}.path")
+    path = None if match.connect else _path_condition(match, f"{field}.path")
     if path is not None:
         conditions.append(path)
     conditions += [_header_condition(each, f"{field}.headers[{i}]") for i, each in enumerate(match.headers)]

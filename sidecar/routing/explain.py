@@ -52,6 +52,11 @@ def explain(config: RouteConfiguration, head: RequestHead) -> Explanation:
     steps: list[Step] = []
     for compiled in host.routes:
         findings = tuple(Finding(each.words, each.test(head, path)) for each in compiled.conditions)
+        connects = compiled.route.match.connect
+        if connects or not head.target:
+            # The router keeps these routes apart: it is no condition to it.
+            words = "method is CONNECT" if connects else "method is not CONNECT"
+            findings = (Finding(words, connects is not bool(head.target)), *findings)
         steps.append(Step(compiled.route, findings))
         if steps[-1].taken:
             break

@@ -7,7 +7,7 @@ a matching route means no route: others are not tried.
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from sidecar.config.route import Route, RouteConfiguration, VirtualHost
+from sidecar.config.route import Forward, Route, RouteConfiguration, VirtualHost
 from sidecar.http.head import RequestHead
 from sidecar.routing.conditions import Condition, InvalidRoutes, Test, compile_match, path_of
 from sidecar.routing.domains import Domains, DuplicateDomain, InvalidDomain
@@ -31,14 +31,16 @@ class CompiledRoute(Generic[T]):
 class CompiledHost(Generic[T]):
     """One virtual host: the tests in order, without the words."""
 
-    __slots__ = ("_always", "_tests", "config", "routes")
+    __slots__ = ("_always", "_connects", "_tests", "config", "routes")
 
     def __init__(self, config: VirtualHost, routes: Sequence[CompiledRoute[T]]) -> None:
         self.config = config
         self.routes = tuple(routes)
-        self._tests: list[tuple[Test | None, T]] = [(_all(route.conditions), route.value) for route in routes]
+        with_path = [route for route in routes if not route.route.match.connect]
+        self._tests: list[tuple[Test | None, T]] = [(_all(route.conditions), route.value) for route in with_path]
+        self._connects = [(_all(route.conditions), route.value) for route in routes if route.route.match.connect]
         # The usual virtual host has one route for everything.
-        self._always = routes[0].value if routes and not routes[0].conditions else None
+        self._always = with_path[0].value if with_path and not with_path[0].conditions else None
 
     def match(self, head: RequestHead) -> T | None:
         """The first route's that matches; None: none does."""
@@ -47,6 +49,13 @@ class CompiledHost(Generic[T]):
         path = path_of(head)
         for test, value in self._tests:
             if test is None or test(head, path):
+                return value
+        return None
+
+    def match_connect(self, head: RequestHead) -> T | None:
+        """The same for a CONNECT."""
+        for test, value in self._connects:
+            if test is None or test(head, b""):
                 return value
         return None
 
@@ -71,10 +80,16 @@ class RouteTable(Generic[T]):
     is none. What `build` raises passes through.
     """
 
-    __slots__ = ("_domains", "config")
+    __slots__ = ("_domains", "config", "upgrades")
 
     def __init__(self, config: RouteConfiguration, build: Callable[[VirtualHost, Route], T]) -> None:
         self.config = config
+        self.upgrades = any(
+            isinstance(route.action, Forward) and any(allowed for _, allowed in route.action.upgrades)
+            for virtual_host in config.virtual_hosts
+            for route in virtual_host.routes
+        )
+        """Some route lets requests leave HTTP, whatever the listener says."""
         self._domains: Domains[CompiledHost[T]] = Domains()
         for position, virtual_host in enumerate(config.virtual_hosts):
             field = f"virtual_hosts[{position}]"
@@ -98,4 +113,6 @@ class RouteTable(Generic[T]):
     def match(self, head: RequestHead) -> T | None:
         """What was built of the first route that matches in the virtual host that matches best; None: no route."""
         host = self._domains.find(head.authority)
-        return None if host is None else host.match(head)
+        if host is None:
+            return None
+        return host.match(head) if head.target else host.match_connect(head)

@@ -43,6 +43,7 @@ def decode_forward(fields: Fields, decoding: Decoding) -> Forward:
         for name in ("max_stream_duration", "grpc_timeout_header_max"):
             if stream.seconds(name, 0.0):
                 raise stream.reject(name, "only 0 is supported")
+    upgrades, end_connect = decode_route_upgrades(fields)
     return Forward(
         clusters=clusters,
         timeout_s=fields.seconds("timeout", DEFAULT_TIMEOUT_S) or None,
@@ -52,7 +53,8 @@ def decode_forward(fields: Fields, decoding: Decoding) -> Forward:
         prefix_rewrite=prefix_rewrite,
         regex_rewrite=regex_rewrite,
         mirror=mirror,
-        upgrades=decode_route_upgrades(fields),
+        upgrades=upgrades,
+        end_connect=end_connect,
     )
 
 

@@ -55,6 +55,8 @@ def _with_common(common: Fields, http: Http) -> Http:
 
 
 def _with_h2(h2: Fields, http: Http) -> Http:
+    # Routes say which CONNECT is allowed; where they do, it may come by HTTP/2 as well.
+    h2.informational("allow_connect")
     streams = h2.wrapped("max_concurrent_streams", http.max_streams)
     if not 0 < streams <= MAX_WINDOW:
         raise h2.reject("max_concurrent_streams", f"must be from 1 to {MAX_WINDOW}")

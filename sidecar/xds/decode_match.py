@@ -25,7 +25,7 @@ _DEPRECATED_HEADER = {
 def decode_route_match(fields: Fields) -> RouteMatch:
     kind = fields.which("path_specifier")
     ignore_case = not fields.wrapped("case_sensitive", True)
-    separated = False
+    separated = connect = False
     match kind:
         case "prefix":
             path = StringMatch(MatchKind.PREFIX, fields.text("prefix"), ignore_case)
@@ -39,13 +39,19 @@ def decode_route_match(fields: Fields) -> RouteMatch:
             separated = True
             if not path.value.startswith("/") or path.value.endswith("/"):
                 raise fields.reject(kind, "must start with / and not end with it")
+        case "connect_matcher":
+            fields.must("connect_matcher")  # has no fields
+            path = StringMatch(MatchKind.PREFIX, "/")
+            connect = True
         case _:
-            raise fields.reject(kind or "prefix", "supported: prefix, path, safe_regex, path_separated_prefix")
+            supported = "prefix, path, safe_regex, path_separated_prefix, connect_matcher"
+            raise fields.reject(kind or "prefix", f"supported: {supported}")
     return RouteMatch(
         path,
         separated,
         tuple(_decode_header(each) for each in fields.children("headers")),
         tuple(_decode_query(each) for each in fields.children("query_parameters")),
+        connect,
     )
 
 

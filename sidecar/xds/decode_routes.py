@@ -76,6 +76,8 @@ def _decode_route(fields: Fields, decoding: Decoding) -> Route:
     match kind:
         case "route":
             action = decode_forward(fields.must("route"), decoding)
+            if match.connect and (action.prefix_rewrite or action.regex_rewrite):
+                raise fields.reject("route", "rewrites a path, which a CONNECT does not have")
         case "redirect":
             action = _decode_redirect(fields.must("redirect"))
         case "direct_response":

@@ -160,6 +160,8 @@ class Messages(Inbound):
             if known.headed:
                 event.kind = TRAILERS
                 wrong = read_trailers(event, decoder.kinds, decoder.pseudo)
+                if known.tunnel:
+                    wrong = wrong or "HEADERS in a tunnel"
                 if known.expected > 0:
                     wrong = wrong or "content-length and DATA differ"
             else:
@@ -225,8 +227,10 @@ class Messages(Inbound):
                 return "a 1xx head that ends the stream, or one too many"
             return ""
         known.headed = True
-        if known.tunnel and status < 300:
-            return ""
+        if known.tunnel:
+            if status < 300:
+                return ""
+            known.tunnel = False
         if not has_body(status):
             known.bodiless = True
         if known.bodiless:

@@ -14,6 +14,7 @@ from sidecar.config.cluster import Protocol
 from sidecar.config.endpoint import Address
 from sidecar.config.messages import Applied
 from sidecar.config.route import RouteConfiguration, VirtualHost
+from tests.sidecar.worker.h2_peers import H2Origin
 from tests.sidecar.worker.peers import Client, Connection, Incoming, Origin
 from tests.sidecar.worker.proxy import Proxy, cluster, everything, forward_to, plain_listener
 
@@ -207,10 +208,13 @@ async def test_an_upstream_that_switches_unasked_is_502(proxy: Proxy, origin: Or
     assert proxy.records[0].flags == "UPE"
 
 
-async def test_an_upstream_of_http_2_can_not_switch(proxy: Proxy, client: Client, h2_origin: object) -> None:
-    address = await forward(proxy, h2_origin.address, protocol=Protocol.HTTP2)  # type: ignore[attr-defined]
-    connection = await ask(client, address)
-    assert (await connection.answer()).status == 403
+async def test_an_upstream_of_http_2_that_offers_no_extended_connect_is_not_asked(
+    proxy: Proxy, client: Client, h2_origin: H2Origin
+) -> None:
+    connection = await ask(client, await forward(proxy, h2_origin.address, protocol=Protocol.HTTP2))
+    assert (await connection.answer()).status == 502
+    assert [(record.status, record.flags) for record in proxy.records] == [(502, "UPE")]
+    assert not h2_origin.requests
 
 
 @pytest.mark.parametrize("method", [b"CONNECT a.example:80 HTTP/1.1\r\nHost: a.example:80\r\n\r\n"])
