@@ -64,10 +64,13 @@ class Process:
 async def process(origin: Origin, client: Client, eventually: Eventually) -> AsyncIterator[Process]:
     agent = await start_worker()
     running = Process(agent, origin, client, eventually)
-    await running.start()
-    yield running
-    agent.channel.close()
-    await asyncio.wait_for(agent.process.wait(), 10)
+    try:
+        # Also where the worker is not ready in time: one left behind would hold up the end of the whole run for ever.
+        await running.start()
+        yield running
+    finally:
+        agent.channel.close()
+        await asyncio.wait_for(agent.process.wait(), 10)
 
 
 BLOCKING = [
