@@ -174,9 +174,7 @@ def decode(header: FrameHeader, payload: bytes) -> Batch | None:
     if len(payload) != header.length or crc32(payload) != header.crc:
         return None
     try:
-        logs, spans, samples = msgpack.unpackb(
-            payload, strict_map_key=False, unicode_errors="surrogatepass", max_buffer_size=MAX_PAYLOAD_BYTES
-        )
+        logs, spans, samples = msgpack.unpackb(payload, strict_map_key=False, unicode_errors="surrogatepass")
         batch = Batch(
             [LogRecord(*fields) for fields in logs],
             [_span(fields) for fields in spans],
@@ -192,7 +190,12 @@ def decode(header: FrameHeader, payload: bytes) -> Batch | None:
 def _span(fields: list[Any]) -> SpanRecord:
     # Fewer fields than there are now: written by an older program; the others have defaults.
     record = SpanRecord(*fields)
-    return record._replace(scope=(record.scope[0], record.scope[1]), dropped=_three(record.dropped))
+    return record._replace(
+        scope=(record.scope[0], record.scope[1]),
+        events=tuple(record.events),
+        links=tuple(record.links),
+        dropped=_three(record.dropped),
+    )
 
 
 def _three(counts: Any) -> tuple[int, int, int]:
