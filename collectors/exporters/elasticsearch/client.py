@@ -108,13 +108,13 @@ class Client:
                 headers["content-encoding"] = "gzip"
         try:
             answer = await self._client.perform_request(method, path, params=params, headers=headers, body=body)
-        except ApiError as error:
-            raise self._refusal(error) from error
         except UnsupportedProductError as error:
             raise Unavailable(
                 "what answers is not Elasticsearch 8 or 9 (the official client works with no other product, OpenSearch"
                 " included)"
             ) from error
+        except ApiError as error:
+            raise self._refusal(error) from error
         except SerializationError as error:
             raise Unavailable("the answer is not JSON: is there a proxy in front of Elasticsearch?") from error
         except ConnectionTimeout as error:

@@ -28,8 +28,8 @@ _log = logging.getLogger("remora.collect.elasticsearch")
 _SLICE = 500
 """Records made into documents before other tasks have a turn."""
 
-_REPEAT_S = 60.0
-"""The same complaint is logged so often at most."""
+_QUIET_S = 60.0
+"""Between complaints in the log."""
 
 SPANS = "spans are not written by this exporter: route traces to one of type jaeger, otlp or zipkin"
 
@@ -57,7 +57,7 @@ class ElasticsearchSink:
         self._clock = clock
         self._max_bytes = max_bytes
         self._max_records = max_records
-        self._complaint = ("", 0.0)
+        self._said: dict[int, float] = {}
 
     async def send(self, batch: Batch) -> Outcome:
         """See sink.Sink."""
@@ -66,7 +66,7 @@ class ElasticsearchSink:
                 await self._installer.ensure()
             return await self._send(batch)
         except Unauthorized as error:
-            self._complain(str(error))
+            self._say(logging.ERROR, str(error))
             raise
 
     async def close(self) -> None:
@@ -124,7 +124,7 @@ class ElasticsearchSink:
                 self._refuse(outcome, item, why)
             if taken := len(smaller.items) - len(dead):
                 self._counts.reduced.inc(taken)
-                _log.warning("stored %d records without their fields: %s", taken, refused[0][1])
+                self._say(logging.WARNING, f"stored {taken} records without their fields: {refused[0][1]}")
 
     async def _bulk(self, request: Request, outcome: Outcome) -> list[tuple[Item, str]]:
         """One request. Returns what was refused as it is, with the reasons."""
@@ -157,7 +157,7 @@ class ElasticsearchSink:
                     self._counts.busy.inc()
                     _add(outcome.again, item.record)
                 case Fate.FORBIDDEN:
-                    self._complain(f"Elasticsearch takes nothing into {item.stream}: {answer.why}")
+                    self._say(logging.ERROR, f"Elasticsearch takes nothing into {item.stream}: {answer.why}")
                     _add(outcome.again, item.record)
                 case Fate.REFUSED:
                     refused.append((item, answer.why))
@@ -181,12 +181,13 @@ class ElasticsearchSink:
         self._counts.refused.inc()
         outcome.refused.append(Refusal(item.record, why))
 
-    def _complain(self, text: str) -> None:
-        said, at = self._complaint
+    def _say(self, level: int, text: str) -> None:
+        """Once a minute for each level: hostile records and closed doors are many, and counted."""
         now = self._clock.monotonic()
-        if text != said or now - at >= _REPEAT_S:
-            self._complaint = (text, now)
-            _log.error("%s", text)
+        said_at = self._said.get(level)
+        if said_at is None or now - said_at >= _QUIET_S:
+            self._said[level] = now
+            _log.log(level, "%s", text)
 
 
 def _slices(batch: Batch) -> Iterator[list[LogRecord] | list[Sample]]:
