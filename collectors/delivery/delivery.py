@@ -29,6 +29,7 @@ class Delivery:
         self._sink = sink
         self._buffer = buffer
         self._sender = sender
+        self.closed = False
 
     @classmethod
     async def open(
@@ -70,6 +71,7 @@ class Delivery:
 
     async def close(self) -> None:
         """Send what is under way, keep the rest on disk. Raises OSError."""
+        self.closed = True
         await self._sender.close()
         try:
             await self._buffer.close()

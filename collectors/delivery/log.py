@@ -395,8 +395,9 @@ class Log:
             return True
         if segment.sequence > self._low.sequence or self._low.offset < segment.size:
             return False
-        # The one being written stays until it is full.
-        return segment is not self._segments[-1] or self._writing < 0 or segment.size >= self._limits.roll_bytes
+        # The one being written stays until it is full; on the second disk nothing stays longer than it must.
+        writing = segment is self._segments[-1] and self._writing >= 0
+        return not writing or segment.spilled or self._is_full(segment)
 
     def make_room(self) -> None:
         """End the segment being written if all of it was delivered, so that a small buffer becomes empty."""
