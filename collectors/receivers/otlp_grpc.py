@@ -1,5 +1,4 @@
-"""OTLP/gRPC: the trace and log services. Metrics are not registered: a sender gets UNIMPLEMENTED, which is true; Remora
-scrapes metrics."""
+"""OTLP/gRPC: the trace, log and metric services."""
 
 import asyncio
 import logging
@@ -9,9 +8,10 @@ from typing import Any
 import grpc
 
 from collectors.pipeline import Consumer, Refused
-from collectors.receivers import otlp, otlp_traces
+from collectors.receivers import otlp, otlp_metrics, otlp_traces
 from collectors.receivers.claims import Claims, Judge
 from collectors.receivers.otlp import Decoded, MalformedRequest
+from collectors.receivers.otlp_deltas import Deltas
 from collectors.telemetry import Telemetry
 from collectors.tls import PeerRefused, authenticate_pem
 from mesh.clock import Clock
@@ -28,6 +28,7 @@ PeerRefused."""
 
 _TRACE = "opentelemetry.proto.collector.trace.v1.TraceService"
 _LOGS = "opentelemetry.proto.collector.logs.v1.LogsService"
+_METRICS = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 _MAX_WAIT_S = 10.0
 """For room in the pipeline; then the sender is asked to come again."""
 
@@ -59,6 +60,7 @@ class OtlpGrpcReceiver:
         self._claims = claims
         self._identify = identify
         self._max_request_bytes = max_request_bytes
+        self._deltas = Deltas()
         self._server: grpc.aio.Server | None = None
 
     async def listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
@@ -81,6 +83,9 @@ class OtlpGrpcReceiver:
                 ),
                 grpc.method_handlers_generic_handler(
                     _LOGS, {"Export": grpc.unary_unary_rpc_method_handler(self._logs)}
+                ),
+                grpc.method_handlers_generic_handler(
+                    _METRICS, {"Export": grpc.unary_unary_rpc_method_handler(self._metrics)}
                 ),
             )
         )
@@ -107,6 +112,12 @@ class OtlpGrpcReceiver:
 
     async def _logs(self, body: bytes, context: _Context) -> bytes:
         return await self._export("logs", body, context, self._decode_logs, otlp.logs_response)
+
+    async def _metrics(self, body: bytes, context: _Context) -> bytes:
+        return await self._export("metrics", body, context, self._decode_metrics, otlp_metrics.metrics_response)
+
+    def _decode_metrics(self, body: bytes, judge: Judge | None) -> Decoded:
+        return otlp_metrics.decode_metrics(body, judge, self._clock.now(), self._deltas)
 
     def _decode_logs(self, body: bytes, judge: Judge | None) -> Decoded:
         return otlp.decode_logs(body, judge, self._clock.now())

@@ -1,17 +1,19 @@
-"""OTLP/HTTP: POST /v1/traces and /v1/logs, protobuf or JSON, gzip or not. /v1/metrics is 404: metrics are scraped."""
+"""OTLP/HTTP: POST /v1/traces, /v1/logs and /v1/metrics, protobuf or JSON, gzip or not."""
 
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from google.protobuf import json_format
 
 from collectors.pipeline import Consumer, Refused
-from collectors.receivers import otlp, otlp_traces
+from collectors.receivers import otlp, otlp_metrics, otlp_traces
 from collectors.receivers.claims import Claims, Judge
 from collectors.receivers.compression import BrokenCompression, InflatesTooFar, inflate
 from collectors.receivers.otlp import Decoded, MalformedRequest
+from collectors.receivers.otlp_deltas import Deltas
 from collectors.telemetry import Telemetry
 from collectors.web import peer_of
 from mesh.asgi import BodyTooLarge, ClientGone, Receive, Scope, Send, read_body, refuse, respond
@@ -25,7 +27,12 @@ MAX_REQUEST_BYTES = 8 * 1024 * 1024
 _BODY_TIMEOUT_S = 30.0
 _MAX_WAIT_S = 10.0
 _PROTOBUF, _JSON = "application/x-protobuf", "application/json"
-_SIGNALS = {"/v1/traces": "traces", "/v1/logs": "logs"}
+_SIGNALS = {"/v1/traces": "traces", "/v1/logs": "logs", "/v1/metrics": "metrics"}
+_RESPONSES: dict[str, Callable[[Decoded], Any]] = {
+    "traces": otlp_traces.trace_response,
+    "logs": otlp.logs_response,
+    "metrics": otlp_metrics.metrics_response,
+}
 
 
 class _Answer(Exception):
@@ -54,6 +61,7 @@ class OtlpHttpReceiver:
         self._clock = clock
         self._claims = claims
         self._max_request_bytes = max_request_bytes
+        self._deltas = Deltas()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -62,7 +70,7 @@ class OtlpHttpReceiver:
         try:
             signal = _SIGNALS.get(scope["path"])
             if signal is None:
-                raise _Answer(404, "there are /v1/traces and /v1/logs; metrics are scraped, not sent")
+                raise _Answer(404, f"there are {', '.join(_SIGNALS)}")
             if scope["method"] != "POST":
                 raise _Answer(405, "POST it", ((b"allow", b"POST"),))
             headers = dict(scope["headers"])
@@ -114,11 +122,13 @@ class OtlpHttpReceiver:
         refused.inc(decoded.rejected)
         if decoded.foreign and peer is not None:
             self._claims.refused("otlp_http", signal, peer, decoded.foreign, decoded.why)
-        return otlp_traces.trace_response(decoded) if signal == "traces" else otlp.logs_response(decoded)
+        return _RESPONSES[signal](decoded)
 
     def _decode(self, signal: str, body: bytes, judge: Judge | None, as_json: bool) -> Decoded:
         if signal == "traces":
             return otlp_traces.decode_traces(body, judge, as_json=as_json)
+        if signal == "metrics":
+            return otlp_metrics.decode_metrics(body, judge, self._clock.now(), self._deltas, as_json=as_json)
         return otlp.decode_logs(body, judge, self._clock.now(), as_json=as_json)
 
 

@@ -224,7 +224,7 @@ async def test_spans_without_ids_or_times_are_counted_in_partial_success(rig: Ri
     [
         pytest.param(TRACES, b"\xff\xff\xff", "INVALID_ARGUMENT", id="no protobuf"),
         pytest.param(TRACES, bytes(MAX_REQUEST_BYTES + 1), "RESOURCE_EXHAUSTED", id="too large"),
-        pytest.param(METRICS, b"", "UNIMPLEMENTED", id="metrics"),
+        pytest.param(METRICS, b"\xff\xff\xff", "INVALID_ARGUMENT", id="no protobuf of metrics"),
     ],
 )
 async def test_grpc_answers_what_is_wrong_and_goes_on(rig: Rig, method: str, body: bytes, code: str) -> None:
@@ -398,7 +398,7 @@ async def test_http_takes_json_with_ids_in_hexadecimal(rig: Rig) -> None:
         pytest.param("/v1/traces", b"x", GZIP, 400, id="broken gzip"),
         pytest.param("/v1/traces", b"x", {**PROTOBUF, "content-encoding": "br"}, 415, id="an unknown encoding"),
         pytest.param("/v1/traces", b"x", {"content-type": "text/plain"}, 415, id="an unknown type"),
-        pytest.param("/v1/metrics", b"", PROTOBUF, 404, id="metrics"),
+        pytest.param("/v1/metrics", b"\xff\xff", PROTOBUF, 400, id="no protobuf of metrics"),
         pytest.param("/", b"", PROTOBUF, 404, id="another path"),
     ],
 )  # fmt: skip
