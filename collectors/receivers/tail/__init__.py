@@ -1,0 +1,1 @@
+"""Log files of containers and others, followed while they grow, rotate and vanish."""
