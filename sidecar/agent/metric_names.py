@@ -22,6 +22,7 @@ HELP: dict[str, str] = {
     "envoy_cluster_upstream_rq_pending_overflow": "Requests refused since too many waited already.",
     "envoy_cluster_upstream_rq_retry": "Requests to the cluster that were tried again.",
     "envoy_cluster_upstream_rq_timeout": "Requests that the cluster did not answer in time.",
+    "envoy_cluster_http2_keepalive_timeout": "Connections to the cluster cut since a PING was not answered.",
     "envoy_cluster_membership_total": "Endpoints of the cluster.",
     "envoy_cluster_membership_healthy": "Endpoints of the cluster that are thought healthy.",
     "envoy_listener_downstream_cx_total": "Connections accepted by the listener.",

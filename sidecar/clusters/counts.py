@@ -2,7 +2,10 @@
 
 from sidecar.config.cluster import Thresholds
 
-_GROWING = ("cx_total", "cx_connect_fail", "rq_total", "rq_retry", "rq_timeout", "rq_overflow")
+_GROWING = {
+    name: f"envoy_cluster_upstream_{name}"
+    for name in ("cx_total", "cx_connect_fail", "rq_total", "rq_retry", "rq_timeout", "rq_overflow")
+} | {"keepalive_timeout": "envoy_cluster_http2_keepalive_timeout"}
 
 
 class ClusterCounts:
@@ -13,6 +16,7 @@ class ClusterCounts:
         "cx_active",
         "cx_connect_fail",
         "cx_total",
+        "keepalive_timeout",
         "rq_active",
         "rq_overflow",
         "rq_pending",
@@ -33,16 +37,17 @@ class ClusterCounts:
         self.rq_retry_active = 0
         self.rq_timeout = 0
         self.rq_overflow = 0
+        self.keepalive_timeout = 0
         self._reported = dict.fromkeys(_GROWING, 0)
 
     def growth(self) -> dict[str, int]:
-        """By how much each counter grew since the last call; those that did."""
+        """By how much each metric's counter grew since the last call; those that did."""
         grown: dict[str, int] = {}
         reported = self._reported
-        for name in _GROWING:
+        for name, metric in _GROWING.items():
             value = getattr(self, name)
             if value != reported[name]:
-                grown[name] = value - reported[name]
+                grown[metric] = value - reported[name]
                 reported[name] = value
         return grown
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 from mesh.clock import Clock
 from mesh.lifecycle import TaskScope
 from sidecar.clusters.upstream import ConnectFailed
+from sidecar.config.cluster import TcpKeepAlive
 from sidecar.config.endpoint import Address
 from sidecar.net.outbox import Outbox
 from sidecar.net.timers import TimerWheel
@@ -46,12 +47,13 @@ async def dial(
     make: Callable[[socket.socket], Any],
     outbox: Outbox | None = None,
     ready: Callable[[], Awaitable[None]] | None = None,
+    keepalive: TcpKeepAlive | None = None,
 ) -> None:
     """`make` gets the connected socket and returns the loop's protocol; after TLS, if any, its `connection_made` has
     been called; then `ready`, if any, is awaited. `outbox`: where TLS gathers what it writes. Raises ConnectFailed."""
     try:
         async with asyncio.timeout(timeout_s):
-            sock = _socket_for(address)
+            sock = _socket_for(address, keepalive)
             transport: asyncio.Transport | None = None
             try:
                 await loop.sock_connect(sock, (address.host, address.port))
@@ -89,12 +91,21 @@ async def dial(
         raise ConnectFailed(f"delayed connect error: {known}") from error
 
 
-def _socket_for(address: Address) -> socket.socket:
+def _socket_for(address: Address, keepalive: TcpKeepAlive | None) -> socket.socket:
     """A non-blocking TCP socket without Nagle's delay. Raises OSError."""
     sock = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if keepalive is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in (
+                (socket.TCP_KEEPIDLE, keepalive.time_s),
+                (socket.TCP_KEEPINTVL, keepalive.interval_s),
+                (socket.TCP_KEEPCNT, keepalive.probes),
+            ):
+                if value:
+                    sock.setsockopt(socket.IPPROTO_TCP, option, value)
     except OSError:
         sock.close()
         raise

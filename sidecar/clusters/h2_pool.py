@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 from sidecar.clusters.counts import ClusterCounts
 from sidecar.clusters.dial import Security, Surroundings
 from sidecar.clusters.h1_upstream import UpstreamConnection
-from sidecar.clusters.h2_upstream import MAX_STREAMS, H2Upstream
+from sidecar.clusters.h2_upstream import H2Upstream
 from sidecar.clusters.pool import Pool
 from sidecar.clusters.upstream import ConnectFailed, UpstreamStream
 from sidecar.config.cluster import Cluster, Protocol
@@ -31,7 +31,7 @@ class H2Pool(Pool):
         super().__init__(address, security, config, counts, around)
         self._shared: list[H2Upstream] = []
         self._by_alpn = config.protocol is Protocol.AUTO
-        self._per_connection = MAX_STREAMS
+        self._per_connection = config.http2.max_streams
 
     @property
     def idle(self) -> int:
@@ -57,13 +57,11 @@ class H2Pool(Pool):
 
     def _make_shared(self) -> H2Upstream:
         around = self._around
-        return H2Upstream(
-            self, str(self.address), self._config.idle_timeout_s, around.loop, around.clock, around.timers
-        )
+        return H2Upstream(self, str(self.address), self._config, around.loop, around.clock, around.timers)
 
     def _choose(self, sock: socket.socket, protocol: str | None) -> Any:
         if protocol == _H2:
-            self._per_connection = MAX_STREAMS
+            self._per_connection = self._config.http2.max_streams
             return self._make_shared()
         self._per_connection = 1
         return UpstreamConnection(self, sock, str(self.address))
@@ -84,7 +82,7 @@ class H2Pool(Pool):
         if connection.available <= 0:
             connection.close()
             return ConnectFailed("the upstream allows no HTTP/2 streams")
-        self._per_connection = min(MAX_STREAMS, connection.codec.peer_max_streams)
+        self._per_connection = min(self._config.http2.max_streams, connection.codec.peer_max_streams)
         self._counts.cx_total += 1
         self._open.add(connection)
         self._shared.append(connection)
@@ -110,6 +108,10 @@ class H2Pool(Pool):
         if connection in self._shared:
             self._shared.remove(connection)
             self._dial_if_due()
+
+    def unanswered(self) -> None:
+        """A connection was given up since its endpoint did not answer a PING."""
+        self._counts.keepalive_timeout += 1
 
     def closed(self, connection: H2Upstream) -> None:
         """`connection` is gone."""

@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING
 
 from sidecar.clusters.losses import REFUSED, Loss
-from sidecar.clusters.upstream import HIGH_WATER_BYTES, AnswerEvent, Holder, UpstreamStream
+from sidecar.clusters.upstream import AnswerEvent, Holder, UpstreamStream
 from sidecar.http.errors import ProtocolError
 from sidecar.http.field_lines import FieldLines
 from sidecar.http.h2.errors import ErrorCode
+from sidecar.http.h2.outbound import LOW_WATER
 from sidecar.http.h2_messages import request_fields
 from sidecar.http.head import Header, RequestHead
 
@@ -97,7 +98,7 @@ class H2UpstreamStream(UpstreamStream):
             connection.codec.send_data(self.id, self._data, False)
             self._data = b""
         connection.write_soon()
-        if not self._blocks and (connection.blocked or connection.codec.queued(self.id) > HIGH_WATER_BYTES):
+        if not self._blocks and (connection.blocked or connection.codec.queued(self.id) > connection.buffer_bytes):
             self._blocks = True
             if self._holder is not None:
                 self._holder.upstream_blocked(True)
@@ -105,7 +106,9 @@ class H2UpstreamStream(UpstreamStream):
     def writable(self) -> None:
         """The connection or the stream's window takes more again."""
         connection = self._connection
-        if self._blocks and not connection.blocked and connection.codec.queued(self.id) <= HIGH_WATER_BYTES:
+        # The codec says once that little is left; what little is to us may be less.
+        most = max(connection.buffer_bytes, LOW_WATER)
+        if self._blocks and not connection.blocked and connection.codec.queued(self.id) <= most:
             self._blocks = False
             if self._holder is not None:
                 self._holder.upstream_blocked(False)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from mesh.clock import Clock
 from sidecar.clusters.h2_requests import H2UpstreamStream
 from sidecar.clusters.losses import CLOSED, REFUSED, RESET, STALE, Loss
-from sidecar.clusters.upstream import HIGH_WATER_BYTES, AnswerEvent
+from sidecar.clusters.upstream import AnswerEvent
+from sidecar.config.cluster import Cluster
 from sidecar.http.errors import ProtocolError
 from sidecar.http.fields import trailing
 from sidecar.http.h2.connection import H2Connection
@@ -24,6 +25,7 @@ from sidecar.http.h2.events import (
     Event,
     GoneAway,
     Headers,
+    PingAnswered,
     Reset,
     SettingsChanged,
     Writable,
@@ -39,8 +41,8 @@ from sidecar.net.timers import MAX_LOOK_S, NEVER, TimerWheel
 if TYPE_CHECKING:
     from sidecar.clusters.h2_pool import H2Pool
 
-MAX_STREAMS: Final = 100
-"""At once on one connection, where the endpoint allows more: they share a window of a mebibyte."""
+QUESTION: Final = b"alive?!?"
+"""The PING that asks whether the endpoint is there."""
 
 MAX_RESETS: Final = 150
 RESETS_WINDOW_S: Final = 10.0
@@ -62,6 +64,8 @@ class H2Upstream:
         "_idle_since",
         "_loop",
         "_owner",
+        "_ping_at",
+        "_pong_by",
         "_receiving",
         "_resets",
         "_scheduled",
@@ -71,9 +75,11 @@ class H2Upstream:
         "_streams",
         "_timers",
         "blocked",
+        "buffer_bytes",
         "codec",
         "deadline",
         "going",
+        "http2",
         "idle_s",
         "look_at",
         "refused",
@@ -89,7 +95,7 @@ class H2Upstream:
         self,
         owner: "H2Pool",
         remote: str,
-        idle_s: float,
+        config: Cluster,
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
         timers: TimerWheel,
@@ -97,8 +103,14 @@ class H2Upstream:
         self._owner = owner
         self.remote = remote
         """The endpoint's `host:port`."""
-        self.idle_s = idle_s
-        self.codec = H2Connection(client=True, settings=Settings(), limits=Limits(), clock=clock.monotonic)
+        self.idle_s = config.idle_timeout_s
+        http2 = self.http2 = config.http2
+        self.buffer_bytes = config.buffer_bytes
+        """More than this of a request unsent pauses its client."""
+        settings = Settings(
+            initial_window_size=http2.stream_window_bytes, connection_window_size=http2.connection_window_bytes
+        )
+        self.codec = H2Connection(client=True, settings=settings, limits=Limits(), clock=clock.monotonic)
         self._clock = clock
         self._loop = loop
         self._timers = timers
@@ -117,6 +129,8 @@ class H2Upstream:
         self._resets = Rate(MAX_RESETS, RESETS_WINDOW_S)
         self._seen_resets = 0
         self._idle_since = clock.monotonic()
+        self._ping_at = NEVER
+        self._pong_by = NEVER
         self.deadline = NEVER
         self.look_at = NEVER
 
@@ -131,7 +145,7 @@ class H2Upstream:
         """Requests that may begin now."""
         if self.going or self.transport.is_closing():
             return 0
-        return min(self.codec.available, MAX_STREAMS - len(self._streams))
+        return min(self.codec.available, self.http2.max_streams - len(self._streams))
 
     @property
     def active(self) -> int:
@@ -198,7 +212,7 @@ class H2Upstream:
 
     def connection_made(self, transport: Any) -> None:
         self.transport = ungathered(transport)
-        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        transport.set_write_buffer_limits(high=self.buffer_bytes)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             try:
@@ -209,10 +223,15 @@ class H2Upstream:
                 return
         self.codec.start()
         self._write()
-        self.deadline = self._idle_since + min(self.idle_s, MAX_LOOK_S)
-        self._timers.watch(self, self._idle_since)
+        now = self._idle_since
+        if self.http2.ping_interval_s:
+            self._ping_at = now + self.http2.ping_interval_s
+        self._look_again(now)
 
     def data_received(self, data: bytes) -> None:
+        if self._pong_by < NEVER:
+            # As Envoy: whatever comes shows that the endpoint is there, though much may be in front of the answer.
+            self._pong_by = self._clock.monotonic() + self.http2.ping_timeout_s
         self._receiving = True
         try:
             self._deliver(self.codec.receive(data))
@@ -277,6 +296,12 @@ class H2Upstream:
             self._owner.left(self)
             if not self._streams:
                 self.close()
+        elif isinstance(event, PingAnswered):
+            if event.opaque == QUESTION and self._pong_by < NEVER:
+                now = self._clock.monotonic()
+                self._pong_by = NEVER
+                self._ping_at = now + self.http2.ping_interval_s
+                self._look_again(now)
         elif isinstance(event, ConnectionFailed):
             self._broken(event)
 
@@ -323,17 +348,44 @@ class H2Upstream:
     # ends
 
     def expired(self, now: float) -> None:
-        """The wheel looks: close what was not used for too long. It counts from the look that saw it used last."""
+        """The wheel looks: close what was not used for too long. It counts from the look that saw it used last. And ask
+        the endpoint whether it is there, if that is wanted."""
         if self.transport.is_closing():
             return
+        if now >= self._pong_by:
+            self._dead()
+            return
+        if now >= self._ping_at:
+            self._ping_at = NEVER
+            self._pong_by = now + self.http2.ping_timeout_s
+            self.codec.ping(QUESTION)
+            self._write()
         if self._streams or self.requests != self._seen_requests:
             self._seen_requests = self.requests
             self._idle_since = now
         elif now - self._idle_since >= self.idle_s:
             self.close()
             return
-        self.deadline = now + min(self.idle_s, MAX_LOOK_S)
-        self._timers.watch(self, now)
+        self._look_again(now)
+
+    def _look_again(self, now: float) -> None:
+        deadline = min(now + min(self.idle_s, MAX_LOOK_S), self._ping_at, self._pong_by)
+        self.deadline = deadline
+        if deadline < self.look_at:
+            self._timers.watch(self, now)
+
+    def _dead(self) -> None:
+        """Nothing has come since we asked: what is under way is lost, as if the connection were."""
+        log.warning(
+            "upstream %s: no answer to a keep-alive PING within %g s: cut with %d requests under way",
+            self.remote,
+            self.http2.ping_timeout_s,
+            len(self._streams),
+        )
+        self._owner.unanswered()
+        self.going = True
+        self._owner.left(self)
+        self.transport.abort()
 
     def close(self) -> None:
         """Say goodbye, and close once what is written has left."""

@@ -131,9 +131,12 @@ class Pool(Owner):
             await self._ready(made[0])
 
         failure: ConnectFailed | None = None
-        timeout_s = self._config.connect_timeout_s
+        config = self._config
+        timeout_s = config.connect_timeout_s
+        loop = self._around.loop
+        keepalive = config.tcp_keepalive
         try:
-            await dial(self.address, self.security, timeout_s, self._around.loop, make, self.outbox, ready)
+            await dial(self.address, self.security, timeout_s, loop, make, self.outbox, ready, keepalive)
         except ConnectFailed as error:
             failure = error
         finally:

@@ -114,7 +114,7 @@ class ClusterTable:
         grown: list[Growth] = []
         for live in self._live.values():
             labels = (("envoy_cluster_name", live.name),)
-            grown += [Growth(f"envoy_cluster_upstream_{name}", labels, by) for name, by in live.counts.growth().items()]
+            grown += [Growth(metric, labels, by) for metric, by in live.counts.growth().items()]
         return grown
 
     def readings(self) -> list[Reading]:

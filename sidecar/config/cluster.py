@@ -61,6 +61,34 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
+class Http2:
+    """How HTTP/2 is spoken to an upstream."""
+
+    max_streams: int = 100
+    """At once on one connection, where the endpoint allows more: they share the connection's window."""
+    stream_window_bytes: int = 256 * 1024
+    """Of an answer's body that an endpoint may send ahead of its client."""
+    connection_window_bytes: int = 1024 * 1024
+    """The same for all streams of a connection together."""
+    ping_interval_s: float = 0.0
+    """A connection is asked this often whether its endpoint is still there; 0: never."""
+    ping_timeout_s: float = 0.0
+    """... and cut when nothing at all has come this long behind the question."""
+
+
+@dataclass(frozen=True, slots=True)
+class TcpKeepAlive:
+    """The kernel's own questions on a connection that is silent; 0: as the system is set."""
+
+    time_s: int = 0
+    """Of silence before the first."""
+    interval_s: int = 0
+    """Between two."""
+    probes: int = 0
+    """So many unanswered end the connection."""
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """Which service a cluster stands for, for metric labels."""
 
@@ -89,3 +117,6 @@ class Cluster:
     """More than this of a request unsent pauses its client; a quarter of it resumes."""
     dns_refresh_s: float = 5.0
     protocol: Protocol = Protocol.HTTP1
+    http2: Http2 = Http2()
+    tcp_keepalive: TcpKeepAlive | None = None
+    """None: the kernel asks nothing."""

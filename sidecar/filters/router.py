@@ -174,6 +174,7 @@ class Router(Sending):
     def tunnel_half_closed(self) -> None:
         """The client sends no more. If the upstream does not either, that was all."""
         if self._shut and not self._done:
+            self.flush()  # its end, behind which the stream is let go
             self._complete()
             self._client.answer_ended()
 

@@ -6,6 +6,7 @@ A head waits for what follows it and a piece of the body for the next, so that E
 from typing import TYPE_CHECKING
 
 from sidecar.http.h2.errors import ErrorCode
+from sidecar.http.h2.outbound import LOW_WATER
 from sidecar.http.h2_messages import informational_fields, response_fields
 from sidecar.http.head import Header, ResponseHead
 from sidecar.listeners.client_stream import ClientStream
@@ -96,7 +97,8 @@ class H2ClientStream(ClientStream):
         if (
             self._holds
             and not self._connection.blocked
-            and self._connection.codec.queued(self.id) <= self.context.config.buffer_bytes
+            # The codec says once that little is left; what little is to us may be less.
+            and self._connection.codec.queued(self.id) <= max(self.context.config.buffer_bytes, LOW_WATER)
         ):
             self._holds = False
             if self.exchange is not None:

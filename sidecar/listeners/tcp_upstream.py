@@ -111,7 +111,10 @@ async def reach(relay: "TcpConnection", context: TcpContext, choice: TcpChoice) 
         endpoint.active += 1
         try:
             pool = endpoint.pool
-            await dial(pool.address, pool.security, cluster.config.connect_timeout_s, loop, upstream.made)
+            config = cluster.config
+            keepalive = config.tcp_keepalive
+            timeout_s = config.connect_timeout_s
+            await dial(pool.address, pool.security, timeout_s, loop, upstream.made, keepalive=keepalive)
             if upstream.refused is not None:
                 raise ConnectFailed(f"TLS_error: {upstream.refused}")
         except ConnectFailed as error:

@@ -4,10 +4,21 @@ from dataclasses import dataclass, replace
 
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 
-from sidecar.config.cluster import Balancing, Cluster, Discovery, Protocol, Service, Thresholds, UpstreamTls
+from sidecar.config.cluster import (
+    Balancing,
+    Cluster,
+    Discovery,
+    Http2,
+    Protocol,
+    Service,
+    TcpKeepAlive,
+    Thresholds,
+    UpstreamTls,
+)
 from sidecar.config.endpoint import Endpoint
 from sidecar.xds.decode_addresses import expect_ads
 from sidecar.xds.decode_endpoints import decode_endpoints
+from sidecar.xds.decode_limits import MAX_WINDOW, decode_window
 from sidecar.xds.decode_tls import decode_upstream_tls
 from sidecar.xds.fields import Fields, by_name
 from sidecar.xds.metadata import namespace
@@ -27,6 +38,13 @@ _BALANCING = {
 MIN_BUFFER_BYTES = 1024
 MAX_BUFFER_BYTES = 64 * 1024 * 1024
 """Of a request unsent per connection: less would stall, more is no bound."""
+
+MAX_KEEPALIVE_S = 32_767
+MAX_KEEPALIVE_PROBES = 127
+"""Linux's bounds for TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT."""
+
+MIN_PING_S = 0.001
+"""Envoy's least for a keep-alive's interval and time-out."""
 
 _OPTION_CLASSES = by_name(HttpProtocolOptions)
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -61,7 +79,22 @@ def decode_cluster(fields: Fields, decoding: Decoding) -> Cluster:
         buffer_bytes=_decode_buffer(fields),
         dns_refresh_s=fields.seconds("dns_refresh_rate", None) or _DEFAULT_DNS_REFRESH_S,
         protocol=options.protocol,
+        http2=options.http2,
+        tcp_keepalive=_decode_tcp_keepalive(fields),
     )
+
+
+def _decode_tcp_keepalive(fields: Fields) -> TcpKeepAlive | None:
+    options = fields.child("upstream_connection_options")
+    keepalive = None if options is None else options.child("tcp_keepalive")
+    if keepalive is None:
+        return None
+    values = [keepalive.wrapped(name, 0) for name in ("keepalive_time", "keepalive_interval", "keepalive_probes")]
+    for name, value in zip(("keepalive_time", "keepalive_interval", "keepalive_probes"), values, strict=True):
+        most = MAX_KEEPALIVE_PROBES if name == "keepalive_probes" else MAX_KEEPALIVE_S
+        if value > most:
+            raise keepalive.reject(name, f"is more than {most}, which is all that the kernel takes")
+    return TcpKeepAlive(*values)
 
 
 def _decode_buffer(fields: Fields) -> int:
@@ -132,6 +165,7 @@ class _HttpOptions:
     idle_timeout_s: float = Cluster("").idle_timeout_s
     max_requests: int = 0
     """Per connection; 0: no limit."""
+    http2: Http2 = Http2()
 
 
 def _decode_http_options(fields: Fields) -> _HttpOptions:
@@ -140,7 +174,8 @@ def _decode_http_options(fields: Fields) -> _HttpOptions:
     for key, (_, message) in options.items():
         if key != _HTTP_OPTIONS:
             raise fields.reject(f"typed_extension_protocol_options[{key}]", "is not supported")
-        decoded = replace(decoded, protocol=_decode_protocol(message))
+        protocol, http2 = _decode_protocol(message)
+        decoded = replace(decoded, protocol=protocol, http2=http2)
         common = message.child("common_http_protocol_options")
         if common is not None:
             decoded = replace(
@@ -151,26 +186,51 @@ def _decode_http_options(fields: Fields) -> _HttpOptions:
     return decoded
 
 
-def _decode_protocol(options: Fields) -> Protocol:
+def _decode_protocol(options: Fields) -> tuple[Protocol, Http2]:
     kind = options.which("upstream_protocol_options")
     if kind is None:
-        return Protocol.HTTP1
+        return Protocol.HTTP1, Http2()
     if kind == "auto_config":
         auto = options.must(kind)
-        for each in ("http_protocol_options", "http2_protocol_options"):
-            auto.child(each)
-        return Protocol.AUTO
+        auto.child("http_protocol_options")
+        return Protocol.AUTO, _decode_http2(auto.child("http2_protocol_options"))
     if kind != "explicit_http_config":
         raise options.reject(kind, "only explicit_http_config and auto_config are supported")
     explicit = options.must(kind)
     protocol = explicit.which("protocol_config")
     if protocol == "http2_protocol_options":
-        explicit.must(protocol)
-        return Protocol.HTTP2
+        return Protocol.HTTP2, _decode_http2(explicit.must(protocol))
     if protocol != "http_protocol_options":
         raise explicit.reject(protocol or "", "only http_protocol_options and http2_protocol_options are supported")
     explicit.must(protocol)
-    return Protocol.HTTP1
+    return Protocol.HTTP1, Http2()
+
+
+def _decode_http2(fields: Fields | None) -> Http2:
+    default = Http2()
+    if fields is None:
+        return default
+    fields.informational("allow_connect")  # routes say what is allowed; an upgrade needs the endpoint's offer besides
+    streams = fields.wrapped("max_concurrent_streams", default.max_streams)
+    if not 0 < streams <= MAX_WINDOW:
+        raise fields.reject("max_concurrent_streams", f"must be from 1 to {MAX_WINDOW}")
+    interval_s = timeout_s = 0.0
+    keepalive = fields.child("connection_keepalive")
+    if keepalive is not None:
+        interval_s = keepalive.seconds("interval", None) or 0.0
+        timeout_s = keepalive.seconds("timeout", None) or 0.0
+        for name, seconds in (("interval", interval_s), ("timeout", timeout_s)):
+            if seconds < MIN_PING_S:
+                raise keepalive.reject(name, "must be at least 0.001s")
+    return Http2(
+        max_streams=streams,
+        stream_window_bytes=decode_window(fields, "initial_stream_window_size", default.stream_window_bytes),
+        connection_window_bytes=decode_window(
+            fields, "initial_connection_window_size", default.connection_window_bytes
+        ),
+        ping_interval_s=interval_s,
+        ping_timeout_s=timeout_s,
+    )
 
 
 def _decode_service(fields: Fields) -> Service:

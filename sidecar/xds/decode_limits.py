@@ -63,12 +63,13 @@ def _with_h2(h2: Fields, http: Http) -> Http:
     return replace(
         http,
         max_streams=streams,
-        stream_window_bytes=_window(h2, "initial_stream_window_size", http.stream_window_bytes),
-        connection_window_bytes=_window(h2, "initial_connection_window_size", http.connection_window_bytes),
+        stream_window_bytes=decode_window(h2, "initial_stream_window_size", http.stream_window_bytes),
+        connection_window_bytes=decode_window(h2, "initial_connection_window_size", http.connection_window_bytes),
     )
 
 
-def _window(h2: Fields, name: str, default: int) -> int:
+def decode_window(h2: Fields, name: str, default: int) -> int:
+    """One of HTTP/2's windows, octets."""
     size: int = h2.wrapped(name, default)
     if not MIN_WINDOW <= size <= MAX_WINDOW:
         raise h2.reject(name, f"must be from {MIN_WINDOW} to {MAX_WINDOW}")

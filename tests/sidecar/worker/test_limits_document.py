@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.agent.metric_names import HELP
 from sidecar.bootstrap import _parser
-from sidecar.config.cluster import Cluster, Thresholds
+from sidecar.config.cluster import Cluster, Http2, Thresholds
 from sidecar.config.listener import Http
 from sidecar.listeners.context import COUNTERS
 from sidecar.overload import memory
@@ -35,9 +35,9 @@ def test_no_limit_of_a_connection_manager_is_left_out() -> None:
 
 def test_the_defaults_for_upstreams_are_the_codes() -> None:
     stated = defaults(UPSTREAMS)
-    cluster, thresholds = Cluster("any"), Thresholds()
-    assert {each.name for each in fields(Thresholds)} <= set(stated)
-    actual = {n: getattr(thresholds, n) if hasattr(thresholds, n) else getattr(cluster, n) for n in stated}
+    settings = (Thresholds(), Http2(), Cluster("any"))
+    assert {each.name for each in (*fields(Thresholds), *fields(Http2))} <= set(stated)
+    actual = {name: next(getattr(each, name) for each in settings if hasattr(each, name)) for name in stated}
     assert stated == {name: float(value) for name, value in actual.items()}
 
 

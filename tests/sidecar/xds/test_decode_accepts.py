@@ -5,7 +5,17 @@ from typing import Any
 import pytest
 
 from mesh.records import Workload
-from sidecar.config.cluster import Balancing, Cluster, Discovery, Protocol, Service, Thresholds, UpstreamTls
+from sidecar.config.cluster import (
+    Balancing,
+    Cluster,
+    Discovery,
+    Http2,
+    Protocol,
+    Service,
+    TcpKeepAlive,
+    Thresholds,
+    UpstreamTls,
+)
 from sidecar.config.endpoint import Address, Endpoint
 from sidecar.config.listener import Codec, Direction, DownstreamTls, Listener, TransportMatch
 from sidecar.config.route import (
@@ -347,6 +357,21 @@ def test_upgrades_of_a_connection_manager_and_of_a_route() -> None:
     upgrades = [{"upgrade_type": "WebSocket"}, {"upgrade_type": "other", "enabled": False}]
     http = manager(rds=rds("r"), upgrade_configs=upgrades)
     assert decode_listener(listener("l", 80, chain(http))).filter_chains[0].http.upgrades == ("websocket",)
+    http = manager(
+        rds=rds("r"), upgrade_configs=[{"upgrade_type": "CONNECT"}], http2_protocol_options={"allow_connect": True}
+    )
+    assert decode_listener(listener("l", 80, chain(http))).filter_chains[0].http.upgrades == ("connect",)
+
+
+@pytest.mark.parametrize(
+    ("config", "ends"), [pytest.param({"connect_config": {}}, True, id="ends"), pytest.param({}, False, id="goes on")]
+)
+def test_a_route_for_connect(config: dict[str, Any], ends: bool) -> None:
+    action = {"cluster": "c", "upgrade_configs": [{"upgrade_type": "CONNECT", **config}]}
+    route = decode_route({"match": {"connect_matcher": {}}, "route": action})
+    assert route.match == RouteMatch(connect=True)
+    assert isinstance(route.action, Forward)
+    assert (route.action.upgrades, route.action.end_connect) == ((("connect", True),), ends)
 
 
 # Routes
@@ -598,6 +623,30 @@ def test_what_a_cluster_speaks(options: dict[str, Any], protocol: Protocol) -> N
     value = decode(Kind.CDS, pack(Kind.CDS, plain)).value
     assert isinstance(value, Cluster)
     assert value.protocol is protocol
+
+
+def test_how_http_2_is_spoken_to_a_cluster() -> None:
+    name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    http2 = {
+        "allow_connect": True,
+        "max_concurrent_streams": 7,
+        "initial_stream_window_size": 70_000,
+        "initial_connection_window_size": 80_000,
+        "connection_keepalive": {"interval": "30s", "timeout": "5s"},
+    }
+    for options in (
+        {"explicit_http_config": {"http2_protocol_options": http2}},
+        {"auto_config": {"http2_protocol_options": http2}},
+    ):
+        decoded = decode_cluster(typed_extension_protocol_options={name: {"@type": TYPE + name, **options}})
+        assert decoded.http2 == Http2(7, 70_000, 80_000, 30.0, 5.0)
+
+
+def test_the_kernel_s_keep_alive_of_a_cluster() -> None:
+    options = {"tcp_keepalive": {"keepalive_time": 30, "keepalive_probes": 3}}
+    assert decode_cluster(upstream_connection_options=options).tcp_keepalive == TcpKeepAlive(30, 0, 3)
+    assert decode_cluster(upstream_connection_options={"tcp_keepalive": {}}).tcp_keepalive == TcpKeepAlive()
+    assert decode_cluster().tcp_keepalive is None
 
 
 @pytest.mark.parametrize(

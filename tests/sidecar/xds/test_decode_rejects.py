@@ -38,6 +38,17 @@ def rejection(kind: Kind, packed: AnyMessage) -> Rejected:
 
 
 CLUSTER = eds_cluster("c")
+
+OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+HTTP2 = f"typed_extension_protocol_options[{OPTIONS}].explicit_http_config.http2_protocol_options"
+
+
+def http2_options(**options: Any) -> dict[str, Any]:
+    """A cluster that speaks HTTP/2 so."""
+    packed = {"@type": TYPE + OPTIONS, "explicit_http_config": {"http2_protocol_options": options}}
+    return {"typed_extension_protocol_options": {OPTIONS: packed}}
+
+
 LISTENER = listener("l", 80, chain(manager(rds=rds("r"))))
 HTTP = "filter_chains[0].filters[0].typed_config"
 IN_HTTP = "filter_chains.0.filters.0.typed_config"
@@ -59,6 +70,30 @@ LUA = {"name": "lua", "typed_config": {"@type": TYPE + "google.protobuf.Duration
         pytest.param({"lb_policy": "RING_HASH"}, "lb_policy", "RING_HASH", id="ring hash"),
         pytest.param({"lb_policy": 99}, "lb_policy", "99 is no value", id="a policy of the future"),
         pytest.param({"connect_timeout": "0s"}, "connect_timeout", "more than 0", id="no time to connect"),
+        pytest.param(
+            {"upstream_connection_options": {"tcp_keepalive": {"keepalive_time": 40_000}}},
+            "upstream_connection_options.tcp_keepalive.keepalive_time",
+            "32767",
+            id="a keep-alive that the kernel does not know",
+        ),
+        pytest.param(
+            http2_options(connection_keepalive={"interval": "1s"}),
+            f"{HTTP2}.connection_keepalive.timeout",
+            "at least",
+            id="PINGs without a time-out",
+        ),
+        pytest.param(
+            http2_options(connection_keepalive={"interval": "1s", "timeout": "1s", "connection_idle_interval": "1s"}),
+            f"{HTTP2}.connection_keepalive.connection_idle_interval",
+            "not supported",
+            id="PINGs before requests",
+        ),
+        pytest.param(
+            http2_options(max_concurrent_streams=0), f"{HTTP2}.max_concurrent_streams", "from 1", id="no streams"
+        ),
+        pytest.param(
+            http2_options(initial_stream_window_size=1), f"{HTTP2}.initial_stream_window_size", "from", id="no window"
+        ),
         pytest.param({"connect_timeout": "-1s"}, "connect_timeout", "duration", id="negative time"),
         pytest.param(
             {"eds_cluster_config.eds_config": {"path_config_source": {"path": "/x"}}},
@@ -211,10 +246,10 @@ def test_clusters(changes: dict[str, Any], path: str, why: str) -> None:
             id="more than all traces",
         ),
         pytest.param(
-            {f"{IN_HTTP}.upgrade_configs": [{"upgrade_type": "CONNECT"}]},
+            {f"{IN_HTTP}.upgrade_configs": [{"upgrade_type": "CONNECT-UDP"}]},
             f"{HTTP}.upgrade_configs[0].upgrade_type",
             "not supported",
-            id="CONNECT",
+            id="CONNECT-UDP",
         ),
     ],
 )
@@ -273,6 +308,31 @@ def test_a_client_certificate_cannot_be_required_without_anchors() -> None:
             f"{ROUTE}.match.headers[0].range_match",
             "not supported",
             id="numeric header match",
+        ),
+        pytest.param(
+            {
+                f"{IN_ROUTE}.match": {"connect_matcher": {}},
+                f"{IN_ROUTE}.route": {"cluster": "c", "prefix_rewrite": "/"},
+            },
+            f"{ROUTE}.route",
+            "path",
+            id="a CONNECT with another path",
+        ),
+        pytest.param(
+            {f"{IN_ROUTE}.route.upgrade_configs": [{"upgrade_type": "websocket", "connect_config": {}}]},
+            f"{ROUTE}.route.upgrade_configs[0].connect_config",
+            "CONNECT alone",
+            id="connect_config without CONNECT",
+        ),
+        pytest.param(
+            {
+                f"{IN_ROUTE}.route.upgrade_configs": [
+                    {"upgrade_type": "CONNECT", "connect_config": {"allow_post": True}}
+                ]
+            },
+            f"{ROUTE}.route.upgrade_configs[0].connect_config.allow_post",
+            "only CONNECT",
+            id="POST for CONNECT",
         ),
         pytest.param({f"{IN_ROUTE}.route": None}, f"{ROUTE}.route", "supported", id="no action"),
         pytest.param(
