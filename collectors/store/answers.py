@@ -139,3 +139,32 @@ class Series:
     name: str
     labels: dict[str, str]
     points: tuple[tuple[float, float], ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """One failure with all its occurrences."""
+
+    fingerprint: str
+    """16 hexadecimal digits."""
+    kind: str
+    """"exception", "message", "response" or "span"."""
+    service: str
+    workload: str
+    """Of the last occurrence."""
+    title: str
+    culprit: str
+    """Where: the innermost frame, the logger, the route, the span's name."""
+    first_seen: float
+    last_seen: float
+    count: int
+    """Since it was first seen."""
+    first_release: str
+    """The version that it first appeared in; "" where nothing said."""
+    last_release: str
+    trace_id: str | None
+    """Of the last occurrence that has one; the trace itself leaves the store sooner than the group."""
+    sample: str
+    """The last occurrence in full."""
+    recent: int
+    """Occurrences since the time that was asked for, by whole minutes, as far back as records are kept."""

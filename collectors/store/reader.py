@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from collectors.records import SpanRecord
-from collectors.store import logs, metrics, search, topology, traces
-from collectors.store.answers import Graph, LogEntry, Series, ServiceSummary, SpanEntry, TraceSummary
+from collectors.store import error_queries, logs, metrics, search, topology, traces
+from collectors.store.answers import ErrorGroup, Graph, LogEntry, Series, ServiceSummary, SpanEntry, TraceSummary
 from collectors.store.errors import QueryTooSlow, StoreError
 from collectors.store.schema import open_reader
 from mesh.clock import Clock, SystemClock
@@ -121,6 +121,25 @@ class Reader:
     def span_dependencies(self, since: float, until: float) -> list[tuple[str, str, int]]:
         """Which service called which, and how often, by the spans of `since` <= t < `until`."""
         return self._ask(lambda connection: search.dependencies(connection, since, until))
+
+    def errors(
+        self,
+        *,
+        since: float | None = None,
+        new_since: float | None = None,
+        service: str | None = None,
+        kind: str | None = None,
+        text: str = "",
+        limit: int = 100,
+    ) -> list[ErrorGroup]:
+        """Groups of failures that happened at or after `since`, those that did so most often first; with all words of
+        `text` in title, place or service; `new_since`: first seen at or after that."""
+        query = error_queries.Filter(since, service, kind, text, new_since)
+        return self._ask(lambda connection: error_queries.select(connection, query, limit))
+
+    def error_curve(self, fingerprint: str, since: float, until: float) -> list[tuple[float, int]]:
+        """How often a group's failure happened, by minutes of `since` <= t < `until`; silent ones are left out."""
+        return self._ask(lambda connection: error_queries.curve(connection, fingerprint, since, until))
 
     def graph(self, now: float, window_s: float) -> Graph:
         """Who talked to whom in the `window_s` seconds before `now`."""

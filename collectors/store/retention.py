@@ -26,6 +26,10 @@ def delete_older(connection: sqlite3.Connection, cutoff: float) -> int:
         "DELETE FROM traces WHERE trace_id IN (SELECT trace_id FROM traces WHERE start < ? AND finish < ? LIMIT ?)",
         (cutoff, cutoff, STEP_ROWS),
     ).rowcount
+    deleted += connection.execute(
+        "DELETE FROM error_minutes WHERE minute IN (SELECT minute FROM error_minutes WHERE minute < ? LIMIT ?)",
+        (int(cutoff // 60), STEP_ROWS),
+    ).rowcount
     return deleted + _delete_samples(connection, cutoff)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgpack
 
+from collectors.failures import Failure, of_log, of_span
 from collectors.records import Batch, Histogram, Labels, LogRecord, Sample, SpanRecord
 from collectors.store.errors import RejectedBatch
 from collectors.store.message import render, text_of
@@ -37,6 +38,8 @@ class Rows:
     samples: Sequence[SampleRow]
     size_bytes: int
     """About what it takes in memory."""
+    failures: Sequence[Failure] = ()
+    """What of it tells of a failure."""
 
     def __len__(self) -> int:
         return len(self.logs) + len(self.spans) + len(self.samples)
@@ -51,7 +54,9 @@ def to_rows(batch: Batch) -> Rows:
     except (TypeError, ValueError, OverflowError) as error:
         raise RejectedBatch(f"not storable: {error}") from error
     size = sum(len(row[5]) + len(row[7]) for row in logs) + sum(len(row[11]) + len(row[12] or b"") for row in spans)
-    return Rows(logs, spans, samples, size + 200 * len(batch))
+    failures = [found for record in batch.logs if (found := of_log(record)) is not None]
+    failures += [found for span in batch.spans if (found := of_span(span)) is not None]
+    return Rows(logs, spans, samples, size + 200 * len(batch), failures)
 
 
 def _finite(value: float) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from collectors.store.errors import StoreError, StoreMissing
 
-VERSION = 2
+VERSION = 3
 """`PRAGMA user_version` of the tables below. A change of the tables is a new version and a step in `_MIGRATIONS`."""
 
 _V1 = """
@@ -82,7 +82,34 @@ CREATE TABLE samples (
 
 _V2 = "ALTER TABLE spans ADD COLUMN detail BLOB;  -- msgpack map: resource, events, links and the like; NULL: nothing"
 
-_MIGRATIONS: tuple[str, ...] = (_V1, _V2)
+_V3 = """
+CREATE TABLE error_groups (
+  fingerprint TEXT PRIMARY KEY,
+  kind TEXT NOT NULL,
+  service TEXT NOT NULL,
+  workload TEXT NOT NULL,                   -- of the last occurrence
+  title TEXT NOT NULL,
+  culprit TEXT NOT NULL,
+  first_seen REAL NOT NULL,
+  last_seen REAL NOT NULL,
+  count INTEGER NOT NULL,
+  first_release TEXT NOT NULL,              -- the version that it was first seen in; '' where nothing said
+  last_release TEXT NOT NULL,
+  trace_id TEXT,                            -- of the last occurrence that has one
+  sample TEXT NOT NULL                      -- the last occurrence in full
+) WITHOUT ROWID;
+CREATE INDEX error_groups_by_last_seen ON error_groups (last_seen);
+CREATE INDEX error_groups_by_service ON error_groups (service);
+CREATE TABLE error_minutes (
+  fingerprint TEXT NOT NULL,
+  minute INTEGER NOT NULL,                  -- of the Unix epoch
+  count INTEGER NOT NULL,
+  PRIMARY KEY (fingerprint, minute)
+) WITHOUT ROWID;
+CREATE INDEX error_minutes_by_minute ON error_minutes (minute);
+"""
+
+_MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
 """Step N brings a database of version N to N + 1."""
 
 

@@ -9,7 +9,9 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 
+from collectors.failures import Failure
 from collectors.records import Labels
+from collectors.store.error_groups import ErrorGroups
 from collectors.store.rows import Row, Rows, SampleRow
 
 _BLOCKS = (256, 32, 4, 1)
@@ -127,10 +129,38 @@ def insert_samples(connection: sqlite3.Connection, rows: Sequence[SampleRow], se
     return _insert(connection, _SAMPLE, "ON CONFLICT (series_id, time_ms) DO NOTHING", plain)
 
 
-def insert(connection: sqlite3.Connection, group: Sequence[Rows], series: SeriesNumbers) -> tuple[int, int, int]:
-    """Insert all of it within the caller's transaction. Returns how many logs, spans and samples were new."""
-    return (
+def insert(
+    connection: sqlite3.Connection, group: Sequence[Rows], series: SeriesNumbers, errors: ErrorGroups, now: float
+) -> tuple[int, int, int]:
+    """Insert all of it within the caller's transaction, at the time `now`. Returns how many logs, spans and samples
+    were new."""
+    failures = [failure for rows in group for failure in rows.failures]
+    last = (_last_rowid(connection, "logs"), _last_rowid(connection, "spans")) if failures else (0, 0)
+    counts = (
         insert_logs(connection, [row for rows in group for row in rows.logs]),
         insert_spans(connection, [row for rows in group for row in rows.spans]),
         insert_samples(connection, [row for rows in group for row in rows.samples], series),
     )
+    if failures:
+        errors.add(connection, new_failures(connection, failures, *last), now)
+    return counts
+
+
+def new_failures(
+    connection: sqlite3.Connection, failures: Sequence[Failure], last_log: int, last_span: int
+) -> list[Failure]:
+    """Those whose records were not there before: one that is sent again happened once."""
+    by_key = {failure.key: failure for failure in failures}
+    found: list[Failure] = []
+    keys = list(by_key)
+    for start in range(0, len(keys), _BLOCKS[0]):
+        block = keys[start : start + _BLOCKS[0]]
+        marks = ",".join("?" * len(block))
+        first = [key[0] for key in block]
+        rows = connection.execute(
+            f"SELECT id, '' FROM logs WHERE id IN ({marks}) AND rowid > ? "  # noqa: S608
+            f"UNION ALL SELECT trace_id, span_id FROM spans WHERE trace_id IN ({marks}) AND rowid > ?",
+            [*first, last_log, *first, last_span],
+        ).fetchall()
+        found += [by_key.pop(key) for key in rows if key in by_key]
+    return found

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from collectors.records import Batch
 from collectors.store import retention
+from collectors.store.error_groups import ErrorGroups
 from collectors.store.errors import RejectedBatch, StoreClosed
 from collectors.store.files import FileLock, move_aside
 from collectors.store.rows import Rows, to_rows
@@ -70,6 +71,10 @@ class WriterStats:
     """Rows deleted by retention."""
     quarantined: int = 0
     """Database files moved aside as broken."""
+    failures: int = 0
+    """Records that told of a failure."""
+    failures_merged: int = 0
+    """Of these, counted under a service's `other errors` since it has too many different ones."""
     stalled: str = ""
     """Why nothing can be written at present; empty when all is well."""
     size_bytes: int = 0
@@ -91,6 +96,7 @@ class Store:
         self._connect = connect
         self._lock = lock
         self._series = SeriesNumbers()
+        self._errors = ErrorGroups()
         self._pending: deque[_Pending] = deque()
         self._changed = threading.Condition()
         self._closing = False
@@ -156,6 +162,7 @@ class Store:
         aside = move_aside(self._path, self._clock.now())
         self.stats.quarantined += 1
         self._series.clear()
+        self._errors.clear()
         _log.critical(
             "the store %s is broken (%s): moved to %s, starting an empty one; what it held is not shown any more",
             self._path,
@@ -251,13 +258,16 @@ class Store:
         stats = self.stats
         try:
             connection.execute("BEGIN IMMEDIATE")
-            logs, spans, samples = insert(connection, group, self._series)
+            logs, spans, samples = insert(connection, group, self._series, self._errors, self._clock.now())
             connection.execute("COMMIT")
         except BaseException:
             self._series.clear()
+            self._errors.clear()
             _rollback(connection)
             raise
         stats.commits += 1
+        stats.failures += self._errors.take_counted()
+        stats.failures_merged += self._errors.take_merged()
         stats.logs += logs
         stats.spans += spans
         stats.samples += samples
@@ -319,6 +329,7 @@ class Store:
         self._connection.execute("COMMIT")
         if deleted:
             self._series.clear()  # deleted series come back under new numbers
+            self._errors.clear()
             self.stats.retained_out += deleted
         return deleted
 
