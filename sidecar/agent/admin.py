@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol
 
+from sidecar.agent import openmetrics
 from sidecar.agent.exposition import CONTENT_TYPE, Labels, number
 from sidecar.agent.guard import refuse_strangers
 from sidecar.agent.http_server import Handler, Request, Response, Stream, text
@@ -28,7 +29,7 @@ class Views(Protocol):
 
     def config_dump(self) -> str: ...
     async def inspect(self, what: str) -> list[str]: ...
-    async def metrics(self) -> bytes: ...
+    async def metrics(self, *, openmetrics: bool) -> bytes: ...
     def totals(self) -> Iterable[tuple[str, Labels, float]]: ...
     def stop(self, why: str) -> None: ...
     async def replace_workers(self) -> int:
@@ -61,7 +62,7 @@ def admin_pages(views: Views, more: Pages | None = None) -> Handler:
         return text("".join(f"{_dotted(name, labels)}: {number(value)}\n" for name, labels, value in views.totals()))
 
     async def prometheus(request: Request) -> Response:
-        return Response(body=await views.metrics(), content_type=CONTENT_TYPE)
+        return await _metrics(views, request)
 
     async def show_level(request: Request) -> Response:
         return text(f"level: {logging.getLevelName(logging.getLogger().level).lower()}\n")
@@ -108,7 +109,7 @@ def metrics_pages(views: Views) -> Handler:
     """For Prometheus."""
 
     async def prometheus(request: Request) -> Response:
-        return Response(body=await views.metrics(), content_type=CONTENT_TYPE)
+        return await _metrics(views, request)
 
     return _routed({("GET", "/metrics"): prometheus, ("GET", "/stats/prometheus"): prometheus}, {})
 
@@ -120,6 +121,13 @@ def readiness_pages(views: Views) -> Handler:
         return _readiness(views)
 
     return _routed({("GET", "/healthz/ready"): ready, ("GET", "/ready"): ready}, {})
+
+
+async def _metrics(views: Views, request: Request) -> Response:
+    """In the format that the scraper prefers."""
+    wanted = openmetrics.is_preferred(request.headers.get("accept", ""))
+    body = await views.metrics(openmetrics=wanted)
+    return Response(body=body, content_type=openmetrics.CONTENT_TYPE if wanted else CONTENT_TYPE)
 
 
 def _readiness(views: Views) -> Response:

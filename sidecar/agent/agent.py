@@ -347,8 +347,8 @@ class Agent(Views, Telemetry):
     async def replace_workers(self) -> int:
         return await self.supervisor.replace(self._bootstrap.drain_deadline_s)
 
-    async def metrics(self) -> bytes:
-        return await self.page.render()
+    async def metrics(self, *, openmetrics: bool) -> bytes:
+        return await self.page.render(openmetrics_wanted=openmetrics)
 
     def totals(self) -> Iterable[tuple[str, Labels, float]]:
         yield from self.store.totals()

@@ -1,7 +1,10 @@
 """Prometheus's text format 0.0.4, label order as given. prometheus-client sorts labels; Istio's order is a contract."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+from sidecar.config.messages import Exemplar
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -46,18 +49,31 @@ def sample(name: str, labels: str, value: float) -> str:
     return f"{name}{{{labels}}} {number(value)}\n" if labels else f"{name} {number(value)}\n"
 
 
+def _exemplar(seen: Exemplar) -> str:
+    return f' # {{trace_id="{escape(seen.trace_id)}"}} {number(seen.duration_ms)} {seen.time:.3f}'
+
+
 class Histogram:
     """Lines of histograms with the same bounds, which are formatted once."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = [f'le="{number(bound)}"' for bound in bounds] + ['le="+Inf"']
 
-    def lines(self, name: str, labels: str, buckets: Sequence[int], total: float) -> Iterable[str]:
-        """`buckets` are not cumulative and end with the overflow; the lines are cumulative."""
+    def lines(
+        self,
+        name: str,
+        labels: str,
+        buckets: Sequence[int],
+        total: float,
+        exemplars: Mapping[int, Exemplar] = MappingProxyType({}),
+    ) -> Iterable[str]:
+        """`buckets` are not cumulative and end with the overflow; the lines are cumulative. `exemplars` by bucket,
+        which OpenMetrics alone has."""
         count = 0
         lead = f"{name}_bucket{{{labels}," if labels else f"{name}_bucket{{"
-        for bound, grown in zip(self._bounds, buckets, strict=True):
+        for index, (bound, grown) in enumerate(zip(self._bounds, buckets, strict=True)):
             count += grown
-            yield f"{lead}{bound}}} {count}\n"
+            seen = exemplars.get(index)
+            yield f"{lead}{bound}}} {count}\n" if seen is None else f"{lead}{bound}}} {count}{_exemplar(seen)}\n"
         yield sample(f"{name}_sum", labels, total)
         yield sample(f"{name}_count", labels, count)

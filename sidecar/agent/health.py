@@ -44,9 +44,15 @@ def vitals(parts: Parts) -> Iterator[Vital]:
     name = "remora_agent_metrics"
     yield Vital(f"{name}_overflowed_total", "Updates of series beyond the limit.", store.overflowed)
     yield Vital(f"{name}_malformed_total", "Updates whose name or labels cannot be shown.", store.malformed)
-    yield Vital(
-        "remora_agent_app_metrics_failures_total", "Scrapes of the application that failed.", parts.page.app_failures
-    )
+    yield from _application(parts.page)
+
+
+def _application(page: MetricsPage) -> Iterator[Vital]:
+    name = "remora_agent_app_metrics"
+    if page.app_up is not None:
+        yield Vital(f"{name}_up", "1 if the application's metrics could be had the last time.", page.app_up)
+    yield Vital(f"{name}_failures_total", "Scrapes of the application that failed.", page.app_failures)
+    yield Vital(f"{name}_left_out_total", "Lines of the application whose names are ours.", page.app_left_out)
 
 
 def _taps(taps: Taps) -> Iterator[Vital]:

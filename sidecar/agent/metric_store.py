@@ -8,7 +8,7 @@ from mesh.clock import Clock
 from mesh.records import DURATION_BUCKETS_MS, HTTP_LABELS, SIZE_BUCKETS_BYTES
 from sidecar.agent.exposition import Histogram, Labels, header, is_valid, label_text, sample
 from sidecar.agent.metric_names import help_of
-from sidecar.config.messages import Growth, HttpSeries, Metrics, Reading
+from sidecar.config.messages import Exemplar, Growth, HttpSeries, Metrics, Reading
 
 MAX_HTTP_SERIES = 2_000
 """Combinations of labels; requests of further ones are counted under `overflow`."""
@@ -38,6 +38,8 @@ class _Http:
     request: list[int] = field(default_factory=lambda: [0] * (len(SIZE_BUCKETS_BYTES) + 1))
     response_bytes_sum: int = 0
     response: list[int] = field(default_factory=lambda: [0] * (len(SIZE_BUCKETS_BYTES) + 1))
+    exemplars: dict[int, Exemplar] = field(default_factory=dict)
+    """The latest sampled request of each bucket of durations."""
 
     def add(self, growth: HttpSeries, now: float) -> None:
         self.grown_at = now
@@ -48,6 +50,8 @@ class _Http:
         _add(self.duration, growth.duration_buckets)
         _add(self.request, growth.request_buckets)
         _add(self.response, growth.response_buckets)
+        for exemplar in growth.exemplars:
+            self.exemplars[exemplar.bucket] = exemplar
 
 
 @dataclass(slots=True)
@@ -106,9 +110,9 @@ class MetricStore:
             self._gauges[name] = {key: readings for key, readings in gauges.items() if readings}
         self._others = sum(map(len, self._counters.values())) + sum(map(len, self._gauges.values()))
 
-    def render(self) -> Iterator[str]:
-        """Lines of the text format."""
-        yield from self._render_http()
+    def render(self, *, exemplars: bool = False) -> Iterator[str]:
+        """Lines of the text format, with OpenMetrics' exemplars where wanted."""
+        yield from self._render_http(exemplars)
         for name, family in sorted(self._counters.items()):
             if family:
                 yield header(name, "counter", help_of(name))
@@ -130,7 +134,7 @@ class MetricStore:
             for labels, readings in gauges.items():
                 yield name, labels, sum(readings.values())
 
-    def _render_http(self) -> Iterator[str]:
+    def _render_http(self, exemplars: bool) -> Iterator[str]:
         if not self._http:
             return
         every = self._http.values()
@@ -139,7 +143,8 @@ class MetricStore:
         name = "istio_request_duration_milliseconds"
         yield header(name, "histogram", help_of(name))
         for series in every:
-            yield from _DURATION.lines(name, series.text, series.duration, series.duration_ms_sum)
+            seen = series.exemplars if exemplars else {}
+            yield from _DURATION.lines(name, series.text, series.duration, series.duration_ms_sum, seen)
         name = "istio_request_bytes"
         yield header(name, "histogram", help_of(name))
         for series in every:

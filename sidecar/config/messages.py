@@ -98,6 +98,18 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Exemplar:
+    """A sampled request among those that a series counts."""
+
+    bucket: int
+    """Index of its duration's bucket."""
+    trace_id: str
+    duration_ms: float
+    time: float
+    """Of its end, seconds since the Unix epoch."""
+
+
+@dataclass(frozen=True, slots=True)
 class HttpSeries:
     """Growth of one combination of labels since the worker's last Metrics. Bucket lists are not cumulative and
     end with the overflow bucket: len(BUCKETS) + 1 integers."""
@@ -111,6 +123,8 @@ class HttpSeries:
     request_buckets: tuple[int, ...]
     response_bytes_sum: int
     response_buckets: tuple[int, ...]
+    exemplars: tuple[Exemplar, ...] = ()
+    """The latest of each bucket of durations, where one was sampled."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,6 +236,7 @@ class Telemetry:
                 self._gather()
         trace = record.trace
         if trace is not None and trace.flags & 1 and downstream.trace:
+            slot.exemplify(duration_ms, trace.trace_id, self._epoch_offset + now)
             self._add_spans(record, now)
 
     # What relayed connections have in common with requests

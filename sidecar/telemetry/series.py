@@ -7,7 +7,7 @@ from bisect import bisect_left
 
 from mesh.records import DURATION_BUCKETS_MS, HTTP_LABELS, SIZE_BUCKETS_BYTES, Workload
 from sidecar.config.cluster import Service
-from sidecar.config.messages import HttpSeries
+from sidecar.config.messages import Exemplar, HttpSeries
 
 _DURATIONS = tuple(float(bound) for bound in DURATION_BUCKETS_MS)
 # Sizes are whole: a bound of 0.5 holds what 0 does, and comparing integers with integers is quicker.
@@ -22,8 +22,8 @@ class Slot:
     """One series since the last flush."""
 
     __slots__ = (
-        "duration_buckets", "duration_ms_sum", "idle_since", "labels", "request_buckets", "request_bytes_sum",
-        "requests", "response_buckets", "response_bytes_sum",
+        "duration_buckets", "duration_ms_sum", "exemplars", "idle_since", "labels", "request_buckets",
+        "request_bytes_sum", "requests", "response_buckets", "response_bytes_sum",
     )  # fmt: skip
 
     def __init__(self, labels: tuple[str, ...]) -> None:
@@ -39,6 +39,7 @@ class Slot:
         self.request_buckets = [0] * (len(_SIZES) + 1)
         self.response_bytes_sum = 0
         self.response_buckets = [0] * (len(_SIZES) + 1)
+        self.exemplars: dict[int, Exemplar] | None = None
 
     def add(self, duration_ms: float, request_bytes: int, response_bytes: int) -> None:
         """Count one request."""
@@ -51,6 +52,13 @@ class Slot:
         if response_bytes:
             self.response_bytes_sum += response_bytes
             self.response_buckets[bisect_left(_SIZES, response_bytes)] += 1
+
+    def exemplify(self, duration_ms: float, trace_id: bytes, at: float) -> None:
+        """A request that was counted has a trace that is kept; `at` is its end, seconds since the Unix epoch."""
+        bucket = bisect_left(_DURATIONS, duration_ms)
+        if self.exemplars is None:
+            self.exemplars = {}
+        self.exemplars[bucket] = Exemplar(bucket, trace_id.decode("ascii"), duration_ms, at)
 
     def take(self) -> HttpSeries:
         """The growth, and begin anew."""
@@ -65,6 +73,7 @@ class Slot:
             tuple(self.request_buckets),
             self.response_bytes_sum,
             tuple(self.response_buckets),
+            () if self.exemplars is None else tuple(self.exemplars.values()),
         )
         self.reset()
         return series

@@ -73,6 +73,16 @@ async def test_metrics_are_served_to_prometheus_under_any_host(views: FakeViews,
         assert answer.body.endswith("a 1\n")
 
 
+@pytest.mark.parametrize("page", [admin_pages, metrics_pages])
+async def test_who_prefers_openmetrics_gets_it(
+    page: Callable[[FakeViews], Handler], views: FakeViews, serve: Serve
+) -> None:
+    prometheus = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+    answer = await ask(await serve(page(views)), "GET", "/metrics", accept=prometheus)
+    assert answer.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert answer.body.endswith("a 1\n# EOF\n")
+
+
 async def test_statistics_as_envoy_names_them(admin: int) -> None:
     answer = await ask(admin, "GET", "/stats")
     assert answer.body.splitlines() == [

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,7 +11,7 @@ from mesh.records import DURATION_BUCKETS_MS, HTTP_LABELS, SIZE_BUCKETS_BYTES
 from sidecar.agent.metric_store import IDLE_S, MetricStore
 from sidecar.agent.own_metrics import OwnMetrics
 from sidecar.agent.vitals import Vital
-from sidecar.config.messages import Growth, HttpSeries, Metrics, Reading
+from sidecar.config.messages import Exemplar, Growth, HttpSeries, Metrics, Reading
 
 
 class FakeClock:
@@ -202,3 +203,14 @@ def test_promtool_finds_nothing_but_istios_own_unit(store: MetricStore) -> None:
     # Istio's name is a contract; Prometheus would rather have seconds.
     expected = 'istio_request_duration_milliseconds use base unit "seconds" instead of "milliseconds"'
     assert findings == [expected]
+
+
+def test_a_buckets_latest_exemplar_is_shown_where_it_is_wanted(store: MetricStore) -> None:
+    for trace_id in ("1" * 32, "2" * 32):
+        store.add(1, metrics(replace(series(), exemplars=(Exemplar(2, trace_id, 3.5, 1769860800.25),))))
+    name = "istio_request_duration_milliseconds_bucket"
+    wanted = [line for line in "".join(store.render(exemplars=True)).splitlines() if line.startswith(name)]
+    shown = [line for line in wanted if " # " in line]
+    assert len(shown) == 1
+    assert shown[0].endswith(f'le="5"}} 4 # {{trace_id="{"2" * 32}"}} 3.5 1769860800.250')
+    assert "trace_id" not in "".join(store.render()), "the text format has none"

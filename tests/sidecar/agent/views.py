@@ -29,8 +29,8 @@ class FakeViews:
         await self.slow.wait()
         return [json.dumps(worker[what]) for worker in self.workers]
 
-    async def metrics(self) -> bytes:
-        return b"# HELP a b\n# TYPE a gauge\na 1\n"
+    async def metrics(self, *, openmetrics: bool) -> bytes:
+        return b"# HELP a b\n# TYPE a gauge\na 1\n" + (b"# EOF\n" if openmetrics else b"")
 
     def totals(self) -> Iterable[tuple[str, Labels, float]]:
         yield "envoy_cluster_upstream_cx_total", (("envoy_cluster_name", "outbound|80||a"),), 5

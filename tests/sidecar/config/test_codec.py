@@ -27,6 +27,7 @@ from sidecar.config.messages import (
     Apply,
     Drain,
     Drained,
+    Exemplar,
     Growth,
     HttpSeries,
     Inspect,
@@ -135,7 +136,7 @@ SNAPSHOT = Snapshot(
     (Certificate("default", "chain", "key"),),
     (TrustAnchors("ROOTCA", "pem"),),
 )
-SERIES = HttpSeries(("a", "b"), 3, 1.5, (1, 2), 10, (3, 0), 20, (0, 3))
+SERIES = HttpSeries(("a", "b"), 3, 1.5, (1, 2), 10, (3, 0), 20, (0, 3), (Exemplar(1, "c" * 32, 1.5, 1.0),))
 
 DOWN: list[Any] = [
     Listen((Address("127.0.0.1", 1), Address("::1", 2))),

@@ -428,3 +428,18 @@ def test_callers_with_endless_metadata_fill_no_memory(make_bench: Callable[..., 
     assert metrics is not None
     assert sum(each.requests for each in metrics.http) == 200
     assert len(metrics.http) == 21
+
+
+def test_the_latest_sampled_request_of_each_bucket_is_an_exemplar(bench: Bench) -> None:
+    slow, quick = bench.request(bench.downstream()), bench.request(bench.downstream())
+    bench.finish(quick, 0.0001)
+    for record, after_s, digit in ((slow, 0.7, b"1"), (bench.request(bench.downstream()), 0.8, b"2")):
+        record.trace = sampled()
+        record.trace.trace_id = digit * 32
+        bench.finish(record, after_s)
+    (exemplar,) = _only(bench.metrics()).exemplars
+    assert (DURATION_BUCKETS_MS[exemplar.bucket], exemplar.trace_id) == (1000, "2" * 32)
+    assert exemplar.duration_ms == pytest.approx(800)
+    assert exemplar.time == pytest.approx(1769860800.8)
+    bench.finish(bench.request(bench.downstream(), trace=sampled(flags=0)))
+    assert _only(bench.metrics()).exemplars == (), "told once, and none of an unsampled request"
