@@ -52,6 +52,12 @@ class Telemetry:
         self.scrapes = Counter(
             "remora_collector_scrapes", "Scrapes of targets, by outcome.", ("outcome",), registry=self.registry
         )
+        self.processed = Counter(
+            "remora_collector_processed_records",
+            "Log records by what a processor made of them: parsed, unparsed, redacted, dropped.",
+            ("processor", "outcome"),
+            registry=self.registry,
+        )
         self.relabelled = Counter(
             "remora_collector_relabelled_samples",
             "Samples that a relabel processor did not hand on: dropped by a rule, or collided with another's labels.",
@@ -81,6 +87,25 @@ class Telemetry:
             ("reason",),
             registry=self.registry,
         )
+        self.sampled_traces = Counter(
+            "remora_collector_sampling_traces",
+            "Traces that a tail_sampling processor decided upon.",
+            ("processor", "decision"),
+            registry=self.registry,
+        )
+        self.sampled_spans = Counter(
+            "remora_collector_sampling_spans",
+            "Spans of decided traces, by the policy that kept them; none; late: they came after the decision.",
+            ("processor", "decision", "policy"),
+            registry=self.registry,
+        )
+        self.sampling_early = Counter(
+            "remora_collector_sampling_early_traces",
+            "Traces decided before their time, since too much was undecided.",
+            ("processor",),
+            registry=self.registry,
+        )
+        self._samplers: list[tuple[str, Callable[[], tuple[int, int, bool]]]] = []
         self.unrouted = Counter(
             "remora_collector_unrouted_records",
             "Records that no route of the settings matches: dropped.",
@@ -104,9 +129,38 @@ class Telemetry:
         if store is not None:
             self.registry.register(_StoreState(store))
 
+    def watch_sampling(self, processor: str, reading: Callable[[], tuple[int, int, bool]]) -> None:
+        """Show a tail_sampling processor's undecided traces, its bytes in memory, and whether its buffer is stalled."""
+        if not self._samplers:
+            self.registry.register(_SamplingState(self._samplers))
+        self._samplers.append((processor, reading))
+
     def render(self) -> bytes:
         """Prometheus text format."""
         return generate_latest(self.registry)
+
+
+class _SamplingState(Collector):
+    def __init__(self, samplers: list[tuple[str, Callable[[], tuple[int, int, bool]]]]) -> None:
+        self._samplers = samplers
+
+    def collect(self) -> Iterable[Metric]:
+        sums: dict[str, list[int]] = {}
+        for processor, reading in self._samplers:
+            # Of several routes with the same processor, all together.
+            known = sums.get(processor, [0, 0, 0])
+            sums[processor] = [before + value for before, value in zip(known, reading(), strict=True)]
+        for index, (name, text) in enumerate(
+            (
+                ("pending_traces", "Traces not yet decided upon."),
+                ("memory_bytes", "Of spans not yet decided upon or handed on, as encoded."),
+                ("stalled", "Buffers that take nothing at present."),
+            )
+        ):
+            family = GaugeMetricFamily(f"remora_collector_sampling_{name}", text, labels=["processor"])
+            for processor, values in sums.items():
+                family.add_metric([processor], float(values[index]))
+            yield family
 
 
 class _State(Collector):
