@@ -35,7 +35,7 @@ class CompiledPattern:
         self.text = text
         self._compiled = compiled
         self.groups: int = compiled.groups
-        self.names: dict[str, int] = dict(compiled.groupindex)
+        self.names: dict[str, int] = dict(sorted(compiled.groupindex.items(), key=lambda one: one[1]))
         self.search = compiled.search
         self.fullmatch = compiled.fullmatch
         self.finditer = compiled.finditer

@@ -17,7 +17,7 @@ _SEVERITIES = {
     "info": "info", "information": "info", "informational": "info", "notice": "info",
     "debug": "debug", "trace": "debug", "verbose": "debug",
 }  # fmt: skip
-_SEVERITY_KEYS = ("severity", "level", "log_level", "loglevel", "lvl")
+_SEVERITY_KEYS = ("severity", "level", "log_level", "loglevel", "lvl", "levelname", "log.level")
 _MAX_ID_CHARS = 256
 _TRACE_ID = re.compile("[0-9a-f]{32}")
 _NO_TRACE = "0" * 32
@@ -104,9 +104,14 @@ def severity_of(body: dict[str, Any]) -> str:
     """From the keys that loggers use; "info" where none says anything that we know."""
     for key in _SEVERITY_KEYS:
         value = body.get(key)
-        if isinstance(value, str) and (known := _SEVERITIES.get(value.strip().lower())) is not None:
+        if isinstance(value, str) and (known := severity_named(value)) is not None:
             return known
     return "info"
+
+
+def severity_named(name: str) -> str | None:
+    """By a name that loggers use; None for one that we do not know."""
+    return _SEVERITIES.get(name.strip().lower())
 
 
 def trace_id_of(value: Any) -> str | None:

@@ -1,0 +1,1 @@
+"""Text of log records as fields: JSON, logfmt, expressions, the access log."""
