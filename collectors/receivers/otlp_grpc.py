@@ -144,6 +144,7 @@ class OtlpGrpcReceiver:
             counter.labels("otlp_grpc", signal) for counter in (self._telemetry.received, self._telemetry.refused)
         )
         count = len(decoded.batch)
+        decoded.batch.sender = context.peer().rpartition(":")[0] if peer is None else str(peer)
         try:
             async with asyncio.timeout(_MAX_WAIT_S):
                 await self._consumer.consume(decoded.batch)

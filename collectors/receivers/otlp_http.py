@@ -18,7 +18,6 @@ from collectors.telemetry import Telemetry
 from collectors.web import peer_of
 from mesh.asgi import BodyTooLarge, ClientGone, Receive, Scope, Send, read_body, refuse, respond
 from mesh.clock import Clock
-from mesh.spiffe import SpiffeId
 
 _log = logging.getLogger("remora.otlp")
 
@@ -79,7 +78,7 @@ class OtlpHttpReceiver:
                 raise _Answer(415, f"content-type must be {_PROTOBUF} or {_JSON}")
             body = await self._body(scope, receive)
             plain = _decompressed(body, headers.get(b"content-encoding", b"identity"), 2 * self._max_request_bytes)
-            response = await self._export(signal, plain, peer_of(scope), content_type == _JSON)
+            response = await self._export(signal, plain, scope, content_type == _JSON)
         except _Answer as answer:
             said = answer.status, _render_status(str(answer), content_type), _shown(content_type), answer.headers
             if body is None:
@@ -100,12 +99,14 @@ class OtlpHttpReceiver:
         except TimeoutError as error:
             raise _Answer(408, "the body did not come") from error
 
-    async def _export(self, signal: str, body: bytes, peer: SpiffeId | None, as_json: bool) -> Any:
+    async def _export(self, signal: str, body: bytes, scope: Scope, as_json: bool) -> Any:
+        peer = peer_of(scope)
         received, refused = (
             counter.labels("otlp_http", signal) for counter in (self._telemetry.received, self._telemetry.refused)
         )
         try:
             decoded = self._decode(signal, body, None if peer is None else self._claims.judge(peer), as_json)
+            decoded.batch.sender = str(peer or (scope.get("client") or ("",))[0])
             async with asyncio.timeout(_MAX_WAIT_S):
                 await self._consumer.consume(decoded.batch)
         except MalformedRequest as error:

@@ -162,7 +162,7 @@ class _Loader:
             if route is not None:
                 self._references(index, route, "processors", processors)
                 self._references(index, route, "exporters", exporters)
-        whole = all(route is not None for route in routes)
+        whole = bool(routes) and all(route is not None for route in routes)
         for section, components in (("processors", processors), ("exporters", exporters)):
             named = {name for route in routes if route is not None for name in getattr(route, section)}
             for name in components.keys() - named if whole else ():

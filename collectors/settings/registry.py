@@ -31,6 +31,7 @@ PROCESSORS: dict[str, str] = {
 """By `processors.NAME.type`."""
 
 EXPORTERS: dict[str, str] = {
+    "blackhole": "collectors.exporters.blackhole",
     "elasticsearch": "collectors.exporters.elasticsearch.settings",
     "file": "collectors.exporters.file",
     "jaeger": "collectors.exporters.jaeger.settings",
