@@ -1,23 +1,22 @@
 """`exporters.NAME` of type elasticsearch."""
 
 import re
-from typing import Annotated, ClassVar, Literal, Self
-from urllib.parse import urlsplit
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from collectors.exporters.elasticsearch.client import Client, Connection
+from collectors.exporters.elasticsearch.client import Client
 from collectors.exporters.elasticsearch.counts import Counts
 from collectors.exporters.elasticsearch.documents import Encoder
 from collectors.exporters.elasticsearch.install import Installer
+from collectors.exporters.elasticsearch.nodes import NodeSettings, connection
 from collectors.exporters.elasticsearch.rollover import OnceAcrossRollovers
 from collectors.exporters.elasticsearch.sink import ElasticsearchSink
 from collectors.exporters.elasticsearch.templates import Retention, pieces
 from collectors.exporters.elasticsearch.times import Timestamps
-from collectors.exporters.http import ClientSettings, Url, tls_context
 from collectors.settings.buffers import Signal
 from collectors.settings.context import Context
-from collectors.settings.types import Duration, Model, SecretFile, Size, wrong
+from collectors.settings.types import Duration, Model, Size, wrong
 
 _NAMESPACE = re.compile(r"[a-z0-9_.]{1,100}")
 
@@ -44,17 +43,11 @@ class RetentionSettings(Model):
         return self
 
 
-class Settings(ClientSettings):
+class Settings(NodeSettings):
     """Elasticsearch 8.13 to 9."""
 
     takes: ClassVar[frozenset[Signal]] = frozenset({"logs", "metrics"})
 
-    timeout: Duration = Field(default=60.0, ge=0.1, le=300.0)
-    """For one request, answer included."""
-    urls: Annotated[tuple[Url, ...], Field(min_length=1, max_length=64)]
-    """The nodes, asked in turn; one that fails is passed over."""
-    api_key_file: SecretFile | None = None
-    """The `encoded` form of an API key. Read for every request."""
     namespace: str = "default"
     """The last word of the data streams' names: `logs-remora.access-NAMESPACE`."""
     max_bulk_bytes: Size = Field(default=8 << 20, ge=64 << 10, le=64 << 20)
@@ -77,41 +70,6 @@ class Settings(ClientSettings):
         if not _NAMESPACE.fullmatch(value):
             raise wrong("is no namespace of a data stream; write a-z, 0-9, _ and . only, at most 100")
         return value
-
-    @model_validator(mode="after")
-    def _connection(self) -> Self:
-        if self.api_key_file is not None and (self.username or self.bearer_token_file):
-            raise wrong("has an API key and other credentials; write one of them")
-        if len({urlsplit(url).scheme for url in self.urls}) > 1:
-            raise wrong("has http and https in urls; write one of them for all")
-        if self.urls[0].startswith("http:"):
-            if self.ca_file or self.cert_file:
-                raise wrong("has files for TLS and urls without it; write https, or leave the files out")
-            for url in self.urls:
-                self.refuse_plaintext_secrets(urlsplit(url).hostname or "")
-        return self
-
-    @property
-    def has_credentials(self) -> bool:
-        """Whether a request carries a secret."""
-        return self.api_key_file is not None or super().has_credentials
-
-
-def connection(settings: Settings) -> Connection:
-    """How to reach it. Raises OSError for TLS files that are none."""
-    return Connection(
-        urls=settings.urls,
-        timeout_s=settings.timeout,
-        compress=settings.compression == "gzip",
-        connections=max(settings.buffer.parallel, 2),
-        tls=tls_context(settings) if settings.urls[0].startswith("https:") else None,
-        api_key=settings.api_key_file,
-        user=settings.username or "",
-        password=settings.password_file,
-        bearer_token=settings.bearer_token_file,
-        headers=settings.headers,
-        header_files=settings.header_files,
-    )
 
 
 def build(settings: Settings, name: str, context: Context) -> ElasticsearchSink:
