@@ -97,10 +97,12 @@ def _application() -> "Typer":
         dashboards,
         delete,
         diff,
+        errors,
         get,
         graph,
         inspect,
         logs,
+        metrics,
         run,
         status,
         tap,
@@ -139,6 +141,8 @@ def _application() -> "Typer":
     app.command("config", cls=Command, epilog=config.EPILOG, rich_help_panel=rules)(config.config)
     app.command("logs", cls=Command, epilog=logs.EPILOG, rich_help_panel=look)(logs.logs)
     app.command("traces", cls=Command, epilog=traces.EPILOG, rich_help_panel=look)(traces.traces)
+    app.command("errors", cls=Command, epilog=errors.EPILOG, rich_help_panel=look)(errors.errors)
+    app.command("metrics", cls=Command, epilog=metrics.EPILOG, rich_help_panel=look)(metrics.metrics)
     app.command("graph", cls=Command, epilog=graph.EPILOG, rich_help_panel=look)(graph.graph)
     grafana = typer.Typer(cls=Group, help=dashboards.HELP, rich_markup_mode="rich", add_completion=False)
     grafana.command("push", cls=Command, epilog=dashboards.PUSH_EPILOG)(dashboards.push)

@@ -115,7 +115,9 @@ def _of_answer(record: LogRecord) -> Failure | None:
     service = owner(record.workload)
     route, target = _text(body.get("route_name")), _text(body.get("destination_service"))
     outbound = body.get("direction") == "outbound"
-    where = f"asking {target or 'an unknown service'}" if outbound else "answering"
+    # What never reached a service has none: then what was asked for tells more.
+    asked = target if target not in ("", "unknown") else _text(body.get("authority"))
+    where = f"asking {asked or 'an unknown service'}" if outbound else "answering"
     title = f"{code} {flags} {where}" if flags != "-" else f"{code} {where}"
     told = (
         f"{_text(body.get('method'))} {_text(body.get('authority'))}{_text(body.get('path'))} -> {code} {flags} "

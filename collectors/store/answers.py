@@ -133,6 +133,35 @@ class ServiceSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkloadSummary:
+    """What arrives at a workload, over a window."""
+
+    workload: str
+    namespace: str
+    app: str
+    version: str
+    requests_per_s: float
+    error_rate: float
+    p50_ms: float | None
+    p99_ms: float | None
+    mtls: bool
+    bytes_per_s: float = 0.0
+    """As a node's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Traces to look at, of one workload of a service."""
+
+    service: str
+    workload: str
+    slowest_trace: str
+    slowest_ms: float
+    failed_trace: str | None
+    """The last one with an error of this workload."""
+
+
+@dataclass(frozen=True, slots=True)
 class Series:
     """One metric series; points are (time, value), oldest first."""
 

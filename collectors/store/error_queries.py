@@ -22,6 +22,7 @@ class Filter:
     text: str = ""
     new_since: float | None = None
     """First seen at or after this."""
+    fingerprint: str | None = None
 
     def conditions(self) -> tuple[str, dict[str, object]]:
         """SQL over `error_groups AS g`, and its parameters."""
@@ -31,6 +32,7 @@ class Filter:
             ("g.service = :service", "service", self.service),
             ("g.kind = :kind", "kind", self.kind),
             ("g.first_seen >= :new_since", "new_since", self.new_since),
+            ("g.fingerprint = :fingerprint", "fingerprint", self.fingerprint),
         ):
             if value is not None:
                 parts.append(condition)

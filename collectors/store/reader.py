@@ -8,8 +8,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from collectors.records import SpanRecord
-from collectors.store import error_queries, logs, metrics, search, topology, traces
-from collectors.store.answers import ErrorGroup, Graph, LogEntry, Series, ServiceSummary, SpanEntry, TraceSummary
+from collectors.store import error_queries, examples, logs, metrics, search, topology, traces
+from collectors.store.answers import (
+    ErrorGroup,
+    Example,
+    Graph,
+    LogEntry,
+    Series,
+    ServiceSummary,
+    SpanEntry,
+    TraceSummary,
+    WorkloadSummary,
+)
 from collectors.store.errors import QueryTooSlow, StoreError
 from collectors.store.schema import open_reader
 from mesh.clock import Clock, SystemClock
@@ -130,11 +140,12 @@ class Reader:
         service: str | None = None,
         kind: str | None = None,
         text: str = "",
+        fingerprint: str | None = None,
         limit: int = 100,
     ) -> list[ErrorGroup]:
         """Groups of failures that happened at or after `since`, those that did so most often first; with all words of
         `text` in title, place or service; `new_since`: first seen at or after that."""
-        query = error_queries.Filter(since, service, kind, text, new_since)
+        query = error_queries.Filter(since, service, kind, text, new_since, fingerprint)
         return self._ask(lambda connection: error_queries.select(connection, query, limit))
 
     def error_curve(self, fingerprint: str, since: float, until: float) -> list[tuple[float, int]]:
@@ -148,6 +159,14 @@ class Reader:
     def services(self, now: float, window_s: float) -> list[ServiceSummary]:
         """The services that were asked for something or are being watched, by name."""
         return self._ask(lambda connection: topology.services(connection, self._catalogue, now, window_s))
+
+    def workloads(self, now: float, window_s: float) -> list[WorkloadSummary]:
+        """The workloads that were asked for something in the `window_s` seconds before `now`, by name."""
+        return self._ask(lambda connection: topology.workloads(connection, self._catalogue, now, window_s))
+
+    def examples(self, since: float, until: float) -> list[Example]:
+        """For each service and workload the slowest trace, and the last that failed, of `since` <= start < `until`."""
+        return self._ask(lambda connection: examples.select(connection, since, until))
 
     def series(
         self,

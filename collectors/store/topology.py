@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from collectors.records import Histogram
-from collectors.store.answers import Graph, GraphEdge, GraphNode, ServiceSummary
+from collectors.store.answers import Graph, GraphEdge, GraphNode, ServiceSummary, WorkloadSummary
 from collectors.store.metrics import (
     Catalogue,
     Known,
@@ -253,6 +253,31 @@ def graph(connection: sqlite3.Connection, catalogue: Catalogue, now: float, wind
         for name, traffic in sorted(arriving.items())
     )
     return Graph(now, window_s, nodes, tuple(_edge(pair, edges[pair], window_s) for pair in sorted(edges)))
+
+
+def workloads(
+    connection: sqlite3.Connection, catalogue: Catalogue, now: float, window_s: float
+) -> list[WorkloadSummary]:
+    """As Reader.workloads says."""
+    start, end = _window(now, window_s)
+    measured = _measured(connection, catalogue)
+    arriving: dict[str, _Traffic] = {}
+    for (_, destination), traffic in _merged(_gather(connection, measured, start, end), "edge").items():
+        arriving.setdefault(destination, _Traffic()).join(traffic)
+    described = _describe(measured.naming)
+    return [
+        WorkloadSummary(
+            *described.get(name, _undescribed(name)),
+            requests_per_s=traffic.requests / window_s,
+            error_rate=traffic.error_rate,
+            p50_ms=traffic.quantile(0.5),
+            p99_ms=traffic.quantile(0.99),
+            mtls=traffic.mtls,
+            bytes_per_s=traffic.bytes / window_s,
+        )
+        for name, traffic in sorted(arriving.items())
+        if name != UNKNOWN
+    ]
 
 
 def _edge(pair: tuple[str, str], traffic: _Traffic, window_s: float) -> GraphEdge:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,15 +66,22 @@ def logs(
 
 
 def _print(entries: "list[LogEntry]", output: Format, follow: bool) -> None:
-    from remora.output import json_text, print_data, print_line
+    from remora.output import json_text, print_data
 
     if output is Format.TABLE:
-        for entry in entries:
-            stamp = time.strftime("%H:%M:%S", time.localtime(entry.time)) + f".{int(entry.time % 1 * 1000):03d}"
-            print_line(f"{stamp}  {entry.severity:<7}  {entry.workload:<20}  {entry.message}")
+        print_entries(entries)
     elif follow and output is Format.JSON:
         for entry in entries:
             sys.stdout.write(json_text(asdict(entry)) + "\n")
     else:
         print_data([asdict(entry) for entry in entries], output)
     sys.stdout.flush()
+
+
+def print_entries(entries: "Sequence[LogEntry]") -> None:
+    """One line a record, for people."""
+    from remora.output import print_line
+
+    for entry in entries:
+        stamp = time.strftime("%H:%M:%S", time.localtime(entry.time)) + f".{int(entry.time % 1 * 1000):03d}"
+        print_line(f"{stamp}  {entry.severity:<7}  {entry.workload:<20}  {entry.message}")

@@ -7,23 +7,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from remora.commands.logs import print_entries
 from remora.commands.options import OutputOption, SinceOption, StateOption, seconds
 from remora.output import Format
 
 if TYPE_CHECKING:
-    from collectors.store.answers import SpanEntry, TraceSummary
+    from collectors.store.answers import LogEntry, SpanEntry, TraceSummary
+    from collectors.store.reader import Reader
 
 EPILOG = (
     "Examples: remora traces --service reviews --errors\n\n"
-    "remora traces 4bf92f3577b34da6a3ce929d0e0e4736\n\nremora traces --min-duration 100ms -o json"
+    "remora traces 4bf92f3577b34da6a3ce929d0e0e4736 --logs\n\nremora traces --min-duration 100ms -o json"
 )
 
 BAR_COLUMNS = 40
+MAX_LOGS = 1_000
+"""Of one trace."""
 
 
 def traces(
     state: StateOption,
     trace_id: Annotated[str | None, typer.Argument(help="One trace, span by span.", show_default=False)] = None,
+    with_logs: Annotated[
+        bool, typer.Option("--logs", help="With one trace: the log records of its requests too.")
+    ] = False,
     service: Annotated[
         str | None, typer.Option("--service", help="With a span of this service.", metavar="NAME")
     ] = None,
@@ -48,11 +55,10 @@ def traces(
             spans = reader.trace(trace_id)
             if not spans:
                 raise Failure(f"no trace {trace_id} is stored")
-            if output is Format.TABLE:
-                print_waterfall(spans)
-            else:
-                print_data({"trace_id": trace_id, "spans": [asdict(span) for span in spans]}, output)
+            _show(trace_id, spans, _logs_of(reader, trace_id) if with_logs else None, output)
             return
+        if with_logs:
+            raise typer.BadParameter("wants one trace: remora traces ID --logs", param_hint="--logs")
         found = reader.traces(
             service=service,
             since=time.time() - length,  # noqa: TID251 - the command is a process's edge
@@ -67,6 +73,28 @@ def traces(
         else:
             print_data([_whole(each, reader.trace(each.trace_id)) for each in found], output)
     sys.stdout.flush()
+
+
+def _logs_of(reader: "Reader", trace_id: str) -> "list[LogEntry]":
+    found = reader.logs(trace_id=trace_id, limit=MAX_LOGS)
+    return sorted(found, key=lambda entry: (entry.time, entry.rowid))
+
+
+def _show(trace_id: str, spans: "list[SpanEntry]", logs: "list[LogEntry] | None", output: Format) -> None:
+    from remora.output import print_data, print_line
+
+    if output is not Format.TABLE:
+        answer: dict[str, Any] = {"trace_id": trace_id, "spans": [asdict(span) for span in spans]}
+        if logs is not None:
+            answer["logs"] = [asdict(entry) for entry in logs]
+        print_data(answer, output)
+        return
+    print_waterfall(spans)
+    if logs is not None:
+        print_line("")
+        print_entries(logs)
+        if not logs:
+            print_line("no log record has this trace id")
 
 
 def _row(trace: "TraceSummary") -> tuple[Any, ...]:

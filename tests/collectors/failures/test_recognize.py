@@ -81,6 +81,11 @@ def test_answers_of_5xx_are_failures_and_others_are_none() -> None:
     assert failure.trace_id == f"{2:032x}"
 
 
+def test_what_reached_no_service_is_shown_by_what_was_asked_for() -> None:
+    failure = found(of_log(access(1, response_code=503, destination_service="unknown", authority="ratings:9080")))
+    assert failure.title == "503 asking ratings:9080"
+
+
 @pytest.mark.parametrize(
     ("changes", "same"),
     [
