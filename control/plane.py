@@ -16,11 +16,11 @@ from control.ca.serving import ServingCertificate
 from control.ca.template import DEFAULT_LIFETIMES
 from control.ca.tokens import Tokens
 from control.debug.metrics import AuthorityMetrics, add_common
-from control.debug.targets import TargetsFile
+from control.debug.targets import TargetsFile, discovered
 from control.ir.settings import MeshSettings
 from control.options import Options
 from control.rest.guard import Guard, open_token
-from control.rest.routes import Parts, make_routes
+from control.rest.routes import TARGETS_PATH, Parts, make_routes
 from control.rest.rules import Rules
 from control.rest.workloads import Addresses, Registration
 from control.stores import FileStore
@@ -45,6 +45,8 @@ class Stored:
     authority: Authority
     tokens: Tokens
     admin_token: str
+    prometheus_token: str
+    """Opens the list of targets, and nothing else."""
 
 
 def open_stored(options: Options, clock: Clock) -> Stored:
@@ -58,7 +60,8 @@ def open_stored(options: Options, clock: Clock) -> Stored:
         authority.open()
         tokens = Tokens(options.state / "tokens")
         tokens.load(clock.now())
-        return Stored(store, authority, tokens, open_token(options.state / "admin.token"))
+        admin, prometheus = (open_token(options.state / f"{name}.token") for name in ("admin", "prometheus"))
+        return Stored(store, authority, tokens, admin, prometheus)
     except BaseException:
         store.close()
         raise
@@ -140,8 +143,12 @@ class Plane:
             trust_domain=self._options.trust_domain,
             root_expires_at=self.root_expires_at,
             metrics=self.metrics_text,
+            targets=lambda: discovered(
+                self.publisher.world, self._options.trust_domain, addresses.rest, self._options.state / "collector.json"
+            ),
         )
-        return Guard(make_routes(parts), self.stored.admin_token, frozenset({self._options.host}))
+        readers = {TARGETS_PATH: self.stored.prometheus_token}
+        return Guard(make_routes(parts), self.stored.admin_token, frozenset({self._options.host}), readers)
 
     def _certificates(self, prove: Any) -> CertificateService:
         return CertificateService(self.stored.authority, self._clock, prove, self._authority_metrics.count)

@@ -20,6 +20,7 @@ from control.rest.rules import Outcome, Rules
 from control.rest.workloads import Registration
 from control.xds.publisher import Publisher
 
+TARGETS_PATH = "/v1/prometheus/targets"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -33,6 +34,8 @@ class Parts:
     trust_domain: str
     root_expires_at: Callable[[], float]
     metrics: Callable[[], bytes]
+    targets: Callable[[], list[dict[str, Any]]]
+    """For Prometheus' service discovery by HTTP."""
 
 
 def make_routes(parts: Parts) -> FastAPI:
@@ -111,6 +114,10 @@ def _add_insight(app: FastAPI, parts: Parts) -> None:
         if snapshot is None:
             raise NotFound(f"workload {namespace}/{workload} is not registered")
         return {"version": plan.version, "resources": dump(snapshot, section)}
+
+    @app.get(TARGETS_PATH)
+    async def prometheus_targets() -> JSONResponse:
+        return JSONResponse(parts.targets())
 
     @app.get("/healthz")
     async def healthz() -> dict[str, Any]:

@@ -245,6 +245,7 @@ async def test_targets_follow_registrations(control: ControlProcess, eventually:
         {
             "targets": ["127.0.0.1:55000"],
             "labels": {
+                "job": "remora-sidecar",
                 "workload": "reviews-v1",
                 "namespace": "default",
                 "app": "reviews",

@@ -21,6 +21,7 @@ PATHS = [
     ("POST", "/v1/tokens"),
     ("DELETE", "/v1/workloads/default/a"),
     ("GET", "/v1/config/default/a/listeners"),
+    ("GET", "/v1/prometheus/targets"),
     ("GET", "/docs"),
     ("GET", "/openapi.json"),
     ("GET", "/"),
