@@ -31,6 +31,11 @@ _MAX_DEPTH = 16
 _HEX_IDS = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
 _WORKLOAD = ("remora.workload", "k8s.deployment.name", "k8s.pod.name", "service.instance.id")
 """Resource attributes that name a workload, best first."""
+_OWN = frozenset(
+    (PRINCIPAL_KEY, "workload", "namespace", "body", "trace_id", "span_id", "severity_text", "severity_number",
+     "event.name", "observed_time", "otel.dropped_attributes_count", "k8s.namespace.name")
+)  # fmt: skip
+"""Keys of a record's body that attributes don't have: they are `attributes.KEY`."""
 
 
 class MalformedRequest(Exception):
@@ -55,39 +60,61 @@ def decode_logs(body: bytes, judge: Judge | None, now: float, *, as_json: bool =
     """
     request = parse(logs_service_pb2.ExportLogsServiceRequest, body, as_json)
     batch = Batch(size_bytes=4 * len(body))
-    rejected, why = 0, ""
-    digest = hashlib.blake2b(body, digest_size=16).hexdigest()
+    rejected, why, position = 0, "", 0
+    # Of two senders that say the same, each has said it.
+    sender = "" if judge is None else judge.principal
+    digest = hashlib.blake2b(body, digest_size=16, key=hashlib.sha256(sender.encode()).digest()).hexdigest()
     for resource_logs in request.resource_logs:
         resource = attributes_of(resource_logs.resource.attributes)
         service = str(resource.get("service.name") or "unknown_service")
         workload = workload_of(resource, service)
         problem = "" if judge is None else judge.resource(resource, workload)
         if problem:
-            rejected, why = rejected + sum(len(each.log_records) for each in resource_logs.scope_logs), problem
+            count = sum(len(each.log_records) for each in resource_logs.scope_logs)
+            rejected, why, position = rejected + count, problem, position + count
             continue
+        resource["service.name"] = resource["service"] = service
+        resource.pop("message", None)
+        resource.pop(PRINCIPAL_KEY, None)
+        if judge is not None:
+            resource[PRINCIPAL_KEY] = judge.principal
         for scope_logs in resource_logs.scope_logs:
+            common = {**resource, "otel.scope.name": scope_logs.scope.name} if scope_logs.scope.name else resource
             for record in scope_logs.log_records:
-                nanos = record.time_unix_nano or record.observed_time_unix_nano
-                message = value_of(record.body, 0)
-                fields = attributes_of(record.attributes)
-                fields.pop("message", None)
-                fields.setdefault("service", service)
-                fields.pop(PRINCIPAL_KEY, None)
-                if judge is not None:
-                    fields[PRINCIPAL_KEY] = judge.principal
-                trace_id = record.trace_id.hex() if len(record.trace_id) == 16 and any(record.trace_id) else None
-                batch.logs.append(
-                    LogRecord(
-                        id=f"otlp:{digest}/{len(batch.logs)}",
-                        time=nanos / 1e9 if nanos else now,
-                        tag=LOGS_TAG,
-                        workload=workload,
-                        severity=_severity(record.severity_number, record.severity_text),
-                        trace_id=trace_id,
-                        body={"message": message, **fields},
-                    )
-                )
+                batch.logs.append(_log(record, common, workload, f"otlp:{digest}/{position}", now))
+                position += 1
     return Decoded(batch, rejected, why, rejected)
+
+
+def _log(record: Any, common: dict[str, Any], workload: str, id_: str, now: float) -> LogRecord:
+    """`common`: what the record's resource says, which is judged; what the record says of the same stands beside it."""
+    body: dict[str, Any] = {"message": "", **common}
+    for key, value in attributes_of(record.attributes).items():
+        body[key if key not in body and key not in _OWN else f"attributes.{key}"] = value
+    content = value_of(record.body, 0)
+    if isinstance(content, (dict, list)):
+        body["body"] = content
+        text = content.get("message") if isinstance(content, dict) else None
+        body["message"] = text if isinstance(text, str) else json.dumps(content, ensure_ascii=False)
+    elif content is not None:
+        body["message"] = content if isinstance(content, str) else str(content)
+    trace_id = record.trace_id.hex() if len(record.trace_id) == 16 and any(record.trace_id) else None
+    if trace_id is not None:
+        body["trace_id"] = trace_id
+        if len(record.span_id) == 8 and any(record.span_id):
+            body["span_id"] = record.span_id.hex()
+    said = {
+        "severity_text": record.severity_text,
+        "severity_number": record.severity_number,
+        "event.name": record.event_name,
+        "otel.dropped_attributes_count": record.dropped_attributes_count,
+    }
+    body.update((key, value) for key, value in said.items() if value)
+    nanos = record.time_unix_nano or record.observed_time_unix_nano
+    if record.time_unix_nano and record.observed_time_unix_nano:
+        body["observed_time"] = record.observed_time_unix_nano / 1e9
+    severity = _severity(record.severity_number, record.severity_text)
+    return LogRecord(id_, nanos / 1e9 if nanos else now, LOGS_TAG, workload, severity, trace_id, body)
 
 
 def logs_response(decoded: Decoded) -> Any:

@@ -195,6 +195,9 @@ async def test_logs_arrive_and_a_request_sent_again_has_the_same_ids(rig: Rig) -
         "message": "line 0",
         "user": "jason",
         "service": "reviews",
+        "service.name": "reviews",
+        "severity_number": 17,
+        "trace_id": "01" * 16,
         "peer_principal": str(PRODUCTPAGE),
     }
     assert (first[0].severity, first[0].trace_id, first[0].workload) == ("error", "01" * 16, "reviews")
