@@ -14,7 +14,7 @@ from control.generate.names import BLACK_HOLE, inbound_cluster, outbound_cluster
 from control.generate.pack import duration, pack
 from control.generate.tls import RELAYED_ALPN, ads, raw, upstream_mutual, upstream_simple
 from control.ir.mesh import Mesh
-from control.ir.policies import Balancing, DestinationPolicy, Pool, Tls, TlsMode, TrafficPolicy
+from control.ir.policies import Balancing, DestinationPolicy, KeepAlive, Pool, Tls, TlsMode, TrafficPolicy
 from control.ir.proxy import Proxy, ProxyKind
 from control.ir.services import Endpoint, Port, Protocol, Resolution, Service
 
@@ -54,7 +54,9 @@ def outbound_clusters(mesh: Mesh, namespace: str) -> Iterator[tuple[Cluster, Clu
 
 def relayed_clusters(mesh: Mesh, proxy: Proxy) -> Iterator[Cluster]:
     """For connections of a proxy's own to ports whose protocol nobody has said. Endpoints are the requests' ones."""
-    wanted = {each.port for each in proxy.tcp_outbound} if proxy.kind is ProxyKind.SIDECAR else None
+    # Whoever has a forward proxy may ask it for a tunnel to any of them.
+    few = proxy.kind is ProxyKind.SIDECAR and proxy.outbound is None
+    wanted = {each.port for each in proxy.tcp_outbound} if few else None
     for service in mesh.services.values():
         for port in service.ports:
             if port.protocol is Protocol.AUTO and (wanted is None or port.number in wanted):
@@ -100,6 +102,7 @@ def _outbound(
     pool = policy.pool or Pool()
     cluster.connect_timeout.CopyFrom(duration(pool.connect_timeout_s or DEFAULT_POOL.connect_timeout_s or 10))
     _limit(cluster, pool)
+    _keep_alive(cluster, pool.keepalive)
     _protocol(cluster, port.protocol, pool)
     _describe(cluster, service)
     _secure(cluster, service, port, subset, endpoints, policy.tls)
@@ -128,12 +131,25 @@ def _limit(cluster: Cluster, pool: Pool) -> None:
     cluster.circuit_breakers.thresholds.append(thresholds)
 
 
+def _keep_alive(cluster: Cluster, keepalive: KeepAlive | None) -> None:
+    if keepalive is None:
+        return
+    options = cluster.upstream_connection_options.tcp_keepalive
+    options.SetInParent()
+    if keepalive.probes:
+        options.keepalive_probes.value = keepalive.probes
+    if keepalive.time_s:
+        options.keepalive_time.value = keepalive.time_s
+    if keepalive.interval_s:
+        options.keepalive_interval.value = keepalive.interval_s
+
+
 def _protocol(cluster: Cluster, protocol: Protocol, pool: Pool) -> None:
     if protocol in (Protocol.TCP, Protocol.TLS):
         return
     options = HttpProtocolOptions()
     if protocol is Protocol.HTTP2:
-        options.explicit_http_config.http2_protocol_options.SetInParent()
+        options.explicit_http_config.http2_protocol_options.allow_connect = True  # for WebSocket too
     else:
         options.explicit_http_config.http_protocol_options.SetInParent()
     if pool.idle_timeout_s is not None:

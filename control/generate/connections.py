@@ -13,7 +13,7 @@ from control.generate.virtual_hosts import MESH, best_rule, exposed
 from control.ir.matches import Audience
 from control.ir.mesh import GatewayServer, Mesh
 from control.ir.proxy import Proxy
-from control.ir.routes import Destination, Share
+from control.ir.routes import ConnectionRoute, Destination, Share
 from control.ir.services import Port, Protocol, Service
 from control.ir.settings import MeshSettings
 
@@ -37,18 +37,38 @@ class ConnectionRouter:
         if service is None or port is None:
             yield self._chain({BLACK_HOLE: 1})
             return
-        rule = best_rule(self._mesh, service.host)
-        routes = [] if rule is None else [r for r in rule.connections if self._has(r.audience, MESH, port.number)]
-        named = [route for route in routes if route.server_names] if port.protocol is Protocol.TLS else []
-        if named:
-            for route in named:
-                yield self._chain(self._shares(route.shares, port.number), route.server_names)
-            return
-        for route in routes:
+        named = self._named(service, port)
+        for route in named:
+            yield self._chain(self._shares(route.shares, port.number), route.server_names)
+        if not named:
+            yield self._chain(self._unnamed(service, port))
+
+    def tunnel(self, service: Service, port: Port) -> dict[str, int]:
+        """Clusters by weight for a CONNECT to a port of a service. Of rules by server name the one that names the
+        service counts: what is said inside the tunnel is not looked at."""
+        named = self._named(service, port)
+        for route in named:
+            if any(within(service.host, name) for name in route.server_names):
+                return self._shares(route.shares, port.number)
+        return {BLACK_HOLE: 1} if named else self._unnamed(service, port)
+
+    def _named(self, service: Service, port: Port) -> list[ConnectionRoute]:
+        """The rules by server name."""
+        if port.protocol is not Protocol.TLS:
+            return []
+        return [route for route in self._rules(service, port) if route.server_names]
+
+    def _unnamed(self, service: Service, port: Port) -> dict[str, int]:
+        """By the first rule without server names; where there is none, to the service."""
+        for route in self._rules(service, port):
             if not route.server_names:
-                yield self._chain(self._shares(route.shares, port.number))
-                return
-        yield self._chain(self._shares((Share(Destination(service.host, port=port.number)),), port.number))
+                return self._shares(route.shares, port.number)
+        return self._shares((Share(Destination(service.host, port=port.number)),), port.number)
+
+    def _rules(self, service: Service, port: Port) -> list[ConnectionRoute]:
+        rule = best_rule(self._mesh, service.host)
+        found = () if rule is None else rule.connections
+        return [route for route in found if self._has(route.audience, MESH, port.number)]
 
     def gateway(self, servers: Sequence[tuple[str, GatewayServer]]) -> Iterator[FilterChain]:
         """Chains for connections from outside to one address of a gateway."""

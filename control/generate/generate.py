@@ -10,6 +10,7 @@ from control.generate.names import BLACK_HOLE, ROOT_SECRET, SYSTEM_SECRET
 from control.generate.pack import pack
 from control.generate.python_filters import add_filters
 from control.generate.secrets import system_anchors, trust_anchors
+from control.generate.tunnels import add_tunnels
 from control.generate.types import CDS, EDS, LDS, RDS, SDS, Snapshot, snapshot
 from control.generate.virtual_hosts import OUTBOUND, Router
 from control.ir.address import Address
@@ -67,7 +68,9 @@ def _outbound_table(mesh: Mesh, proxy: Proxy) -> AnyMessage:
     key = "outbound", proxy.namespace, mesh.addressed(proxy)
     known: AnyMessage | None = mesh.parts.get(key)
     if known is None:
-        known = mesh.parts[key] = pack(Router(mesh, proxy).outbound())
+        table = Router(mesh, proxy).outbound()
+        add_tunnels(table, mesh, proxy)
+        known = mesh.parts[key] = pack(table)
     return known
 
 
@@ -81,7 +84,7 @@ def _sidecar(mesh: Mesh, proxy: Proxy, resources: dict[str, _Named]) -> None:
     for outbound in proxy.tcp_outbound:
         listener = tcp_outbound_listener(mesh, proxy, outbound)
         resources[LDS][listener.name] = pack(listener)
-    if proxy.tcp_outbound:
+    if proxy.tcp_outbound or proxy.outbound is not None:
         for cluster in relayed_clusters(mesh, proxy):
             resources[CDS][cluster.name] = pack(cluster)
     for listener in inbound_listeners(mesh, proxy):

@@ -56,6 +56,7 @@ def http_manager(prefix: str, settings: MeshSettings) -> HttpConnectionManager:
     manager.normalize_path.value = True
     manager.use_remote_address.value = False
     manager.upgrade_configs.add(upgrade_type="websocket")
+    manager.http2_protocol_options.allow_connect = True  # WebSocket too comes so by HTTP/2
     manager.tracing.random_sampling.value = settings.sampling_percent
     if settings.access_log:
         manager.access_log.append(access_log())

@@ -15,6 +15,9 @@ from control.ir.proxy import AppPort, Proxy
 from control.ir.routes import DEFAULT_RETRY, Destination, Forward, HostRoutes, Route, Share
 from control.ir.services import Port, Protocol, Service
 
+UNKNOWN_HOST_STATUS = 502
+"""To hosts that nobody knows."""
+
 OUTBOUND = "outbound"
 MESH = "mesh"
 
@@ -82,7 +85,7 @@ class Router:
             routes = [self._route(Route("default", RequestMatch(), default), port.number)]
         else:
             routes = [self._route(r, port.number) for r in self._audience(rule, MESH, port.number)]
-        return VirtualHost(name=f"{service.host}:{port.number}", domains=domains, routes=routes)
+        return VirtualHost(name=host_name(service, port), domains=domains, routes=routes)
 
     def _audience(self, rule: HostRoutes, gateway: str, port: int | None) -> Iterator[Route]:
         """The rule's routes that this proxy has."""
@@ -116,6 +119,11 @@ class Router:
         if destination.subset and destination.subset not in subsets:
             return BLACK_HOLE
         return outbound_cluster(service.host, number, destination.subset)
+
+
+def host_name(service: Service, port: Port) -> str:
+    """The virtual host's name for a port of a service."""
+    return f"{service.host}:{port.number}"
 
 
 def service_table(router: Router, mesh: Mesh, service: Service, port: Port) -> RouteConfiguration:
@@ -207,8 +215,19 @@ def _catches_everything(route: RouteMessage) -> bool:
     return match.prefix == "/" and not match.headers and not match.query_parameters
 
 
+def block(host: VirtualHost) -> None:
+    """Requests to it are answered as those to hosts that nobody knows; CONNECT too."""
+    for name in ("prefix", "connect"):
+        route = RouteMessage(name="block_all")
+        if name == "prefix":
+            route.match.prefix = "/"
+        else:
+            route.match.connect_matcher.SetInParent()
+        route.direct_response.status = UNKNOWN_HOST_STATUS
+        host.routes.append(route)
+
+
 def _block_all() -> VirtualHost:
-    route = RouteMessage(name="block_all")
-    route.match.prefix = "/"
-    route.direct_response.status = 502
-    return VirtualHost(name="block_all", domains=["*"], routes=[route])
+    host = VirtualHost(name="block_all", domains=["*"])
+    block(host)
+    return host

@@ -103,5 +103,6 @@ class Mesh:
         chosen: set[Labels] | None = self.parts.get("chosen")
         if chosen is None:
             chosen = {route.audience.labels for rule in self.routes for route in rule.routes}
+            chosen |= {route.audience.labels for rule in self.routes for route in rule.connections}
             self.parts["chosen"] = chosen
         return frozenset(labels for labels in chosen if dict(labels).items() <= proxy.labels.items())

@@ -31,6 +31,15 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """The kernel's questions on silent connections; 0 is the system's setting."""
+
+    probes: int = 0
+    time_s: int = 0
+    interval_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     """Limits and timeouts; None is the default."""
 
@@ -41,6 +50,7 @@ class Pool:
     max_retries: int | None = None
     max_requests_per_connection: int | None = None
     idle_timeout_s: float | None = None
+    keepalive: KeepAlive | None = None
 
 
 @dataclass(frozen=True, slots=True)

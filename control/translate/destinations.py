@@ -10,6 +10,7 @@ from control.api.kinds.destination_rule import (
     DestinationRuleSpec,
     LoadBalancer,
     PortPolicy,
+    TcpKeepalive,
     TrafficPolicy,
 )
 from control.api.kinds.destination_rule import Subset as ApiSubset
@@ -81,7 +82,14 @@ def _pool(pool: ConnectionPool | None) -> ir.Pool | None:
         max_retries=http.max_retries if http else None,
         max_requests_per_connection=http.max_requests_per_connection if http else None,
         idle_timeout_s=http.idle_timeout if http else None,
+        keepalive=_keepalive(tcp.tcp_keepalive) if tcp else None,
     )
+
+
+def _keepalive(keepalive: TcpKeepalive | None) -> ir.KeepAlive | None:
+    if keepalive is None:
+        return None
+    return ir.KeepAlive(keepalive.probes, int(keepalive.time or 0), int(keepalive.interval or 0))
 
 
 def _tls(tls: ClientTls | None) -> ir.Tls | None:

@@ -2,12 +2,25 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from control.api.kinds.export import ExportTo
 from control.api.kinds.http_action import PortSelector
 from control.api.model import Model, Unsupported, wrong
 from control.api.scalars import HostPattern, Int, Labels, PositiveCount, PositiveDuration, Str, Subdomain
+
+MAX_PROBES = 127
+MAX_KEEPALIVE_S = 32_767
+"""Linux's bounds."""
+
+
+def _whole_seconds(value: float) -> float:
+    if value != int(value) or value > MAX_KEEPALIVE_S:
+        raise wrong(f"is {value:g}s; the kernel takes whole seconds, at most {MAX_KEEPALIVE_S}s")
+    return value
+
+
+KeepAliveTime = Annotated[PositiveDuration, AfterValidator(_whole_seconds)]
 
 
 class LoadBalancer(Model):
@@ -20,12 +33,20 @@ class LoadBalancer(Model):
     warmup_duration_secs: Unsupported = None
 
 
+class TcpKeepalive(Model):
+    """The kernel's questions on silent connections; what is left out, or 0, is the system's setting."""
+
+    probes: Annotated[Int, Field(ge=0, le=MAX_PROBES)] = 0
+    time: KeepAliveTime | None = None
+    interval: KeepAliveTime | None = None
+
+
 class TcpPool(Model):
     """Connections."""
 
     max_connections: PositiveCount | None = None
     connect_timeout: PositiveDuration | None = None
-    tcp_keepalive: Unsupported = None
+    tcp_keepalive: TcpKeepalive | None = None
     max_connection_duration: Unsupported = None
     idle_timeout: Unsupported = None
 

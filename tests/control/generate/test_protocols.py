@@ -245,12 +245,6 @@ def test_tls_that_is_passed_through_goes_by_the_name_that_is_asked_for() -> None
     assert taken(made, PLAIN) is None
 
 
-def test_bytes_are_no_host_of_the_forward_proxy() -> None:
-    made = snapshot(caller(), store("redis"))
-    assert STORE.encode() not in made.resources[TYPES["RDS"]]["outbound"].value
-    assert STORE.encode() in snapshot(caller(), store("whatever")).resources[TYPES["RDS"]]["outbound"].value
-
-
 GATEWAY = INGRESS.model_copy(
     update={"gateway_ports": {"80": "127.0.0.1:18080", "443": "127.0.0.1:18443", "6379": "127.0.0.1:16379"}}
 )

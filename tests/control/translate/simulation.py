@@ -50,6 +50,18 @@ class Simulation:
             case None:
                 return None
 
+    def tunnel(self, authority: str) -> object:
+        """The same for a CONNECT."""
+        head = RequestHead(b"CONNECT", b"", authority.encode(), [])
+        route = RouteTable(self.routes["outbound"], _keep).match(head)
+        if route is None:
+            return None
+        if isinstance(route.action, DirectResponse):
+            return route.action.status
+        assert isinstance(route.action, Forward)
+        assert (route.action.upgrades, route.action.end_connect) == ((("connect", True),), True)
+        return {each.cluster: each.weight for each in route.action.clusters}
+
     def addresses(self, cluster: str) -> list[str]:
         """Of the cluster's endpoints."""
         found = self.loads.get(cluster) or self.clusters[cluster].endpoints
