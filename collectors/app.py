@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
+
+import uvloop
 
 from collectors.delivery.errors import BufferFault
 from collectors.delivery.metrics import DeliveryMetrics
@@ -17,6 +21,7 @@ from collectors.exporters.sqlite import PATH, StoreExporter
 from collectors.health import Health
 from collectors.identity import Authority, Identity, IdentityError
 from collectors.mesh_listeners import MeshListeners, Parts
+from collectors.node_metrics import NodeMetrics
 from collectors.options import Options, parse
 from collectors.pipeline import Consumer, Gate
 from collectors.processors.cardinality_guard import Bounds, CardinalityGuard
@@ -29,7 +34,7 @@ from collectors.telemetry import Telemetry
 from collectors.web import WebServer
 from mesh import logs
 from mesh.clock import SystemClock, system_rng
-from mesh.files import NotPrivate
+from mesh.files import NotPrivate, write_atomic
 from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
 
 if TYPE_CHECKING:
@@ -40,8 +45,9 @@ __all__ = ["Options", "main", "parse", "run"]
 
 _log = logging.getLogger("remora.collect")
 
-MAX_QUEUED_BYTES = 64 * 1024 * 1024
-"""Of records received and not stored yet; beyond it senders wait."""
+NODE_PATH = "/metrics/node"
+MAX_QUEUED_BYTES = 8 * 1024 * 1024
+"""Of records received and not stored yet, as they came; beyond it senders wait. Decoded they take four times as much."""
 _IDENTITY_DEADLINE_S = 30.0
 
 
@@ -58,7 +64,7 @@ def run(options: Options) -> int:
         if options.check:
             print(f"{options.config}: all is well")
             return 0
-        asyncio.run(_Collector(options, configuration).serve())
+        uvloop.run(_Collector(options, configuration).serve())
     except Mistake as mistakes:
         print(mistakes, file=sys.stderr)
         return 1
@@ -152,6 +158,8 @@ class _Collector:
             pipeline = await self._assemble(context)
         gate = Gate(Redaction(self._guarded(pipeline.consumer)), MAX_QUEUED_BYTES)
         pages["/cardinality"] = self._telemetry.report_cardinality
+        if options.node_metrics:
+            pages[NODE_PATH] = partial(asyncio.to_thread, NodeMetrics().render)
         self._telemetry.watch(pipeline.store, gate, self._certificate_expires)
         self._telemetry.registry.register(DeliveryMetrics(pipeline.deliveries, self._clock.now))
         health = WebServer(Health(pipeline.store, self._telemetry, self._clock, pipeline.deliveries, pages))
@@ -171,9 +179,18 @@ class _Collector:
             background.spawn(self._identity.follow_roots(), name="roots")
         scope.spawn(background.wait_failed(), name="background")
         _log.info("collecting: %s", ", ".join(f"{name} {address}" for name, address in sorted(ready.items())))
+        self._tell_neighbours(ready, stack)
+        _spare_the_collector()
         if options.ready_fd is not None:
             with os.fdopen(options.ready_fd, "w") as file:
                 file.write(json.dumps(ready) + "\n")
+
+    def _tell_neighbours(self, ready: dict[str, str], stack: contextlib.AsyncExitStack) -> None:
+        """`collector.json`, for the control plane's list of targets and for the command; gone when we are."""
+        path = self._options.state / "collector.json"
+        said = ready | {"pid": os.getpid()} | ({"node": NODE_PATH} if self._options.node_metrics else {})
+        write_atomic(path, json.dumps(said).encode(), mode=0o600)
+        stack.callback(path.unlink, missing_ok=True)
 
     async def _open_store(self, stack: contextlib.AsyncExitStack) -> Store:
         options = self._options
@@ -234,6 +251,14 @@ class _Collector:
         except CannotBuild as error:
             raise Mistake(f"{self._configuration.path}: {error}") from error
         return ready
+
+
+def _spare_the_collector() -> None:
+    """Python's collector of cycles looks through what lives, again and again, the more records pass: a tenth of the CPU
+    for next to nothing, since records have no cycles. What is there now stays; the rest is looked at more rarely."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _until_gone(fd: int, stop: asyncio.Event) -> None:

@@ -11,6 +11,9 @@ from collectors.telemetry import Telemetry
 from mesh.asgi import Receive, Scope, Send, respond
 from mesh.clock import Clock
 
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+"""Prometheus' format: of a page that is bytes; any other is JSON."""
+
 
 class Health:
     """The ASGI application."""
@@ -38,12 +41,15 @@ class Health:
             answer = self._health()
             await respond(send, 200 if answer["ready"] else 503, json.dumps(answer).encode(), "application/json")
         elif path == "/metrics":
-            await respond(send, 200, self._telemetry.render(), "text/plain; version=0.0.4; charset=utf-8")
+            await respond(send, 200, self._telemetry.render(), _TEXT)
         elif path in self._pages:
             page = self._pages[path]()
             if inspect.isawaitable(page):
                 page = await page
-            await respond(send, 200, json.dumps(page).encode(), "application/json")
+            if isinstance(page, bytes):
+                await respond(send, 200, page, _TEXT)
+            else:
+                await respond(send, 200, json.dumps(page).encode(), "application/json")
         else:
             there = " and ".join(["/healthz", "/metrics", *self._pages])
             await respond(send, 404, f"there are {there}\n".encode(), "text/plain")

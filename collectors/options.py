@@ -42,6 +42,7 @@ class Options:
     otlp_http: Address
     health: Address
     plaintext_forward: Address | None
+    node_metrics: bool
     control: str | None
     """None: outside of any mesh; there are only the receivers of the settings file."""
     control_ads: str | None
@@ -84,6 +85,9 @@ def parse(argv: Sequence[str]) -> Options:
                         help="GET /healthz and /metrics, plain HTTP (default: %(default)s)")  # fmt: skip
     listen.add_argument("--plaintext-forward", type=_loopback, default=None, metavar="HOST:PORT",
                         help="forward protocol without TLS, on a loopback address only; off by default")  # fmt: skip
+    listen.add_argument("--node-metrics", action="store_true",
+                        help="GET /metrics/node on the health port: this machine's CPU, memory, disks and network "
+                        "under node exporter's names, for where none runs")  # fmt: skip
     identity = parser.add_argument_group("identity in a mesh; without --config needed")
     identity.add_argument("--control", type=_host_port, default=None, metavar="HOST:PORT",
                           help="the control plane's CSR port, for the first certificate")  # fmt: skip

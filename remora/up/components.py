@@ -56,7 +56,7 @@ class Components:
         for name in ("forward", "otlp-grpc", "otlp-http"):
             argv += [f"--{name}", self.at(name)]
         argv += ["--control", registered["csr"], "--control-ads", registered["ads"]]
-        argv += ["--root", str(self.state.root), "--token-file", token_file]
+        argv += ["--root", str(self.state.root), "--token-file", token_file, "--node-metrics"]
         return Command(argv, environment(), (self.lock_fd,))
 
     async def query(self) -> Command:
