@@ -36,6 +36,13 @@ def run(
             metavar="SERVICE:PORT=LOCALPORT",
         ),
     ] = None,
+    https_proxy: Annotated[
+        bool,
+        typer.Option(
+            "--https-proxy",
+            help="Set HTTPS_PROXY too: https:// goes through the sidecar, to hosts that the mesh knows.",
+        ),
+    ] = False,
     version: Annotated[str, typer.Option(help="Version, for subsets of a DestinationRule.", metavar="NAME")] = "v1",
     namespace: Annotated[
         str, typer.Option("--namespace", "-n", help="Namespace of the service.", metavar="NAME")
@@ -75,7 +82,7 @@ def run(
         labels={"app": service, "version": version},
     )
     sys.stdout.flush()
-    raise typer.Exit(host(State(state), Guest(workload, tuple(command))))
+    raise typer.Exit(host(State(state), Guest(workload, tuple(command), https_proxy)))
 
 
 def _tcp_upstream(text: str) -> tuple[str, int, int]:

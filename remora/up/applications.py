@@ -68,12 +68,14 @@ class Application:
         self.sidecar.close()
 
 
-def proxied(environ: Mapping[str, str], outbound: str) -> dict[str, str]:
-    """`environ` with the sidecar as the way to everything but this machine itself.
+def proxied(environ: Mapping[str, str], outbound: str, *, https: bool = False) -> dict[str, str]:
+    """`environ` with the sidecar as the way to everything but this machine itself. `https`: by https:// too, for which
+    it is asked for a tunnel; then only hosts that the mesh knows are reached so.
 
     CGI programs must not trust HTTP_PROXY, and some clients read one case only: both are set.
     """
-    proxy = f"http://{outbound}"
-    own = {name: value for name, value in environ.items() if name.lower() not in ("http_proxy", "no_proxy")}
-    local = "localhost,127.0.0.1,::1"
-    return own | {"HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": local, "no_proxy": local}
+    set_here = ("http_proxy", "no_proxy", "https_proxy") if https else ("http_proxy", "no_proxy")
+    own = {name: value for name, value in environ.items() if name.lower() not in set_here}
+    for name in set_here:
+        own[name] = own[name.upper()] = "localhost,127.0.0.1,::1" if name == "no_proxy" else f"http://{outbound}"
+    return own

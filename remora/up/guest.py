@@ -37,6 +37,8 @@ class Guest:
 
     workload: Workload
     command: tuple[str, ...]
+    https_proxy: bool = False
+    """Its sidecar is its way to https:// too."""
 
 
 def host(state: State, guest: Guest) -> int:
@@ -88,7 +90,7 @@ async def _host(state: State, control: Control, telemetry: Telemetry | None, gue
         try:
             async with asyncio.timeout(READY_S):
                 await child.first_ready
-            return await _run(guest.command, proxied(os.environ, sidecar.outbound))
+            return await _run(guest.command, proxied(os.environ, sidecar.outbound, https=guest.https_proxy))
         except TimeoutError:
             raise Failure(f"the sidecar of {workload.name} was not ready within {READY_S:.0f} s") from None
         finally:

@@ -166,3 +166,10 @@ async def test_ports_of_services_are_its_own_sockets_and_registered(control: Fak
             Sidecar(workload)
     finally:
         sidecar.close()
+
+
+def test_a_tunnel_for_https_is_asked_for_where_that_is_wanted() -> None:
+    env = {"https_proxy": "http://office:3128", "HTTPS_PROXY": "http://office:3128"}
+    assert proxied(env, "127.0.0.1:1")["https_proxy"] == "http://office:3128", "past the mesh, as it was"
+    through = proxied(env, "127.0.0.1:1", https=True)
+    assert through["https_proxy"] == through["HTTPS_PROXY"] == through["HTTP_PROXY"] == "http://127.0.0.1:1"
