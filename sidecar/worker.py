@@ -212,6 +212,7 @@ class Worker:
         they are late, but none is lost."""
         if self._full():
             return
+        self._listeners.report()
         counters: list[Growth] = [*self._clusters.growth(), *self._listeners.growth(), *self._addons.growth()]
         gauges: list[Reading] = [*self._clusters.readings(), *self._listeners.readings()]
         counters += self._filters.growth()

@@ -19,13 +19,24 @@ if TYPE_CHECKING:
 class GrpcClientStream(H2ClientStream):
     """`record.grpc_status` is the trailers' word, or that of a head that is all there is."""
 
-    __slots__ = ("_requests", "_responses", "_status")
+    __slots__ = ("_counted", "_requests", "_responses", "_status")
 
     def __init__(self, connection: "H2Link", number: int) -> None:
         super().__init__(connection, number)
         self._requests = grpc.MessageCounter()
         self._responses = grpc.MessageCounter()
         self._status = grpc.UNKNOWN
+        self._counted = (0, 0)
+        """Messages that telemetry has been told of while the call goes on."""
+
+    def report(self) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            return
+        requests, responses = self._requests.count, self._responses.count
+        more = (requests - self._counted[0], responses - self._counted[1])
+        if (more[0] or more[1]) and self.context.process.telemetry.count_messages(exchange.record, more[0], more[1]):
+            self._counted = (requests, responses)
 
     def request_data(self, data: bytes) -> None:
         self._requests.feed(data)
@@ -62,4 +73,5 @@ class GrpcClientStream(H2ClientStream):
         exchange = self.exchange
         if exchange is not None:
             exchange.record.grpc_status = status
-            exchange.record.messages = (self._requests.count, self._responses.count)
+            before = self._counted
+            exchange.record.messages = (self._requests.count - before[0], self._responses.count - before[1])

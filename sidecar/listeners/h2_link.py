@@ -111,6 +111,11 @@ class H2Link:
             stream.writable()
         self._write()
 
+    def report(self) -> None:
+        """Telemetry is about to be flushed."""
+        for stream in self._streams.values():
+            stream.report()
+
     # writing
 
     def write_soon(self) -> None:

@@ -126,6 +126,9 @@ class H2ClientStream(ClientStream):
         if self.exchange is not None:
             self.exchange.request_ended(None)
 
+    def report(self) -> None:
+        """Telemetry is about to be flushed: tell it what is known of a request that goes on."""
+
     def gone(self) -> None:
         """The client has ended the stream; the exchange is about to be recorded."""
 

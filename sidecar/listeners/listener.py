@@ -12,6 +12,7 @@ from sidecar.config.listener import FilterChain, Listener
 from sidecar.listeners.connection import DownstreamConnection
 from sidecar.listeners.context import HttpContext, ListenerCounts, Process
 from sidecar.listeners.h1_link import IDLE_GRACE_S
+from sidecar.listeners.h2_link import H2Link
 from sidecar.listeners.match import NOTHING, PLAINTEXT, Facts, choose, wanted
 from sidecar.listeners.sniff import Sniffer
 from sidecar.listeners.tcp import TcpContext
@@ -128,6 +129,13 @@ class LiveListener:
     def tcp_contexts(self) -> list[TcpContext]:
         """TCP proxies likewise."""
         return [*(chain.tcp for chain in self._chains if chain.tcp is not None), *self._former_tcp]
+
+    def report(self) -> None:
+        """Telemetry is about to be flushed: what goes on for long is told as far as it has come."""
+        for context in self.contexts():
+            for connection in context.connections:
+                if isinstance(connection, H2Link):
+                    connection.report()
 
     def _every_context(self) -> list[HttpContext | TcpContext]:
         return [*self.contexts(), *self.tcp_contexts()]

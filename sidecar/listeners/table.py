@@ -135,6 +135,11 @@ class ListenerTable:
 
     # metrics
 
+    def report(self) -> None:
+        """Telemetry is about to be flushed."""
+        for live in self._live.values():
+            live.report()
+
     def growth(self) -> list[Growth]:
         """Counters that grew since the last call."""
         grown: list[Growth] = []

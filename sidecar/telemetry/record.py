@@ -81,7 +81,7 @@ class RequestRecord:
         self.grpc_status: int | None = None
         """None: not gRPC. Of a gRPC request whose answer lacks one: 2, unknown."""
         self.messages: tuple[int, int] | None = None
-        """Of gRPC: messages of the request and of the answer."""
+        """Of gRPC: messages of the request and of the answer that have not been counted while it went on."""
         self.metadata: dict[str, Any] | None = None
         """What filters written in Python noted for each other and for the access log."""
         self.finished = False

@@ -239,6 +239,23 @@ class Telemetry:
             slot.exemplify(duration_ms, trace.trace_id, self._epoch_offset + now)
             self._add_spans(record, now)
 
+    def count_messages(self, record: RequestRecord, requests: int, responses: int) -> bool:
+        """Messages of a gRPC call that goes on. False: it is not known yet between whom; the end will tell."""
+        target = record.target
+        downstream = record.downstream
+        if target is None or (record.upstream is None and not downstream.inbound):
+            return False
+        if downstream.inbound:
+            source = downstream.source
+            if downstream.principal is not None:
+                source = self._source(record.peer_metadata, downstream.principal)
+            labels = target.sources.get(source) or self._inbound_labels(target, source)
+        else:
+            assert record.upstream is not None
+            labels = record.upstream.labels
+        self._counted_messages.add(labels, requests, responses)
+        return True
+
     # What relayed connections have in common with requests
 
     def tcp_labels(self, record: TcpRecord) -> Labels:

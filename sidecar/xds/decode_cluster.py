@@ -46,6 +46,7 @@ MAX_KEEPALIVE_PROBES = 127
 MIN_PING_S = 0.001
 """Envoy's least for a keep-alive's interval and time-out."""
 
+_HTTP2 = Http2()
 _OPTION_CLASSES = by_name(HttpProtocolOptions)
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _DEFAULT_CONNECT_TIMEOUT_S = 5.0  # Envoy's
@@ -165,7 +166,7 @@ class _HttpOptions:
     idle_timeout_s: float = Cluster("").idle_timeout_s
     max_requests: int = 0
     """Per connection; 0: no limit."""
-    http2: Http2 = Http2()
+    http2: Http2 = _HTTP2
 
 
 def _decode_http_options(fields: Fields) -> _HttpOptions:
@@ -189,7 +190,7 @@ def _decode_http_options(fields: Fields) -> _HttpOptions:
 def _decode_protocol(options: Fields) -> tuple[Protocol, Http2]:
     kind = options.which("upstream_protocol_options")
     if kind is None:
-        return Protocol.HTTP1, Http2()
+        return Protocol.HTTP1, _HTTP2
     if kind == "auto_config":
         auto = options.must(kind)
         auto.child("http_protocol_options")
@@ -203,11 +204,11 @@ def _decode_protocol(options: Fields) -> tuple[Protocol, Http2]:
     if protocol != "http_protocol_options":
         raise explicit.reject(protocol or "", "only http_protocol_options and http2_protocol_options are supported")
     explicit.must(protocol)
-    return Protocol.HTTP1, Http2()
+    return Protocol.HTTP1, _HTTP2
 
 
 def _decode_http2(fields: Fields | None) -> Http2:
-    default = Http2()
+    default = _HTTP2
     if fields is None:
         return default
     fields.informational("allow_connect")  # routes say what is allowed; an upgrade needs the endpoint's offer besides

@@ -4,6 +4,7 @@ Client and server run in threads of their own: what is tested is between them.
 """
 
 import asyncio
+import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -264,6 +265,43 @@ async def test_messages_are_counted(channel: grpc.Channel, proxy: Proxy, second:
         labels = dict(message_growth(hop)[0].labels)
         assert labels["destination_service"] == "echo.default.svc.cluster.local"
         assert list(labels)[-1] == "destination_cluster"
+
+
+async def test_messages_of_a_call_that_goes_on_are_counted_with_each_report_and_once(
+    channel: grpc.Channel, proxy: Proxy, second: Proxy, eventually: Eventually
+) -> None:
+    questions: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    chat = channel.stream_stream("/test.Echo/Chat")(iter(questions.get, None), timeout=20.0)
+
+    async def ask(count: int) -> None:
+        for _ in range(count):
+            questions.put(b"x")
+            assert await asyncio.to_thread(next, chat) == b"re: x"
+
+    def counted(hop: Proxy) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for growth in message_growth(hop):
+            found[growth.name] = found.get(growth.name, 0) + growth.value
+        return found
+
+    def messages(count: int) -> dict[str, int]:
+        return dict.fromkeys(("istio_request_messages_total", "istio_response_messages_total"), count)
+
+    for asked in (5, 12):
+        await ask(asked - sum(counted(proxy).values()) // 2)
+        for hop in (proxy, second):
+            assert counted(hop) == messages(asked), "while the call goes on"
+            assert not hop.records
+    questions.put(b"last")
+    questions.put(None)
+    assert await asyncio.to_thread(lambda: list(chat)) == [b"re: last"]
+    for hop in (proxy, second):
+        await eventually(lambda hop=hop: hop.records, "the call is recorded")
+        assert counted(hop) == messages(13), "each message once"
+    reporters = {dict(growth.labels)["reporter"] for growth in message_growth(proxy)}
+    services = {dict(growth.labels)["destination_service"] for growth in message_growth(second)}
+    assert (reporters, services) == ({"destination"}, {"echo.default.svc.cluster.local"})
+    assert {dict(growth.labels)["source_principal"] for growth in message_growth(proxy)} == {WEB}
 
 
 def message_growth(hop: Proxy) -> list[Growth]:
