@@ -32,8 +32,8 @@ RUNNING = os.environ.get("REMORA_TEST_ELASTICSEARCH_URL", "").rstrip("/")
 INSTALL = "python -m tests.integration.elasticsearch install"
 
 _ARTIFACT = "org.elasticsearch.distribution.integ-test-zip:elasticsearch:{version}:zip"
-_START_S = 120.0
-_JVM = "-Xms512m -Xmx512m -XX:-UseG1GC -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.disable.jmx=true"
+_START_S = 300.0
+_JVM = "-Xms512m -Xmx512m -XX:-UseG1GC -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-AlwaysPreTouch -Dlog4j2.disable.jmx=true"
 """Quick to start and small, rather than fast."""
 
 

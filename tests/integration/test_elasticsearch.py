@@ -12,7 +12,7 @@ from tests.collectors.build import NOW, FakeClock, access, durations, labels, lo
 from tests.collectors.exporters.elasticsearch.sinks import Sinks
 from tests.integration.elasticsearch import Queries
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 """The server's start counts as the first test's time."""
 
 

@@ -23,9 +23,12 @@ def sample_id(sample: Sample) -> str:
 
 
 def position(record_id: str) -> tuple[str, int | None]:
-    """The stream and the number in it: of `NODE/EPOCH/17` (an access record), `chunk:ID/17` and the like. An id
-    without a number is a stream of its own."""
+    """The stream and the number in it: of `NODE/EPOCH/17` (an access record), `chunk:ID/17` and the like; of a file's
+    line, `tail:FILE/OFFSET-END`, the offset. An id without a number is a stream of its own."""
     stream, slash, number = record_id.rpartition("/")
+    number, dash, end = number.partition("-")
+    if dash and not (end.isascii() and end.isdecimal()):
+        return record_id, None
     # 18 digits fit a `long`; isdecimal() alone would let other scripts' digits through.
     if slash and len(number) <= 18 and number.isascii() and number.isdecimal():
         return stream, int(number)

@@ -16,6 +16,7 @@ _MESSAGE_KEYS = ("message", "msg", "log", "body")
 
 PLACES: dict[str, tuple[str, str]] = {
     "service.name": ("service", "name"),
+    "service": ("service", "name"),
     "service.version": ("service", "version"),
     "service.instance.id": ("service", "id"),
     "service.namespace": ("service", "namespace"),
@@ -35,6 +36,8 @@ PLACES: dict[str, tuple[str, str]] = {
     "exception.stacktrace": ("error", "stack_trace"),
     "logger": ("log", "logger"),
     "logger_name": ("log", "logger"),
+    "log.file.path": ("log.file", "path"),
+    "log.iostream": ("remora", "output"),
     "stream": ("remora", "output"),
     "workload": ("remora", "workload"),
     PRINCIPAL_KEY: ("remora", "peer_principal"),
@@ -72,7 +75,11 @@ def line_fields(record: LogRecord) -> dict[str, Any]:
             continue
         place = PLACES.get(key)
         if place is not None and type(value) is str:
-            groups.setdefault(place[0], {}).setdefault(place[1], value)
+            # Two names of one thing that say different things: the second is an attribute.
+            if groups.setdefault(place[0], {}).setdefault(place[1], value) != value:
+                rest[key] = value
+        elif key == "k8s.pod.labels" and type(value) is dict:
+            labels.update(value)
         elif key == "kubernetes" and type(value) is dict:
             _kubernetes(value, groups, labels, rest)
         elif key == "span_id" and type(value) is str and _SPAN_ID.fullmatch(value) is not None:
@@ -114,7 +121,8 @@ def _kubernetes(
     for key, each in value.items():
         place = KUBERNETES.get(key)
         if place is not None and type(each) is str:
-            groups.setdefault(place[0], {}).setdefault(place[1], each)
+            if groups.setdefault(place[0], {}).setdefault(place[1], each) != each:
+                others[key] = each
         elif key == "labels" and type(each) is dict:
             labels.update(each)
         elif each is not None:

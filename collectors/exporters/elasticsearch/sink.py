@@ -59,11 +59,20 @@ class ElasticsearchSink:
         self._max_records = max_records
         self._said: dict[int, float] = {}
 
+    async def prepare(self) -> None:
+        """Templates, before the first batch: what is missing is said when the collector starts. Raises Unavailable."""
+        if self._installer is None:
+            return
+        try:
+            await self._installer.ensure()
+        except Unauthorized as error:
+            self._say(logging.ERROR, str(error))
+            raise
+
     async def send(self, batch: Batch) -> Outcome:
         """See sink.Sink."""
+        await self.prepare()
         try:
-            if self._installer is not None:
-                await self._installer.ensure()
             return await self._send(batch)
         except Unauthorized as error:
             self._say(logging.ERROR, str(error))

@@ -151,7 +151,7 @@ _MAPPINGS: dict[str, Any] = {
         "event": _object(
             id=_KEYWORD, dataset=_KEYWORD, sequence=_LONG, duration=_LONG, outcome=_KEYWORD, original=_KEPT
         ),
-        "log": _object(level=_KEYWORD, logger=_KEYWORD),
+        "log": _object(level=_KEYWORD, logger=_KEYWORD, file=_object(path=_KEYWORD)),
         "trace": _object(id=_KEYWORD),
         "span": _object(id=_KEYWORD),
         "service": _object(

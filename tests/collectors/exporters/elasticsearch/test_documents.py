@@ -114,11 +114,16 @@ def test_a_line_of_an_application_has_the_names_of_ecs_whoever_wrote_it() -> Non
             "exception.type": "KeyError",
             "exception.stacktrace": "Traceback",
             "stream": "stderr",
+            "service": "reviews",
+            "container.name": "main",
+            "log.file.path": "/var/log/containers/x.log",
+            "k8s.pod.labels": {"version": "v2"},
             "user": {"id": 7},
             "kubernetes": {
                 "pod_name": "reviews-1",
                 "namespace_name": "shop",
                 "container_name": "main",
+                "pod": "another",
                 "labels": {"app": "reviews"},
                 "owner": ["x"],
             },
@@ -128,17 +133,18 @@ def test_a_line_of_an_application_has_the_names_of_ecs_whoever_wrote_it() -> Non
     assert made["service"] == {"name": "reviews", "version": "v2"}
     assert made["trace"] == {"id": "a" * 32}
     assert made["span"] == {"id": "00f067aa0ba902b7"}
-    assert made["log"] == {"logger": "app.views", "level": "info"}
+    assert made["log"] == {"logger": "app.views", "level": "info", "file": {"path": "/var/log/containers/x.log"}}
+    assert made["container"] == {"name": "main"}
     assert made["error"] == {"type": "KeyError", "stack_trace": "Traceback"}
     assert made["kubernetes"] == {"namespace": "shop", "pod": {"name": "reviews-1"}, "container": {"name": "main"}}
-    assert made["labels"] == {"app": "reviews"}
+    assert made["labels"] == {"app": "reviews", "version": "v2"}
     assert made["event"] == {"id": "chunk:a/3", "dataset": "remora.app", "sequence": 3}
     assert made["remora"] == {
         "workload": "reviews-v1",
         "output": "stderr",
         "stream": "chunk:a",
         "tag": "app.log",
-        "attributes": {"user": {"id": 7}, "kubernetes": {"owner": ["x"]}},
+        "attributes": {"user": {"id": 7}, "kubernetes": {"pod": "another", "owner": ["x"]}},
     }
 
 
@@ -194,6 +200,8 @@ def test_a_reading_is_known_by_its_series_and_time() -> None:
     [
         ("sidecar~a.b/e1/17", ("sidecar~a.b/e1", 17)),
         ("chunk:x/0", ("chunk:x", 0)),
+        ("tail:12-34/1024-2048", ("tail:12-34", 1024)),
+        ("tail:x/1024-", ("tail:x/1024-", None)),
         ("chunk:x/", ("chunk:x/", None)),
         ("plain", ("plain", None)),
         ("a/-1", ("a/-1", None)),
@@ -241,7 +249,7 @@ def test_every_field_of_a_document_is_in_the_mapping() -> None:
     encoder = Encoder("default", Timestamps(600.0))
     record = log(
         "a/1", "x" * (MAX_MESSAGE_CHARS + 1), time=0.0, logger="l", span_id="0" * 15 + "1",
-        **{"k8s.pod.name": "p", "host.name": "h", "container.id": "c", "exception.message": "m", "x": 1},
+        **{"k8s.pod.name": "p", "host.name": "h", "log.file.path": "/x", "container.id": "c", "exception.message": "m", "x": 1},
     )  # fmt: skip
     batch = Batch(logs=[access(1, grpc_status=0, filter_metadata={"a": 1}), record])
     sources = [encoder.log(each, NOW).source for each in batch.logs]
