@@ -74,7 +74,10 @@ async def _serve(options: Options) -> None:
 def _backend(options: Options) -> Backend:
     if options.state is not None:
         return StoreBackend(options.state / "store" / "telemetry.sqlite")
-    raise BackendError("no Elasticsearch yet")
+    # Loaded by those alone who ask for it: the official client is large.
+    from collectors.query.elasticsearch import open_backend
+
+    return open_backend(options, SystemClock())
 
 
 def _reading(path: Path) -> Callable[[], str]:
