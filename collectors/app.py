@@ -46,8 +46,8 @@ __all__ = ["Options", "main", "parse", "run"]
 _log = logging.getLogger("remora.collect")
 
 NODE_PATH = "/metrics/node"
-MAX_QUEUED_BYTES = 8 * 1024 * 1024
-"""Of records received and not stored yet, as they came; beyond it senders wait. Decoded they take four times as much."""
+MAX_QUEUED_BYTES = 4 * 1024 * 1024
+"""Of records received and not stored yet, as they came; beyond it senders wait. Decoded they take four times that."""
 _IDENTITY_DEADLINE_S = 30.0
 
 

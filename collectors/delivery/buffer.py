@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from collectors.delivery.errors import Unencodable
-from collectors.delivery.frames import Counts, Frame, encode
+from collectors.delivery.frames import Counts, Encoder, Frame
 from collectors.delivery.log import Log
 from collectors.delivery.position import Position
 from collectors.delivery.stats import DeliveryStats, count_batch, count_dropped
@@ -28,7 +28,7 @@ _log = logging.getLogger("remora.buffer")
 
 FRAME_BYTES = 1 << 20
 """Larger batches are split, so that reading back needs little memory."""
-ROUND_BYTES = 8 << 20
+ROUND_BYTES = 4 << 20
 """Written at once."""
 RETRY_S = 1.0
 """Between attempts while the disk takes nothing."""
@@ -104,6 +104,7 @@ class Buffer:
         self._stats = stats
         stats.disk = log.stats
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="buffer")
+        self._encoder = Encoder()
         self._scope = TaskScope()
         self._work = asyncio.Event()
         self._available = asyncio.Event()
@@ -135,7 +136,9 @@ class Buffer:
         settings = self._settings
         frame_bytes = min(FRAME_BYTES, settings.batch_bytes, max(settings.max_bytes // 4, 1))
         try:
-            frames = encode(batch, self._clock.now(), max_records=settings.batch_records, max_bytes=frame_bytes)
+            frames = self._encoder.frames(
+                batch, self._clock.now(), max_records=settings.batch_records, max_bytes=frame_bytes
+            )
         except Unencodable as error:
             raise Refused(str(error), retry=False) from error
         for frame in frames:

@@ -26,6 +26,9 @@ VERSION = 1
 MAX_PAYLOAD_BYTES = 256 << 20
 """More than any receiver takes; a length beyond it is damage."""
 
+_KEPT_BYTES = 4 << 20
+"""An encoder that needed more gives its memory back."""
+
 _SEGMENT = struct.Struct(">4sHHI")
 _FRAME = struct.Struct(">4sIIIIId")
 _CRC = struct.Struct(">I")
@@ -113,27 +116,65 @@ def render_header(header: FrameHeader, salt: int) -> bytes:
     return fields + _CRC.pack(crc32(fields, salt))
 
 
-def encode(batch: Batch, now: float, *, max_records: int, max_bytes: int) -> list[Frame]:
-    """Frames of no more than `max_records` records and, unless one record alone is larger, `max_bytes` bytes.
+class Encoder:
+    """Makes frames. Keeps its memory from one to the next: asking for a quarter of a megabyte each time costs as much
+    as filling it."""
 
-    Raises Unencodable. Numbers beyond 64 bits and values of foreign types become text.
-    """
-    frames: list[Frame] = []
-    waiting = [batch]
-    while waiting:
-        part = waiting.pop()
-        if len(part) > max_records:
-            waiting += reversed(halves(part))
-            continue
-        payload = _pack(part)
-        if len(payload) > max_bytes and len(part) > 1:
-            waiting += reversed(halves(part))
-            continue
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            raise Unencodable(f"a record of {len(payload)} bytes")
-        header = FrameHeader(len(payload), crc32(payload), counts_of(part), now)
-        frames.append(Frame(header, payload, part))
-    return frames
+    def __init__(self) -> None:
+        self._packer = self._fresh()
+
+    @staticmethod
+    def _fresh() -> Any:
+        return msgpack.Packer(default=str, autoreset=False)
+
+    def frames(self, batch: Batch, now: float, *, max_records: int, max_bytes: int) -> list[Frame]:
+        """Frames of no more than `max_records` records and, unless one record alone is larger, `max_bytes` bytes.
+
+        Raises Unencodable. Numbers beyond 64 bits and values of foreign types become text.
+        """
+        frames: list[Frame] = []
+        waiting = [batch]
+        while waiting:
+            part = waiting.pop()
+            if len(part) > max_records:
+                waiting += reversed(halves(part))
+                continue
+            payload = self._pack(part)
+            if len(payload) > max_bytes and len(part) > 1:
+                waiting += reversed(halves(part))
+                continue
+            if len(payload) > MAX_PAYLOAD_BYTES:
+                raise Unencodable(f"a record of {len(payload)} bytes")
+            frames.append(Frame(FrameHeader(len(payload), crc32(payload), counts_of(part), now), payload, part))
+        return frames
+
+    def _pack(self, batch: Batch) -> bytes:
+        records = [batch.logs, batch.spans, batch.samples]
+        packer = self._packer
+        try:
+            packer.pack(records)
+            payload = bytes(packer.bytes())
+        except UnicodeEncodeError:
+            # Lone surrogates are rare, and allowing for them makes every text dearer.
+            payload = _pack_surrogates(records)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise _unencodable(error) from error
+        finally:
+            packer.reset()
+        if len(payload) > _KEPT_BYTES:
+            self._packer = self._fresh()
+        return payload
+
+
+def _pack_surrogates(records: list[Any]) -> bytes:
+    try:
+        return bytes(msgpack.packb(records, default=str, unicode_errors="surrogatepass"))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise _unencodable(error) from error
+
+
+def _unencodable(error: Exception) -> Unencodable:
+    return Unencodable(f"cannot be written to the buffer: {error}")
 
 
 def halves(batch: Batch) -> tuple[Batch, Batch]:
@@ -147,14 +188,6 @@ def halves(batch: Batch) -> tuple[Batch, Batch]:
         Batch(batch.logs[:logs], batch.spans[:spans], batch.samples[:samples], size, sender),
         Batch(batch.logs[logs:], batch.spans[spans:], batch.samples[samples:], size, sender),
     )
-
-
-def _pack(batch: Batch) -> bytes:
-    try:
-        records = [batch.logs, batch.spans, batch.samples]
-        return bytes(msgpack.packb(records, default=str, unicode_errors="surrogatepass"))
-    except (ValueError, TypeError, OverflowError) as error:
-        raise Unencodable(f"cannot be written to the buffer: {error}") from error
 
 
 def read_header(data: bytes, salt: int, offset: int = 0) -> FrameHeader | None:
@@ -174,7 +207,7 @@ def decode(header: FrameHeader, payload: bytes) -> Batch | None:
     if len(payload) != header.length or crc32(payload) != header.crc:
         return None
     try:
-        logs, spans, samples = msgpack.unpackb(payload, strict_map_key=False, unicode_errors="surrogatepass")
+        logs, spans, samples = _unpack(payload)
         batch = Batch(
             [LogRecord(*fields) for fields in logs],
             [_span(fields) for fields in spans],
@@ -185,6 +218,13 @@ def decode(header: FrameHeader, payload: bytes) -> Batch | None:
         # Its checksum is right: written by something else than this module.
         return None
     return batch if counts_of(batch) == header.counts else None
+
+
+def _unpack(payload: bytes) -> Any:
+    try:
+        return msgpack.unpackb(payload, strict_map_key=False)
+    except UnicodeDecodeError:
+        return msgpack.unpackb(payload, strict_map_key=False, unicode_errors="surrogatepass")
 
 
 def _span(fields: list[Any]) -> SpanRecord:

@@ -33,6 +33,9 @@ _log = logging.getLogger("remora.buffer")
 MAX_QUARANTINED = 8
 """Damaged segments kept for whoever wants to look; older ones are removed, so that disk use stays bounded."""
 
+_MAX_PARTS = 512
+"""Of one writev(2); the kernel takes 1,024."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogLimits:
@@ -235,7 +238,7 @@ class Log:
         salt = int.from_bytes(os.urandom(4), "big")
         fd = os.open(segment.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            _write_all(fd, frames.render_segment_header(salt))
+            _write_all(fd, [frames.render_segment_header(salt)])
             sync_directory(place)
         except BaseException:
             os.close(fd)
@@ -252,7 +255,7 @@ class Log:
         for frame in group:
             parts += (frames.render_header(frame.header, self._salt), frame.payload)
         try:
-            _write_all(self._writing, b"".join(parts))
+            _write_all(self._writing, parts)
             self._unsynced = True
             if sync:
                 self.sync()
@@ -486,7 +489,13 @@ class Log:
             self._lock.release()
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+def _write_all(fd: int, parts: list[bytes]) -> None:
+    """Without making one of them first: they may be megabytes."""
+    for start in range(0, len(parts), _MAX_PARTS):
+        some: list[bytes | memoryview] = list(parts[start : start + _MAX_PARTS])
+        while some:
+            written = os.writev(fd, some)
+            while some and written >= len(some[0]):
+                written -= len(some.pop(0))
+            if written:
+                some[0] = memoryview(some[0])[written:]

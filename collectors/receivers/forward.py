@@ -27,6 +27,7 @@ Authenticate = Callable[[ssl.SSLObject], SpiffeId]
 
 _LOG_EVERY_S = 1.0
 _GOODBYE_S = 0.5
+_LEAST_SHARE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class ForwardLimits:
     max_connections: int = 1_024
     max_in_flight_bytes: int = 4 * 1024 * 1024
     """Of one connection: received and not stored. Reading goes on below half of it."""
+    max_total_bytes: int = 8 * 1024 * 1024
+    """Of all connections together: where there are many, each has a share of this."""
     message_timeout_s: float = 60.0
     """From a message's first byte to its last."""
     handshake_timeout_s: float = 10.0
@@ -102,6 +105,12 @@ class ForwardReceiver:
         if now - self._tls_logged >= _LOG_EVERY_S:
             _log.warning("%d connections did not come through their TLS handshake", self._tls_failures)
             self._tls_logged, self._tls_failures = now, 0
+
+    def share_bytes(self) -> int:
+        """What one of the present connections may have received and not stored."""
+        limits = self.limits
+        share = limits.max_total_bytes // max(1, len(self.connections))
+        return min(limits.max_in_flight_bytes, max(_LEAST_SHARE_BYTES, share))
 
     def start(self, connection: Connection) -> None:
         """Run a connection's storing side."""

@@ -244,7 +244,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing() or self._finishing:
             return
-        limit = self._receiver.limits.max_in_flight_bytes
+        limit = self._receiver.share_bytes()
         if not self._paused and (self._in_flight >= limit or not self._writable):
             self._paused = True
             self._cancel_timer()  # it is us who make it wait

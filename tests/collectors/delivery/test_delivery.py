@@ -353,20 +353,21 @@ async def test_what_is_too_old_is_dropped_and_counted(deliver: Open, eventually:
 
 
 class FailingDisk:
-    """Makes os.write of the log fail for a while."""
+    """Makes writing of the log fail for a while."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
         self.broken = True
-        write, number_ = os.write, number
+        writev = os.writev
 
-        def fail(fd: int, data: Any) -> int:
-            if self.broken and len(data) > 64:
+        def fail(fd: int, parts: Any) -> int:
+            if self.broken and len(parts) > 1:
                 # Half of it is written, as on a disk that fills up.
-                write(fd, bytes(data)[: len(data) // 2])
-                raise OSError(number_, os.strerror(number_))
-            return write(fd, data)
+                data = b"".join(parts)
+                os.write(fd, data[: len(data) // 2])
+                raise OSError(number, os.strerror(number))
+            return writev(fd, parts)
 
-        monkeypatch.setattr("collectors.delivery.log.os.write", fail)
+        monkeypatch.setattr("collectors.delivery.log.os.writev", fail)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS], ids=lambda number: errno.errorcode[number])
@@ -450,6 +451,20 @@ async def test_a_closed_delivery_refuses_what_may_come_again(deliver: Open) -> N
     with pytest.raises(Refused) as caught:
         await delivery.consume(numbered(0, 1))
     assert caught.value.retry
+
+
+async def test_a_disk_that_takes_a_little_at_a_time_gets_everything(
+    deliver: Open, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def little(fd: int, parts: Any) -> int:
+        return os.write(fd, bytes(parts[0])[:100])
+
+    monkeypatch.setattr("collectors.delivery.log.os.writev", little)
+    back_end = FakeBackEnd()
+    delivery = await deliver(back_end, memory_bytes=0)
+    await asyncio.gather(*(delivery.consume(numbered(first, 10)) for first in range(0, 50, 10)))
+    await eventually(lambda: len(back_end.stored) == 50, "all arrive")
+    assert delivery.stats.disk.quarantined_segments == 0
 
 
 @pytest.mark.parametrize("fsync", [0.0, 0.05, None], ids=["always", "interval", "never"])

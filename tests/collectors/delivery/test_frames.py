@@ -6,7 +6,7 @@ import pytest
 
 from collectors.delivery import frames
 from collectors.delivery.errors import Unencodable
-from collectors.delivery.frames import Counts, FrameHeader, counts_of, decode, encode, halves
+from collectors.delivery.frames import Counts, Encoder, FrameHeader, counts_of, decode, halves
 from collectors.records import Batch, Sample
 from tests.collectors.build import NOW, log
 from tests.collectors.delivery.batches import FULL_SAMPLE, FULL_SPAN, everything, numbered
@@ -15,7 +15,7 @@ LARGE = {"max_records": 1_000, "max_bytes": 1 << 20}
 
 
 def back(batch: Batch) -> Batch:
-    (frame,) = encode(batch, NOW, **LARGE)
+    (frame,) = Encoder().frames(batch, NOW, **LARGE)
     decoded = decode(frame.header, frame.payload)
     assert decoded is not None
     return decoded
@@ -53,14 +53,14 @@ def test_a_record_nested_too_deeply_is_told_apart() -> None:
     for _ in range(2_000):
         deep = {"a": deep}
     with pytest.raises(Unencodable):
-        encode(Batch(logs=[log("a", "m", deep=deep)]), NOW, **LARGE)
+        Encoder().frames(Batch(logs=[log("a", "m", deep=deep)]), NOW, **LARGE)
 
 
 @pytest.mark.parametrize(("max_records", "max_bytes"), [(7, 1 << 20), (1_000, 2_000), (1, 1)])
 def test_a_large_batch_becomes_several_frames_in_its_order(max_records: int, max_bytes: int) -> None:
     batch = numbered(0, 50)
     batch.spans, batch.samples = everything().spans, everything().samples
-    made = encode(batch, NOW, max_records=max_records, max_bytes=max_bytes)
+    made = Encoder().frames(batch, NOW, max_records=max_records, max_bytes=max_bytes)
     assert len(made) > 1
     for frame in made:
         assert len(frame.batch) <= max_records
@@ -91,7 +91,7 @@ def test_a_header_is_known_by_its_own_checksum_and_the_segment_s_salt() -> None:
 
 
 def test_a_frame_of_an_older_program_with_fewer_fields_is_read() -> None:
-    (frame,) = encode(Batch(spans=[FULL_SPAN]), NOW, **LARGE)
+    (frame,) = Encoder().frames(Batch(spans=[FULL_SPAN]), NOW, **LARGE)
     logs, spans, samples = msgpack.unpackb(frame.payload)
     payload = msgpack.packb([logs, [spans[0][:11]], samples])
     header = frame.header._replace(length=len(payload), crc=frames.crc32(payload))

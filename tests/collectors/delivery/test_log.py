@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from collectors.delivery import frames
 from collectors.delivery.errors import BufferFault
-from collectors.delivery.frames import Counts, Frame, encode
+from collectors.delivery.frames import Counts, Encoder, Frame
 from collectors.delivery.log import MAX_QUARANTINED, Log, LogLimits
 from collectors.delivery.position import Position
 from collectors.records import Batch
@@ -21,7 +21,7 @@ SMALL = LogLimits(max_bytes=1 << 20, segment_bytes=2_000)
 
 
 def frame(batch: Batch, now: float = NOW) -> Frame:
-    (made,) = encode(batch, now, max_records=10_000, max_bytes=1 << 30)
+    (made,) = Encoder().frames(batch, now, max_records=10_000, max_bytes=1 << 30)
     return made
 
 
