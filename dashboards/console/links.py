@@ -13,6 +13,11 @@ WINDOW_NAMES = {"30s": "30 s", "1m": "1 min", "5m": "5 min", "15m": "15 min", "1
 
 SEVERITIES = ("error", "warning", "info", "debug")
 
+ERROR_KINDS = {
+    "exception": "Exception", "message": "Logged as an error", "response": "Answer of 5xx", "span": "Failed span",
+}  # fmt: skip
+"""What a group of errors is of, and how it is called."""
+
 MAX_TEXT_CHARS = 500
 """A search longer than this was not typed."""
 
@@ -44,6 +49,11 @@ def services(**parameters: str) -> str:
     return _with("/services", parameters)
 
 
+def errors(**filters: str) -> str:
+    """The groups of errors: text, service, kind, new, window."""
+    return _with("/errors", filters)
+
+
 def _with(path: str, parameters: dict[str, str]) -> str:
     given = {name: value for name, value in parameters.items() if value}
     return path + ("?" + urlencode(given) if given else "")
@@ -62,6 +72,11 @@ def window(text: str, default: str) -> str:
 def severity(text: str) -> str:
     """A severity, or nothing."""
     return text if text in SEVERITIES else ""
+
+
+def error_kind(text: str) -> str:
+    """One of ERROR_KINDS, or nothing."""
+    return text if text in ERROR_KINDS else ""
 
 
 def search_text(text: str) -> str:

@@ -21,6 +21,7 @@ _TABS = (
     ("/services", "Services", "dns"),
     ("/traces", "Traces", "account_tree"),
     ("/logs", "Logs", "subject"),
+    ("/errors", "Errors", "error_outline"),
     ("/rules", "Rules", "rule"),
 )
 

@@ -150,6 +150,7 @@ class _Details:
         with ui.element("div").classes("row-line"):
             self._graph = ui.link("Graph", "/")
             self._traces = ui.link("Traces", "/traces")
+            self._errors = ui.link("Errors", "/errors")
 
     def show(self, service: ServiceSummary, graph: Graph, registered: tuple[Resource, ...] | None) -> None:
         """Fill in, in place. `registered` is None when the control plane cannot be asked."""
@@ -188,6 +189,7 @@ class _Details:
         )
         self._graph.props["href"] = links.graph(node=f"{service.namespace}/{service.name}", view="services")
         self._traces.props["href"] = links.traces(service=service.name)
+        self._errors.props["href"] = links.errors(service=service.name)
 
 
 def _figures(of: formatting.Traffic) -> tuple[str, tuple[str, str]]:

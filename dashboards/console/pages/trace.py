@@ -172,6 +172,8 @@ class TracePage:
                 ui.html('<h3 class="small">Identity</h3>', sanitize=False)
                 facts([("span", span.span_id), ("parent", span.parent_id or "none, it began the trace")])
             ui.link("Logs of this workload and trace", links.logs(trace_id=span.trace_id, workload=span.workload))
+            if span.error:
+                ui.link("Errors of this service", links.errors(service=span.service))
 
 
 def _as_it_happened(column: dict[str, Any]) -> dict[str, Any]:

@@ -156,6 +156,59 @@ async def test_logs_are_searched_filtered_and_lead_to_their_trace(page: Page, bo
     await expect(page.locator(".wf-row").first).to_be_visible()
 
 
+TRACEBACK = """Traceback (most recent call last):
+  File "/app/shop/orders.py", line 10, in place
+    raise OutOfStock(x)
+OutOfStock: order 17 <b>now</b>
+"""
+
+
+async def test_errors_are_grouped_told_and_lead_to_trace_and_logs(
+    page: Page, console: Callable[..., Any], control: Any, state: Path, mesh: Any
+) -> None:
+    now = time.time()
+    loads = mesh.busy_minute(now)
+    trace = loads.spans[0].trace_id
+    fields = {"message": TRACEBACK, "service": "shop", "version": "2.1"}
+    for number in range(7):
+        loads.logs.append(
+            mesh.LogRecord(f"boom/{number}", now - 60 * number, "app.log", "shop-v2", "error", trace, fields)
+        )
+    mesh.fill(state, loads)
+    running = console()
+    await page.goto(running.at("/errors?window=1h"))
+    row = page.locator(".ag-row", has_text="OutOfStock: order <n>")
+    await expect(row).to_contain_text("shop/orders.py:place")
+    await expect(row.locator("[col-id=recent]")).to_have_text("7")
+    await expect(row.locator("[col-id=release]")).to_have_text("2.1")
+    await expect(page.locator(".ag-row", has_text="503 UF answering")).to_contain_text("ratings")
+    await row.locator("[col-id=title]").click()
+    panel = page.locator("aside.panel")
+    await expect(panel).to_contain_text('File "/app/shop/orders.py", line 10, in place')
+    await expect(panel).to_contain_text("<b>now</b>")
+    await expect(panel.locator(".bars span").first).to_be_attached()
+    assert "7 errors in the window" in (await panel.locator(".bars").get_attribute("aria-label") or "")
+    await page.get_by_label("Words in error, place or service").fill("stock")
+    await expect(page.locator(".toolbar")).to_contain_text("1 error")
+    await panel.get_by_role("link", name="Open its trace").click()
+    await expect(page).to_have_url(re.compile(rf"/traces/{trace}$"))
+    await page.go_back()
+    await page.goto(f"{running.base}/errors?window=1h&service=shop")
+    await page.locator(".ag-row [col-id=title]").first.click()
+    await page.locator("aside.panel").get_by_role("link", name="Logs of that trace").click()
+    await expect(page).to_have_url(re.compile(rf"/logs\?trace_id={trace}"))
+    await expect(page.locator(".ag-row", has_text="OutOfStock").first).to_be_visible()
+
+
+async def test_what_has_no_errors_says_so(
+    page: Page, console: Callable[..., Any], control: Any, state: Path, mesh: Any
+) -> None:
+    mesh.fill(state, mesh.Batch(logs=[mesh.record("x", "a-v1", time.time(), "/", None, 200, 1.0)]))
+    await page.goto(console().at("/errors"))
+    await expect(page.locator("body")).to_contain_text("Nothing failed in this window")
+    await expect(page.locator(".toolbar")).to_contain_text("0 errors")
+
+
 async def test_the_theme_can_be_switched_and_is_remembered(page: Page, bookinfo: Any) -> None:
     await page.goto(bookinfo.at("/services"))
     await expect(page.locator("body")).to_have_class(re.compile("body--light"))

@@ -13,9 +13,9 @@ import pytest
 
 STATIC = f"/_nicegui/{nicegui.__version__}/static/nicegui.js"
 ROUTES = [
-    "/", "/services", "/traces", "/traces/" + "a" * 32, "/logs", "/rules", "/assets/console.css", "/assets/remora.svg",
-    "/favicon.ico", STATIC, f"/_nicegui/{nicegui.__version__}/components/echart.js", "/nowhere", "/docs",
-    "/openapi.json", "/_nicegui_ws/socket.io/?EIO=4&transport=polling",
+    "/", "/services", "/traces", "/traces/" + "a" * 32, "/logs", "/errors", "/rules", "/assets/console.css",
+    "/assets/remora.svg", "/favicon.ico", STATIC, f"/_nicegui/{nicegui.__version__}/components/echart.js", "/nowhere",
+    "/docs", "/openapi.json", "/_nicegui_ws/socket.io/?EIO=4&transport=polling",
 ]  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def test_a_forwarding_header_does_not_get_into_the_page(client: httpx.Client) ->
     "path",
     ["/traces?min_ms=NaN&errors=x&window=99y&service=%00", "/logs?trace_id=../../x&severity=%3Cb%3E&window=",
      "/traces/not-a-trace", "/?node=%22%3E%3Cscript%3E&window=-1", "/rules?kind=%7B%7B7*7%7D%7D",
-     "/logs?text=%22%22%22*("],
+     "/logs?text=%22%22%22*(", "/errors?kind=%3Cb%3E&text=%25%00&service=%27&new=x&window=z"],
 )  # fmt: skip
 def test_nonsense_in_an_address_is_a_page_without_it(client: httpx.Client, path: str) -> None:
     assert client.get(path).status_code == 200

@@ -31,4 +31,6 @@ def test_unknown_words_in_an_address_become_the_default() -> None:
     assert links.window("__class__", "1m") == "1m"
     assert links.severity("error") == "error"
     assert links.severity("<b>") == ""
+    assert links.error_kind("exception") == "exception"
+    assert links.error_kind("<b>") == ""
     assert len(links.search_text("x\0" * 1000)) == links.MAX_TEXT_CHARS
