@@ -43,7 +43,7 @@ def summary(exchange: Exchange) -> str:
 
 def details(exchange: Exchange) -> Iterator[str]:
     """Fields and bodies, as lines, the request's marked `>` and the answer's `<`, as curl does."""
-    yield f"> {exchange.method} {exchange.target} {exchange.version}"
+    yield f"> {exchange.method} {exchange.target or exchange.authority} {exchange.version}"
     yield from _message(exchange.request, ">")
     answer = exchange.response
     if answer is None:

@@ -64,7 +64,8 @@ def request_of(event: Headers) -> RequestHead:
         raise ProtocolError(414, "http2.target_too_large", f":path over {MAX_TARGET_BYTES} bytes")
     if paths.is_odd(target):
         target = paths.normalize(target)
-    head = RequestHead(method, target, authority, headers, event.scheme, "HTTP/2", event.length, False, ours)
+    scheme = event.scheme or b"http"  # of a CONNECT, which has none, as in HTTP/1.1
+    head = RequestHead(method, target, authority, headers, scheme, "HTTP/2", event.length, False, ours)
     if upgrade is not None:
         head.upgrade = upgrade
         head.length = 0  # what follows is no body

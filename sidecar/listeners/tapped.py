@@ -44,6 +44,11 @@ class TappedExchange(Exchange):
             self._recording.request_ended(self._now(), tuple(trailers or ()))
         super().request_ended(trailers)
 
+    def switched(self) -> None:
+        if self._recording is not None:
+            self._recording.switched()
+        super().switched()
+
     # the answer
 
     def _send_head(self, head: ResponseHead, upstream_ms: float) -> None:
@@ -91,6 +96,11 @@ def _as_sent(head: ResponseHead, upstream_ms: float, server: Header, chunked: bo
     """The answer's fields with those that every answer gets, and what says how long the body is. `chunked`: that a
     body of unknown length is."""
     fields = list(head.headers)
+    if head.upgrade is not None:
+        # What follows is no body, and nothing of the proxy's own is said but that HTTP is left.
+        if head.status == 101:
+            fields += [(b"connection", b"upgrade"), (b"upgrade", head.upgrade)]
+        return tuple(fields)
     if upstream_ms >= 0.0:
         fields.append((b"x-envoy-upstream-service-time", b"%d" % upstream_ms))
     fields.append(server)

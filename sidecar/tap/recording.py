@@ -99,6 +99,10 @@ class Recording:
         self._request.ended = now + self._offset
         self._request_trailers = trailers
 
+    def switched(self) -> None:
+        """The protocols were switched: what the client sends from now on is kept like a body, to its own end."""
+        self._request.whole = False
+
     def answered(self, headers: tuple[Header, ...], now: float) -> None:
         """The answer's head leaves, an upstream's or our own."""
         self._answer = Body(now + self._offset)
@@ -170,8 +174,11 @@ class Recording:
 
 
 def _as_received(head: RequestHead) -> tuple[Header, ...]:
-    """The fields that the codec took apart, put back: the proxy's own, and those that frame the body."""
+    """The fields that the codec took apart, put back: the proxy's own, those that frame the body, and those that ask to
+    leave HTTP, as HTTP/1.1 writes them."""
     fields = [*head.headers, *head.ours.items()]
+    if head.upgrade is not None and head.target:
+        fields += [(b"connection", b"upgrade"), (b"upgrade", head.upgrade)]
     if head.version.startswith("HTTP/1"):
         fields.insert(0, (b"host", head.authority))
         if head.length == CHUNKED:
