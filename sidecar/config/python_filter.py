@@ -9,8 +9,6 @@ MAX_SOURCE_BYTES = 64 * 1024
 MAX_CONFIG_BYTES = 16 * 1024
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_TIMEOUT_S = 60.0
-MAX_MATCHES = 64
-"""Hosts, routes, or path prefixes of one filter."""
 
 
 @dataclass(frozen=True, slots=True)

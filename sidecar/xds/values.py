@@ -11,7 +11,8 @@ from sidecar.xds.rejected import Rejected
 MAX_ITEMS = 64
 """Of a list."""
 
-MAX_TEXT_CHARACTERS = 1024
+MAX_TEXT_CHARACTERS = 16 * 1024
+"""As many as a request's target may have: no longer path is of use."""
 
 
 class Values:
@@ -36,6 +37,18 @@ class Values:
             raise self.reject(name, "is required" if value is None else f"is no text of {MAX_TEXT_CHARACTERS} or less")
         return value
 
+    def document(self, name: str, default: str | None, max_bytes: int) -> str:
+        """A text that may be long."""
+        value = self._left.pop(name, default)
+        if not isinstance(value, str):
+            raise self.reject(name, "is required" if value is None else "is no text")
+        if len(value.encode("utf-8", "surrogatepass")) > max_bytes:
+            raise self.reject(name, f"is longer than {max_bytes} bytes")
+        return value
+
+    def has(self, name: str) -> bool:
+        return name in self._left
+
     def word(self, name: str, allowed: Collection[str], default: str) -> str:
         """One of a few."""
         value = self.text(name, default)
@@ -48,8 +61,10 @@ class Values:
         value = self._left.pop(name, [])
         if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
             raise self.reject(name, "is no list of texts")
-        if len(value) > MAX_ITEMS or any(len(each) > MAX_TEXT_CHARACTERS for each in value):
-            raise self.reject(name, f"has more than {MAX_ITEMS} entries, or one of more than {MAX_TEXT_CHARACTERS}")
+        if len(value) > MAX_ITEMS:
+            raise self.reject(name, f"has {len(value)} entries; at most {MAX_ITEMS} are allowed")
+        if any(len(each) > MAX_TEXT_CHARACTERS for each in value):
+            raise self.reject(name, f"has an entry of more than {MAX_TEXT_CHARACTERS} characters")
         return tuple(value)
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
@@ -60,11 +75,12 @@ class Values:
         return float(value)
 
     def whole(self, name: str, default: int, low: int, high: int) -> int:
-        """A Struct's numbers are all fractions."""
-        value = self.number(name, default, low, high)
-        if value != int(value):
+        """Likewise."""
+        value = self._left.get(name, default)
+        # A Struct's numbers are all fractions.
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
             raise self.reject(name, "is no whole number")
-        return int(value)
+        return int(self.number(name, default, low, high))
 
     def child(self, name: str) -> "Values":
         """A mapping; empty where there is none."""
