@@ -10,13 +10,14 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 from collectors.delivery.errors import Unencodable
 from collectors.delivery.frames import Counts, Encoder, Frame
 from collectors.delivery.log import Log
 from collectors.delivery.position import Position
+from collectors.delivery.rounds import Held, Round, Waiting, perform
 from collectors.delivery.stats import DeliveryStats, count_batch, count_dropped
 from collectors.pipeline import Refused
 from collectors.records import Batch
@@ -32,32 +33,7 @@ ROUND_BYTES = 4 << 20
 """Written at once."""
 RETRY_S = 1.0
 """Between attempts while the disk takes nothing."""
-READ_ATTEMPTS = 5
-"""Then what the disk does not give back counts as damaged."""
-
 _T = TypeVar("_T")
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """A batch that somebody waits for."""
-
-    frames: deque[Frame]
-    """Not yet on disk."""
-    batch: Batch
-    written: "asyncio.Future[None]"
-
-
-class _Held(NamedTuple):
-    """A frame in memory."""
-
-    end: Position
-    counts: Counts
-    size: int
-    time: float
-    batch: Batch
-    passed: bool
-    """Whether the log knows that it was handed out: it was read back from it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -69,29 +45,6 @@ class Ticket:
     time: float
     """When its first record was buffered."""
     done: bool = False
-
-
-@dataclass(slots=True)
-class _Round:
-    """What one round is to do, and then what it did."""
-
-    now: float
-    frames: list[Frame]
-    owners: list[_Waiting]
-    """Of each frame."""
-    low: Position | None
-    passed: list[tuple[Position, Counts]]
-    read: bool
-    sync: bool
-    ends: list[Position] = field(default_factory=list)
-    found: list[_Held] = field(default_factory=list)
-    dropped: list[tuple[Counts, str]] = field(default_factory=list)
-    dropped_before: Position | None = None
-    full: bool = False
-    write_error: OSError | None = None
-    read_error: OSError | None = None
-    exhausted: bool = True
-    oldest_unread: float = 0.0
 
 
 class Buffer:
@@ -109,8 +62,8 @@ class Buffer:
         self._work = asyncio.Event()
         self._available = asyncio.Event()
         self._taking = asyncio.Lock()
-        self._waiting: deque[_Waiting] = deque()
-        self._memory: deque[_Held] = deque()
+        self._waiting: deque[Waiting] = deque()
+        self._memory: deque[Held] = deque()
         self._memory_bytes = 0
         self._behind = not log.exhausted
         """Whether there is more on disk than in memory."""
@@ -146,7 +99,7 @@ class Buffer:
                 raise Refused(f"a record of {frame.size} bytes is larger than the whole buffer", retry=False)
         if self._closed:
             raise Refused("the buffer is closed", retry=True)
-        waiting = _Waiting(deque(frames), batch, asyncio.get_running_loop().create_future())
+        waiting = Waiting(deque(frames), batch, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._work.set()
         try:
@@ -267,14 +220,14 @@ class Buffer:
         interval = self._settings.fsync
         sync = bool(self._unsynced_since and interval and now - self._unsynced_since >= interval)
         read = self._want_read and now >= self._read_after
-        work = _Round(self._clock.now(), frames, owners, self._low, self._passed, read, sync)
+        work = Round(self._clock.now(), frames, owners, self._low, self._passed, read, self._read_errors, sync)
         self._low, self._passed = None, []
-        await self.in_thread(lambda: self._do(work))
+        await self.in_thread(lambda: perform(work, self._disk, self._settings))
         self._apply(work, now)
 
-    def _next_frames(self, now: float) -> tuple[list[_Waiting], list[Frame]]:
+    def _next_frames(self, now: float) -> tuple[list[Waiting], list[Frame]]:
         """What waits, oldest first, up to a round's bytes; nothing while the disk is known to take nothing."""
-        owners: list[_Waiting] = []
+        owners: list[Waiting] = []
         frames: list[Frame] = []
         if now < self._blocked_until and self._low is None:
             return owners, frames
@@ -288,67 +241,9 @@ class Buffer:
                 frames.append(frame)
         return owners, frames
 
-    def _do(self, work: _Round) -> None:
-        """On the thread."""
-        disk, settings = self._disk, self._settings
-        for end, counts in work.passed:
-            disk.passed(end, counts)
-        try:
-            if work.low is not None:
-                disk.delivered(work.low)
-            while settings.max_age is not None and disk.oldest_is_older_than(work.now - settings.max_age):
-                if not self._drop(work, "age"):
-                    break
-            self._append(work)
-            if work.sync:
-                disk.sync()
-                disk.sync_position()
-        except OSError as error:
-            work.write_error = error
-        if work.read:
-            self._read(work)
-        work.exhausted = disk.exhausted
-        work.oldest_unread = disk.first_unread_time()
-
-    def _append(self, work: _Round) -> None:
-        left = work.frames
-        while left:
-            ends = self._disk.append(left, sync=self._settings.fsync == 0.0)
-            work.ends += ends
-            left = left[len(ends) :]
-            if not left or ends:
-                continue
-            self._disk.make_room()
-            if self._disk.has_room(left[0].size):
-                continue
-            if self._settings.overflow != "drop_oldest" or not self._drop(work, "overflow"):
-                work.full = True
-                return
-
-    def _drop(self, work: _Round, reason: str) -> bool:
-        dropped = self._disk.drop_oldest()
-        if dropped is None:
-            return False
-        lost, work.dropped_before = dropped
-        work.dropped.append((lost, reason))
-        return True
-
-    def _read(self, work: _Round) -> None:
-        size = 0
-        try:
-            while size < self._settings.batch_bytes and (read := self._disk.read()) is not None:
-                found, end = read
-                header = found.header
-                size += header.length
-                work.found.append(_Held(end, header.counts, header.length, header.time, found.batch, True))
-        except OSError as error:
-            work.read_error = error
-            if self._read_errors + 1 >= READ_ATTEMPTS:
-                self._disk.skip_segment(str(error))
-
     # Back on the event loop.
 
-    def _apply(self, work: _Round, began: float) -> None:
+    def _apply(self, work: Round, began: float) -> None:
         stats = self._stats
         now = self._clock.monotonic()
         if work.ends:
@@ -375,7 +270,7 @@ class Buffer:
         if self._waiting and not self._blocked_until:
             self._work.set()
 
-    def _took(self, work: _Round, now: float) -> None:
+    def _took(self, work: Round, now: float) -> None:
         """Keep what was read back."""
         self._memory.extend(work.found)
         self._memory_bytes += sum(held.size for held in work.found)
@@ -387,13 +282,13 @@ class Buffer:
             self._read_after = now + RETRY_S
             _log.error("%s: cannot read back: %s", self._disk.directory, work.read_error)
 
-    def _written(self, work: _Round) -> None:
+    def _written(self, work: Round) -> None:
         keep = self._settings.memory_bytes
         for owner, frame, end in zip(work.owners, work.frames, work.ends, strict=False):
             owner.frames.popleft()
             if not self._behind and keep and (not self._memory or self._memory_bytes + frame.size <= keep):
                 header = frame.header
-                self._memory.append(_Held(end, header.counts, frame.size, header.time, frame.batch, False))
+                self._memory.append(Held(end, header.counts, frame.size, header.time, frame.batch, False))
                 self._memory_bytes += frame.size
             else:
                 self._behind = True
@@ -404,7 +299,7 @@ class Buffer:
                 done.written.set_result(None)
         self._stats.waiting = len(self._waiting)
 
-    def _stall(self, work: _Round, now: float) -> None:
+    def _stall(self, work: Round, now: float) -> None:
         why = ""
         if work.write_error is not None:
             why = f"cannot write to {self._disk.directory}: {work.write_error.strerror or work.write_error}"

@@ -8,9 +8,10 @@ from typing import Self
 
 from collectors.delivery.buffer import Buffer
 from collectors.delivery.dead_letters import DeadLetters
-from collectors.delivery.log import Log, LogLimits
+from collectors.delivery.log import Log
 from collectors.delivery.sender import Sender
 from collectors.delivery.stats import DeliveryStats
+from collectors.delivery.writer import LogLimits
 from collectors.exporters.sink import Sink
 from collectors.records import Batch
 from collectors.settings.buffers import BufferSettings

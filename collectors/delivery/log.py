@@ -3,7 +3,6 @@
 It knows positions and frames, and nothing of back ends, acknowledgements or the event loop (delivery.py).
 """
 
-import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -21,38 +20,16 @@ from collectors.delivery.segments import (
     SegmentFile,
     cut_torn_tail,
     list_segments,
-    name_of,
     survey,
 )
+from collectors.delivery.writer import LogLimits, Writer
 from collectors.store.errors import StoreError
 from collectors.store.files import FileLock
-from mesh.files import sync_directory
 
 _log = logging.getLogger("remora.buffer")
 
 MAX_QUARANTINED = 8
 """Damaged segments kept for whoever wants to look; older ones are removed, so that disk use stays bounded."""
-
-_MAX_PARTS = 512
-"""Of one writev(2); the kernel takes 1,024."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogLimits:
-    """How large it may become."""
-
-    max_bytes: int = 1 << 30
-    segment_bytes: int = 16 << 20
-    roll_s: float = 0.0
-    """A segment's age, 0: any. What is dropped for its age is dropped by the segment."""
-    spill: Path | None = None
-    """Where segments go for which the first directory has no room."""
-    max_spill_bytes: int = 0
-
-    @property
-    def roll_bytes(self) -> int:
-        """A segment's size; several fit, so that some can be removed while one is written."""
-        return max(1, min(self.segment_bytes, self.max_bytes // 4))
 
 
 @dataclass(slots=True)
@@ -83,11 +60,7 @@ class Log:
         """Everything before it was delivered."""
         self._cursor = Position(0, 0)
         """Everything before it was handed to the sender."""
-        self._next_sequence = 1
-        self._writing = -1
-        """Descriptor of the last segment; -1: the next append begins a new one."""
-        self._salt = 0
-        self._unsynced = False
+        self._writer = Writer(directory, limits, self._segments, 1)
         self._reading: SegmentFile | None = None
 
     @classmethod
@@ -115,7 +88,7 @@ class Log:
         found = list_segments(self.directory, spilled=False)
         if self._limits.spill is not None:
             found += list_segments(self._limits.spill, spilled=True)
-        self._segments = sorted(found, key=lambda segment: segment.sequence)
+        self._segments += sorted(found, key=lambda segment: segment.sequence)
         position = self._position_file.read()
         if self._position_file.damaged:
             _log.error("%s: the position is damaged: more than what was under way is sent again", self.directory)
@@ -131,7 +104,7 @@ class Log:
             survey(segment)
         last = self._segments[-1].sequence if self._segments else 0
         self._low = position or Position(0, 0)
-        self._next_sequence = max(last, self._low.sequence) + 1
+        self._writer = Writer(self.directory, self._limits, self._segments, max(last, self._low.sequence) + 1)
         self._remove_delivered()
         self._cursor = self._low
         for segment in self._segments:
@@ -156,138 +129,25 @@ class Log:
 
     def has_room(self, size: int) -> bool:
         """Whether a frame of `size` bytes may be appended; if not, it may after a segment was delivered."""
-        return self._place(size) is not None
+        return self._writer.has_room(size)
 
     def can_ever_hold(self, size: int) -> bool:
         """Whether it may when the buffer is empty."""
         return size + SEGMENT_HEADER_BYTES <= max(self._limits.max_bytes, self._limits.max_spill_bytes)
-
-    def _place(self, size: int) -> Path | None:
-        """The directory that has room; None if there is none."""
-        limits = self._limits
-        continuing = self._writing >= 0 and not self._is_full(self._segments[-1])
-        if continuing:
-            last = self._segments[-1]
-            allowed = limits.max_spill_bytes if last.spilled else limits.max_bytes
-            # Spilling ends where it began to be unnecessary: with a new segment.
-            if self._bytes(last.spilled) + size <= allowed and not (last.spilled and self._fits_first(size)):
-                return last.path.parent
-        if self._fits_first(size):
-            return self.directory
-        need = size + SEGMENT_HEADER_BYTES
-        if limits.spill is not None and self._bytes(True) + need <= limits.max_spill_bytes:
-            return limits.spill
-        return None
-
-    def _fits_first(self, size: int) -> bool:
-        return self._bytes(False) + size + SEGMENT_HEADER_BYTES <= self._limits.max_bytes
-
-    def _bytes(self, spilled: bool) -> int:
-        return sum(segment.size for segment in self._segments if segment.spilled == spilled)
 
     def append(self, group: Sequence[Frame], *, sync: bool) -> list[Position]:
         """Write as many frames as there is room for, and, with `sync`, make them durable. Returns each one's end.
 
         Raises OSError if not even one was written; the same may be tried again later.
         """
-        ends: list[Position] = []
         try:
-            while len(ends) < len(group) and (place := self._place(group[len(ends)].size)) is not None:
-                part = group[len(ends) : self._append_some(group, len(ends), place)]
-                at = self._segments[-1].size
-                self._write(part, sync=sync)
-                for frame in part:
-                    at += frame.size
-                    ends.append(Position(self._segments[-1].sequence, at))
-        except OSError:
-            if not ends:
-                raise
+            return self._writer.append(group, sync=sync)
         finally:
             self._count()
-        return ends
-
-    def _append_some(self, group: Sequence[Frame], start: int, place: Path) -> int:
-        """Make the last segment one in `place`; returns how far the group may go into it."""
-        last = self._segments[-1] if self._writing >= 0 else None
-        new = group[start].header.time
-        if last is None or last.path.parent != place or self._is_full(last) or self._is_old(last, new):
-            self._begin_segment(place)
-            last = self._segments[-1]
-        allowed = self._limits.max_spill_bytes if last.spilled else self._limits.max_bytes
-        room = allowed - self._bytes(last.spilled)
-        size, stop = 0, start
-        while (
-            stop < len(group)
-            and size + group[stop].size <= room
-            and (stop == start or last.size + size < self._limits.roll_bytes)
-        ):
-            size += group[stop].size
-            stop += 1
-        return max(stop, start + 1)
-
-    def _is_full(self, segment: Segment) -> bool:
-        return segment.size >= self._limits.roll_bytes
-
-    def _is_old(self, segment: Segment, now: float) -> bool:
-        return bool(self._limits.roll_s and segment.first_time and now - segment.first_time >= self._limits.roll_s)
-
-    def _begin_segment(self, place: Path) -> None:
-        self.seal()
-        spilled = place != self.directory
-        segment = Segment(self._next_sequence, place / name_of(self._next_sequence), spilled)
-        salt = int.from_bytes(os.urandom(4), "big")
-        fd = os.open(segment.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            _write_all(fd, [frames.render_segment_header(salt)])
-            sync_directory(place)
-        except BaseException:
-            os.close(fd)
-            with contextlib.suppress(OSError):
-                segment.path.unlink()
-            raise
-        self._next_sequence += 1
-        self._segments.append(segment)
-        self._writing, self._salt = fd, salt
-
-    def _write(self, group: Sequence[Frame], *, sync: bool) -> None:
-        segment = self._segments[-1]
-        parts: list[bytes] = []
-        for frame in group:
-            parts += (frames.render_header(frame.header, self._salt), frame.payload)
-        try:
-            _write_all(self._writing, parts)
-            self._unsynced = True
-            if sync:
-                self.sync()
-        except OSError:
-            # After an fsync that failed the kernel may call the same pages clean: this segment is not used any more.
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._writing, segment.size)
-            self._abandon()
-            raise
-        for frame in group:
-            segment.wrote(frame.header, frame.size)
 
     def sync(self) -> None:
         """Make what was appended durable. Raises OSError."""
-        if self._unsynced and self._writing >= 0:
-            os.fdatasync(self._writing)
-        self._unsynced = False
-
-    def seal(self) -> None:
-        """Let the next append begin a new segment. Raises OSError."""
-        if self._writing >= 0:
-            try:
-                self.sync()
-            finally:
-                self._abandon()
-
-    def _abandon(self) -> None:
-        os.close(self._writing)
-        self._writing, self._unsynced = -1, False
-        if self._segments and self._segments[-1].size == SEGMENT_HEADER_BYTES:
-            with contextlib.suppress(OSError):
-                self._segments.pop().path.unlink()
+        self._writer.sync()
 
     # Reading.
 
@@ -399,17 +259,16 @@ class Log:
         if segment.sequence > self._low.sequence or self._low.offset < segment.size:
             return False
         # The one being written stays until it is full; on the second disk nothing stays longer than it must.
-        writing = segment is self._segments[-1] and self._writing >= 0
-        return not writing or segment.spilled or self._is_full(segment)
+        return not self._writer.is_writing(segment) or segment.spilled or self._writer.is_full(segment)
 
     def make_room(self) -> None:
         """End the segment being written if all of it was delivered, so that a small buffer becomes empty."""
-        if self._segments and self._writing >= 0:
-            last = self._segments[-1]
-            if self._low >= Position(last.sequence, last.size):
-                self.seal()
-                self._remove_delivered()
-                self._count()
+        last = self._segments[-1] if self._segments else None
+        if last is None or not self._writer.is_writing(last) or self._low < Position(last.sequence, last.size):
+            return
+        self._writer.seal()
+        self._remove_delivered()
+        self._count()
 
     def drop_oldest(self) -> tuple[Counts, Position] | None:
         """Give up the oldest segment: what of it was not handed to the sender is lost. Returns how much, and the
@@ -418,7 +277,7 @@ class Log:
             return None
         segment = self._segments[0]
         if len(self._segments) == 1:
-            self.seal()
+            self._writer.seal()
             if not self._segments:
                 return None
         lost = segment.unread
@@ -447,9 +306,8 @@ class Log:
     def _remove(self, segment: Segment) -> None:
         if self._reading is not None and self._reading.segment is segment:
             self._stop_reading()
-        if segment is self._segments[-1] and self._writing >= 0:
-            os.close(self._writing)
-            self._writing, self._unsynced = -1, False
+        if self._writer.is_writing(segment):
+            self._writer.let_go()
         self._segments.remove(segment)
         try:
             if segment.damaged:
@@ -481,21 +339,9 @@ class Log:
         """Make everything durable and let go of the directory. Idempotent. Raises OSError."""
         self._stop_reading()
         try:
-            self.seal()
+            self._writer.seal()
             self._remove_delivered()
             self._position_file.sync()
         finally:
             self._position_file.close()
             self._lock.release()
-
-
-def _write_all(fd: int, parts: list[bytes]) -> None:
-    """Without making one of them first: they may be megabytes."""
-    for start in range(0, len(parts), _MAX_PARTS):
-        some: list[bytes | memoryview] = list(parts[start : start + _MAX_PARTS])
-        while some:
-            written = os.writev(fd, some)
-            while some and written >= len(some[0]):
-                written -= len(some.pop(0))
-            if written:
-                some[0] = memoryview(some[0])[written:]

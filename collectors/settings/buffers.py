@@ -43,13 +43,13 @@ class BufferSettings(Model):
     acknowledged survives the process and not the machine."""
     overflow: Literal["block", "drop_oldest", "spill"] = "block"
     spill: SpillSettings | None = None
-    memory_bytes: Size = Field(default=4 << 20, ge=0, le=1 << 30)
+    memory_bytes: Size = Field(default=2 << 20, ge=0, le=1 << 30)
     """Of batches kept decoded for the sender, so that it need not read them back; counted as they are encoded."""
     parallel: int = Field(default=2, ge=1, le=64)
     """Requests to the back end at once."""
     batch_records: int = Field(default=5_000, ge=1, le=100_000)
     """The most of one request."""
-    batch_bytes: Size = Field(default=4 << 20, ge=1 << 10, le=64 << 20)
+    batch_bytes: Size = Field(default=2 << 20, ge=1 << 10, le=64 << 20)
     """The most of one request, as encoded in the buffer."""
     linger: Duration = Field(default=0.0, ge=0, le=60.0)
     """How long a request that is not full waits for more."""

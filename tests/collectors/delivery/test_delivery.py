@@ -367,7 +367,7 @@ class FailingDisk:
                 raise OSError(number, os.strerror(number))
             return writev(fd, parts)
 
-        monkeypatch.setattr("collectors.delivery.log.os.writev", fail)
+        monkeypatch.setattr("collectors.delivery.writer.os.writev", fail)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS], ids=lambda number: errno.errorcode[number])
@@ -459,7 +459,7 @@ async def test_a_disk_that_takes_a_little_at_a_time_gets_everything(
     def little(fd: int, parts: Any) -> int:
         return os.write(fd, bytes(parts[0])[:100])
 
-    monkeypatch.setattr("collectors.delivery.log.os.writev", little)
+    monkeypatch.setattr("collectors.delivery.writer.os.writev", little)
     back_end = FakeBackEnd()
     delivery = await deliver(back_end, memory_bytes=0)
     await asyncio.gather(*(delivery.consume(numbered(first, 10)) for first in range(0, 50, 10)))
@@ -479,7 +479,7 @@ async def test_the_fsync_policy_is_kept(
         synced += 1
         fdatasync(fd)
 
-    monkeypatch.setattr("collectors.delivery.log.os.fdatasync", count)
+    monkeypatch.setattr("collectors.delivery.writer.os.fdatasync", count)
     back_end = FakeBackEnd()
     back_end.open.clear()
     delivery = await deliver(back_end, fsync=fsync)

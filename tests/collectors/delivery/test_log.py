@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from collectors.delivery import frames
 from collectors.delivery.errors import BufferFault
 from collectors.delivery.frames import Counts, Encoder, Frame
-from collectors.delivery.log import MAX_QUARANTINED, Log, LogLimits
+from collectors.delivery.log import MAX_QUARANTINED, Log
 from collectors.delivery.position import Position
+from collectors.delivery.writer import LogLimits
 from collectors.records import Batch
 from tests.collectors.build import NOW
 from tests.collectors.delivery.batches import everything, numbered
