@@ -140,7 +140,7 @@ class BodyHook:
             )
             return None if live.config.fail_open else too_large
         request = UserRequest(exchange.head, exchange.record, rewritten=self._rewritten)
-        request.open_body()
+        request.open_body(live.config.max_body_bytes)
 
         def went_on() -> None:
             request.close()
@@ -175,7 +175,7 @@ class Answers:
             live.counts.failed("body_too_large")
             return None if live.config.fail_open else _failure(live.config)
         request, response = self._shown(exchange, head)
-        response.open_body()
+        response.open_body(live.config.max_body_bytes)
 
         def went_on() -> None:
             response.close()

@@ -18,7 +18,7 @@ from sidecar.config.python_filter import PythonFilter
 from sidecar.filters import chain
 from sidecar.filters.python_alarm import Alarm, Overrun, bounded, said
 from sidecar.filters.python_load import Loaded
-from sidecar.filters.python_messages import LocalReply, render_reply
+from sidecar.filters.python_messages import BodyTooLarge, LocalReply, render_reply
 
 MAX_BLOCK_S: Final = 0.1
 """A hook may hold the whole proxy up for the rule's time-out, and for no longer than this."""
@@ -248,7 +248,10 @@ class LiveFilter:
 
     def _failed(self, hook: str, error: BaseException) -> FilterFailed:
         blocked = isinstance(error, Overrun)
-        reason = "blocked" if blocked else "exception"
+        if blocked:
+            reason = "blocked"
+        else:
+            reason = "body_too_large" if isinstance(error, BodyTooLarge) else "exception"
         self.counts.failed(reason)
         what = f"blocked for {self._block_s * 1e3:.0f} ms and was ended" if blocked else "raised"
         self._log(f"{hook} {what}: {_describe(error, said(error, self._alarm, self._block_s))}")

@@ -15,10 +15,17 @@ from sidecar.http.head import Header, RequestHead, ResponseHead
 from sidecar.telemetry.record import RequestRecord
 
 MAX_REPLY_BYTES: Final = 1024 * 1024
+LEAST_BODY_BYTES: Final = 1024 * 1024
+"""A body that a filter makes may have so many bytes, or as many as it may be shown, if those are more."""
+
 MAX_METADATA: Final = 32
 """Entries that all filters together may leave for one request."""
 
 _TARGET = re.compile(rb"/[\x21-\x22\x24-\x7e]*\Z")
+
+
+class BodyTooLarge(ValueError):
+    """A filter made a body that is longer than it may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +65,13 @@ def render_reply(reply: LocalReply, name: str) -> chain.LocalReply:
 class Request:
     """A request on its way upstream. Everything but `headers`, `path`, `query`, `metadata` and the body is as it is."""
 
-    __slots__ = ("_body", "_head", "_may_set_body", "_record", "_rewritten", "headers")
+    __slots__ = ("_body", "_head", "_most", "_record", "_rewritten", "headers")
 
     def __init__(self, head: RequestHead, record: RequestRecord, *, rewritten: bool) -> None:
         self._head = head
         self._record = record
         self._rewritten = rewritten
-        self._may_set_body = False
+        self._most: int | None = None
         self._body: bytes | None = None
         self.headers = Headers(head.headers, REQUEST_PROTECTED)
 
@@ -168,19 +175,20 @@ class Request:
         return notes
 
     def set_body(self, body: bytes) -> None:
-        """Another body instead; only in `on_request_body`."""
-        if not self._may_set_body:
+        """Another body instead; only in `on_request_body`. Raises BodyTooLarge for one beyond a mebibyte, or beyond the
+        rule's `maxBodyBytes` where that is more."""
+        if self._most is None:
             raise RuntimeError("the body can be replaced in on_request_body only")
         self._check_open()
-        self._body = _checked_body(body)
+        self._body = _checked_body(body, self._most)
 
     def _check_open(self) -> None:
         if not self.headers._open:
             raise RuntimeError("the request has gone on; it can not be changed any more")
 
-    def open_body(self) -> None:
-        """The filter's `on_request_body` comes now."""
-        self._may_set_body = True
+    def open_body(self, shown_bytes: int) -> None:
+        """The filter's `on_request_body` comes now, which may be shown so many bytes."""
+        self._most = max(shown_bytes, LEAST_BODY_BYTES)
 
     def new_body(self) -> bytes | None:
         """What the filter put in the body's place."""
@@ -197,12 +205,12 @@ class Request:
 class Response:
     """An answer on its way to the client."""
 
-    __slots__ = ("_body", "_head", "_may_set_body", "_record", "headers")
+    __slots__ = ("_body", "_head", "_most", "_record", "headers")
 
     def __init__(self, head: ResponseHead, record: RequestRecord) -> None:
         self._head = head
         self._record = record
-        self._may_set_body = False
+        self._most: int | None = None
         self._body: bytes | None = None
         self.headers = Headers(head.headers, RESPONSE_PROTECTED)
 
@@ -231,16 +239,16 @@ class Response:
         return None if self._record.upstream is None else self._record.upstream.address
 
     def set_body(self, body: bytes) -> None:
-        """Another body instead; only in `on_response_body`."""
-        if not self._may_set_body:
+        """Another body instead; only in `on_response_body`. Raises BodyTooLarge likewise."""
+        if self._most is None:
             raise RuntimeError("the body can be replaced in on_response_body only")
         if not self.headers._open:
             raise RuntimeError("the answer has gone on; it can not be changed any more")
-        self._body = _checked_body(body)
+        self._body = _checked_body(body, self._most)
 
-    def open_body(self) -> None:
-        """The filter's `on_response_body` comes now."""
-        self._may_set_body = True
+    def open_body(self, shown_bytes: int) -> None:
+        """The filter's `on_response_body` comes now, which may be shown so many bytes."""
+        self._most = max(shown_bytes, LEAST_BODY_BYTES)
 
     def new_body(self) -> bytes | None:
         """What the filter put in the body's place."""
@@ -260,8 +268,11 @@ def host_of(authority: bytes) -> bytes:
     return name if colon and port.isdigit() else authority
 
 
-def _checked_body(body: bytes) -> bytes:
+def _checked_body(body: bytes, most: int) -> bytes:
     if not isinstance(body, bytes):
         raise TypeError(f"a body is bytes, not {type(body).__name__}")
     # A subclass could say another length than it has, and so frame what follows anew.
+    size = memoryview(body).nbytes
+    if size > most:
+        raise BodyTooLarge(f"a body of {size} bytes; at most {most} are allowed (the rule's maxBodyBytes)")
     return body if type(body) is bytes else memoryview(body).tobytes()

@@ -223,6 +223,31 @@ async def test_an_answer_beyond_the_bound_is_the_policys(running: Running, fail_
     assert len(answer.body) == (200_000 if fail_open else 0)
 
 
+@pytest.mark.parametrize(("fail_open", "status"), [(False, 503), (True, 200)])
+@pytest.mark.parametrize(
+    "hook",
+    [
+        "def on_request_body(self, request, body):\n    request.set_body(b'x' * {size})",
+        "def on_response_body(self, request, response, body):\n    response.set_body(b'x' * {size})",
+        "async def on_response_body(self, request, response, body):\n    response.set_body(b'x' * {size})",
+    ],
+)
+async def test_a_body_of_the_filters_own_has_its_bound(
+    running: Running, hook: str, fail_open: bool, status: int
+) -> None:
+    mebibyte = 1024 * 1024
+    await running.use(python(hook.format(size=mebibyte + 1), fail_open=fail_open))
+    answer = await (await running.connect()).get("/")
+    assert (answer.status, answer.body) == (status, b"ok" if fail_open else b"")
+    assert running.counted("remora_filter_failures_total", reason="body_too_large") == 1
+
+    await running.use(python(hook.format(size=mebibyte), fail_open=fail_open))
+    assert (await (await running.connect()).get("/")).status == 200
+    await running.use(python(hook.format(size=mebibyte + 1), fail_open=fail_open, max_body_bytes=2 * mebibyte))
+    assert (await (await running.connect()).get("/")).status == 200
+    assert running.counted("remora_filter_failures_total", reason="body_too_large") == 1
+
+
 async def test_a_client_that_waits_for_100_is_told_to_go_on(running: Running) -> None:
     await running.use(python("def on_request_body(self, request, body):\n    assert body == b'hello'"))
     connection = await running.connect()
