@@ -21,7 +21,7 @@ BYTECODE = @$(BIN)/python -m compileall -q -j 0 mesh sidecar control collectors 
 # The data plane's hot modules become machine code where there is a C compiler; without, they are interpreted.
 COMPILE = @command -v cc >/dev/null || { echo "No C compiler: the proxy's hot path stays interpreted. \
 	apt-get install gcc python3-dev, then make compile, about halves its CPU." >&2; exit 0; }; \
-	echo "Compiling the proxy's hot path (about a minute; once)"; \
+	echo "Compiling the proxy's hot path (about a minute on two cores; once)"; \
 	$(BIN)/python -m sidecar.compile || echo "The hot path could not be compiled and stays interpreted." >&2
 
 .PHONY: help setup setup-dev compile up test test-compiled check fmt golden fuzz bench profile clean
@@ -46,7 +46,7 @@ test: setup-dev ## Run every test (ARGS="tests/remora -k up" for some)
 COMPILED_TESTS = $(addprefix tests/sidecar/,clusters filters http listeners net overload tap telemetry worker)
 
 test-compiled: setup-dev ## Run the data plane's tests on the compiled hot path, if there is a build of these sources
-	@if $(BIN)/python -c 'import sys, sidecar.compile; sys.exit(sidecar.compile.usable() is None)'; then \
+	@if $(BIN)/python -c 'import sys, sidecar.compiled; sys.exit(sidecar.compiled.usable() is None)'; then \
 		$(BIN)/python -m pytest -p tests.compiled $(wildcard $(COMPILED_TESTS)); \
 	else echo "No build of these sources (make compile): the compiled hot path is not tested." >&2; fi
 

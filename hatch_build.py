@@ -33,13 +33,15 @@ class CompiledWheel(BuildHookInterface[Any]):
         if shutil.which(os.environ.get("CC", "cc").split()[0]) is None:
             raise SystemExit(f"{VARIABLE}=1 needs a C compiler; apt-get install gcc python3-dev, or build without it")
         sys.path.insert(0, self.root)
-        from sidecar.compile import CompileFailed, compile_into, usable
+        from sidecar.c_build import CompileFailed
+        from sidecar.compile import compile_into
+        from sidecar.compiled import usable
 
         built = usable()
         if built is None:
             built = Path(self.root, "build", "compiled")  # kept: the next wheel of the same sources is quick
             try:
-                compile_into(built, Path(self.root))
+                compile_into(built, Path(self.root), self.app.display_info)
             except CompileFailed as error:
                 raise SystemExit(f"{VARIABLE}=1: the hot path cannot be compiled\n{error}") from error
         for module in sorted(built.rglob("*.so")):

@@ -1,19 +1,21 @@
 """Build the data plane's hot modules with mypyc: `python -m sidecar.compile`. Workers started afterwards use them.
 
-The same source, never a second implementation: a directory of the environment gets a copy of the packages with
-extension modules beside the hot ones, and a digest of the sources. Where the sources have changed since, the build is
-not used. Needs mypy and a C compiler; a sidecar runs without either, at about twice the CPU in Python code.
+The sources stay what they are and nothing is written beside them: a directory of the environment gets a copy of the
+packages with extension modules beside the hot ones, and a digest of the sources. Where the sources have changed since,
+the build is not used. Needs mypy and a C compiler; without, a sidecar takes about twice the CPU in Python code.
 """
 
 import argparse
-import hashlib
 import os
 import re
 import shutil
-import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from sidecar.c_build import CompileFailed, build, translate
+from sidecar.compiled import DEFAULT_TARGET, PACKAGES, ROOT, STAMP, sources_digest
 
 HOT = (
     "clusters/balancers",
@@ -112,42 +114,18 @@ HOT = (
 )
 """Modules of `sidecar` that every request passes through, and those that they subclass or are subclassed by."""
 
-PACKAGES = ("mesh", "sidecar")
-DEFAULT_TARGET = Path(sys.prefix) / "lib" / "remora-compiled"
-"""Where workers of this environment look for the build."""
-
-INTERPRETED_VARIABLE = "REMORA_INTERPRETED"
-"""In the environment: workers are interpreted even where there is a build, for a debugger or a comparison."""
-
-ROOT = Path(__file__).resolve().parent.parent
-"""The directory of the packages' sources."""
-
-_STAMP = "compiled.sha256"
 _SLOTS = re.compile(r"@dataclass\(((?:frozen=True, )?)slots=True\)")
 
 
-class CompileFailed(Exception):
-    """mypyc or the C compiler refused; the text is their output's end."""
-
-
-def usable(target: Path = DEFAULT_TARGET) -> Path | None:
-    """`target` if it holds a build of exactly these sources for this interpreter, and the environment does not say
-    INTERPRETED_VARIABLE."""
-    if os.environ.get(INTERPRETED_VARIABLE):
-        return None
-    try:
-        built = (target / _STAMP).read_text()
-    except OSError:
-        return None
-    return target if built == sources_digest(ROOT) else None
-
-
-def compile_into(target: Path, root: Path) -> bool:
-    """Build into `target` from the packages under `root`. False if it was up to date. Raises CompileFailed."""
-    stamp = target / _STAMP
+def compile_into(target: Path, root: Path, say: Callable[[str], None] = lambda _: None) -> bool:
+    """Build into `target` from the packages under `root`, telling how far it is. False if it was up to date. Raises
+    CompileFailed."""
+    stamp = target / STAMP
     digest = sources_digest(root)
     if stamp.exists() and stamp.read_text() == digest:
         return False
+    began = time.monotonic()
+    say(f"translating {len(HOT)} modules to C")
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for package in PACKAGES:
@@ -157,23 +135,15 @@ def compile_into(target: Path, root: Path) -> bool:
         path = target / name
         # mypyc's classes have no __dict__ anyway, and it can not make them a second time, as slots=True asks.
         path.write_text(_SLOTS.sub(lambda match: f"@dataclass({match[1].rstrip(', ')})", path.read_text()))
-    command = [sys.executable, "-m", "mypyc", "--ignore-missing-imports", *hot]
-    environment = {**os.environ, "MYPYPATH": str(target)}
-    done = subprocess.run(command, cwd=target, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        raise CompileFailed((done.stdout + done.stderr)[-4000:])
+    extensions = translate(target, hot)
+    jobs = len(os.sched_getaffinity(0))
+    say(f"translated in {time.monotonic() - began:.0f} s; compiling the C, {jobs} at a time: the longest part")
+    build(target, extensions, jobs, say)
     shutil.rmtree(target / "build", ignore_errors=True)
+    shutil.rmtree(target / ".mypy_cache", ignore_errors=True)
     stamp.write_text(digest)
+    say(f"built in {time.monotonic() - began:.0f} s: {target}")
     return True
-
-
-def sources_digest(root: Path) -> str:
-    """Of every source and of the interpreter that the result is for."""
-    digest = hashlib.sha256(sys.version.encode())
-    for package in PACKAGES:
-        for path in sorted((root / package).rglob("*.py")):
-            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -188,11 +158,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     flags = parser.parse_args(arguments)
     try:
-        built = compile_into(flags.target, ROOT)
+        if not compile_into(flags.target.absolute(), ROOT, lambda line: print(f"  {line}", flush=True)):
+            print(f"  up to date: {flags.target}")
     except CompileFailed as error:
         print(f"sidecar.compile: {error}", file=sys.stderr)
         return 1
-    print(f"{'built' if built else 'up to date'}: {flags.target}")
     return 0
 
 

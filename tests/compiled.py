@@ -39,8 +39,8 @@ def pytest_report_header() -> str:
 
 
 def _usable() -> Callable[[], Path | None]:
-    """sidecar.compile.usable, without importing the package `sidecar` from its sources."""
-    spec = importlib.util.spec_from_file_location("remora_compile", _ROOT / "sidecar" / "compile.py")
+    """sidecar.compiled.usable, without importing the package `sidecar` from its sources."""
+    spec = importlib.util.spec_from_file_location("remora_compiled", _ROOT / "sidecar" / "compiled.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

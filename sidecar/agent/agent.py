@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-import sidecar.compile
 from mesh.clock import Clock
 from mesh.inspection import Inspection
 from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
@@ -38,6 +37,7 @@ from sidecar.agent.supervisor import Supervisor, Telemetry
 from sidecar.agent.taps import Taps
 from sidecar.agent.worker_process import COMMAND, start_worker
 from sidecar.bootstrap import Bootstrap
+from sidecar.compiled import usable
 from sidecar.config.messages import AccessLog, Metrics, Refused, Spans, TapCounts, Tapped
 from sidecar.config.secret import Certificate, TrustAnchors
 from sidecar.config.snapshot import Snapshot
@@ -89,7 +89,7 @@ class Agent(Views, Telemetry):
             bootstrap.concurrency,
             endpoints.traffic,
             self,
-            partial(start_worker, (*worker_command, *limit_flags(bootstrap)), packages=sidecar.compile.usable()),
+            partial(start_worker, (*worker_command, *limit_flags(bootstrap)), packages=usable()),
             clock,
             lambda: Backoff(rng, base_s=0.2, max_s=10.0),
         )

@@ -89,7 +89,7 @@ class WorkerProcess:
 async def start_worker(command: Sequence[str], events: WorkerEvents, *, packages: Path | None = None) -> WorkerProcess:
     """Start a process with one end of a new channel. Raises OSError.
 
-    `packages`: where its modules come from instead of where ours do: sidecar.compile's build of them.
+    `packages`: where its modules come from instead of where ours do: sidecar.compiled's build of them.
     """
     environment = None if packages is None else {**os.environ, "PYTHONPATH": str(packages)}
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import sidecar.compile
-from sidecar.compile import HOT, INTERPRETED_VARIABLE, ROOT, compile_into, usable
+from sidecar.compile import HOT, compile_into
+from sidecar.compiled import INTERPRETED_VARIABLE, ROOT, sources_digest, usable
 
 
 def test_every_hot_module_is_there_once() -> None:
@@ -46,7 +46,7 @@ def test_a_build_of_these_sources_is_used_unless_the_environment_says_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(INTERPRETED_VARIABLE, raising=False)
-    (tmp_path / "compiled.sha256").write_text(sidecar.compile.sources_digest(ROOT))
+    (tmp_path / "compiled.sha256").write_text(sources_digest(ROOT))
     assert usable(tmp_path) == tmp_path
     assert compile_into(tmp_path, ROOT) is False, "it is up to date"
     monkeypatch.setenv(INTERPRETED_VARIABLE, "1")

@@ -13,7 +13,7 @@ from remora.client import Control
 from remora.documents import Document
 from remora.state import State
 from remora.up.sidecar import Sidecar, TcpUpstream, Telemetry, Workload, environment
-from sidecar.compile import INTERPRETED_VARIABLE, usable
+from sidecar.compiled import INTERPRETED_VARIABLE, usable
 from tests.bench.cases import COMPILED, INTERPRETED, LOAD_CORE, PROXY_CORE, Case, Speech, Work
 from tests.bench.ground import Ground
 from tests.bench.load import Entry
