@@ -25,6 +25,10 @@ class HttpPrometheus:
         result = self._ask("/api/v1/query", {"query": expr})["result"]
         return [float(each["value"][1]) for each in result]
 
+    def labels(self, expr: str) -> list[dict[str, str]]:
+        """The labels of an instant query's series. Raises as `query` does."""
+        return [dict(each["metric"]) for each in self._ask("/api/v1/query", {"query": expr})["result"]]
+
     def names(self) -> set[str]:
         """Of all metrics that it has."""
         return set(self._ask("/api/v1/label/__name__/values", {}))

@@ -1,7 +1,7 @@
 """The collectors: what comes in, what is kept, and whether anything was lost on the way."""
 
 from dashboards.grafana.boards.parts import number
-from dashboards.grafana.boards.reasons import NO_LOSS
+from dashboards.grafana.boards.reasons import NO_EXPORTER, NO_LOSS
 from dashboards.grafana.links import COLLECTORS_UID, TO_WORKLOAD, TO_WORKLOAD_TITLE
 from dashboards.grafana.model import SHOULD_BE_ZERO, Board, Panel, Query, Row, Threshold, Unit
 from dashboards.grafana.promql import WINDOW
@@ -165,6 +165,63 @@ _STORE = Row(
     ),
 )
 
+_X = "remora_collector_exporter"
+
+
+def _exporters(title: str, description: str, unit: str, expr: str, legend: str = "{{exporter}}") -> Panel:
+    return Panel(title, description, unit, (Query(expr, legend, NO_EXPORTER),))
+
+
+_EXPORTERS = Row(
+    "Back ends",
+    (
+        _exporters(
+            "Sent",
+            "Records per second that back ends have stored.",
+            Unit.PER_SECOND,
+            f"sum by (exporter, signal) (rate({_X}_sent_records_total[{WINDOW}]))",
+            "{{exporter}} {{signal}}",
+        ),
+        _exporters(
+            "Waiting in buffers",
+            "Bytes on disk that are not delivered: they grow while a back end is away, and shrink when it is back.",
+            Unit.BYTES,
+            f"sum by (exporter) ({_X}_queue_bytes)",
+        ),
+        _exporters(
+            "Age of what waits longest",
+            "How old the oldest record is that was acknowledged and not delivered.",
+            Unit.SECONDS,
+            f"max by (exporter) ({_X}_oldest_age_seconds)",
+        ),
+        _exporters(
+            "Given up",
+            "Records per second refused by the back end for good (dead letters), or dropped since the buffer was full "
+            "or they were too old.",
+            Unit.PER_SECOND,
+            f"sum by (exporter) (rate({_X}_refused_records_total[{WINDOW}])) "
+            f"+ sum by (exporter) (rate({_X}_dropped_records_total[{WINDOW}]))",
+        ),
+        _exporters(
+            "Requests by outcome",
+            "Requests per second to the back end.",
+            Unit.PER_SECOND,
+            f"sum by (exporter, outcome) (rate({_X}_requests_total[{WINDOW}]))",
+            "{{exporter}} {{outcome}}",
+        ),
+        Panel(
+            "Failing and stalled",
+            "Failing: the back end's last answer was a failure. Stalled: nothing can be acknowledged, since the "
+            "buffer's disk takes nothing.",
+            Unit.COUNT,
+            (
+                Query(f"max by (exporter) ({_X}_failing)", "{{exporter}} failing", NO_EXPORTER),
+                Query(f"max by (exporter) ({_X}_stalled)", "{{exporter}} stalled", NO_EXPORTER),
+            ),
+        ),
+    ),
+)
+
 _AGENTS = Row(
     "Agents' side",
     (
@@ -236,5 +293,5 @@ COLLECTORS = Board(
     "Remora / Collectors",
     "What comes in, what is kept, and whether anything was lost on the way.",
     (),
-    (_GLANCE, _IN, _STORE, _AGENTS),
+    (_GLANCE, _IN, _STORE, _EXPORTERS, _AGENTS),
 )
