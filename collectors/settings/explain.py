@@ -25,17 +25,20 @@ def explain(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[St
         if number == MAX_ERRORS:
             yield (), f"has {error.error_count() - MAX_ERRORS} more errors"
             return
-        steps = _steps(details["loc"], model)
+        steps, around, there = _walk(details["loc"], model)
         if steps not in seen:  # a union reports each of its members
             seen.add(steps)
-            yield steps, _message(details, steps, model)
+            if details["type"].startswith("union_tag_"):
+                yield (*steps, "type"), _no_type(details.get("ctx", {}).get("tag"), there)
+            else:
+                yield steps, _message(details, steps, around)
 
 
-def _message(details: ErrorDetails, steps: Steps, model: type[BaseModel]) -> str:
+def _message(details: ErrorDetails, steps: Steps, around: type[BaseModel] | None) -> str:
     kind, context = details["type"], details.get("ctx", {})
     match kind:
         case "extra_forbidden":
-            return _unknown(str(steps[-1]), _model_at(model, steps[:-1]))
+            return _unknown(str(steps[-1]), around)
         case "missing":
             return "is required; add it"
         case "literal_error" | "enum":
@@ -91,18 +94,39 @@ def did_you_mean(word: str, known: list[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _steps(loc: tuple[int | str, ...], model: type[BaseModel]) -> Steps:
-    """Without what pydantic adds for its own sake: the members of a union, "[key]" for a mapping's key."""
+def _no_type(said: str | None, members: list[Any]) -> str:
+    """Of a mapping whose `type` says which of several models it is."""
+    known = [tag for tag in map(_tag, members) if tag is not None]
+    if said is None:
+        return f"is required; one of {', '.join(known)}"
+    return f"is no type that there is{did_you_mean(said, known)}; there are {', '.join(known)}"
+
+
+def _tag(model: Any) -> str | None:
+    """The one `type` of a model that has one."""
+    field = model.model_fields.get("type") if isinstance(model, type) and issubclass(model, BaseModel) else None
+    values = get_args(field.annotation) if field is not None else ()
+    return values[0] if len(values) == 1 and isinstance(values[0], str) else None
+
+
+def _walk(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[Steps, type[BaseModel] | None, list[Any]]:
+    """The path, without what pydantic adds for its own sake: the members of a union, "[key]" for a mapping's key; the
+    model that has its last step, and what may be there."""
     steps: list[int | str] = []
     current: list[Any] = [model]
+    around: list[Any] = []
     for step in loc:
         if step == "[key]":
+            continue
+        if len(current) > 1 and (tagged := [each for each in current if _tag(each) == step]):
+            current = tagged
             continue
         following = [one for each in current for one in _within(each, step)]
         if following or not steps or isinstance(step, int) or _is_model(current):
             steps.append(step)
-            current = following
-    return tuple(steps)
+            around, current = current, following
+    models = [one for one in around if isinstance(one, type) and issubclass(one, BaseModel)]
+    return tuple(steps), models[0] if models else None, current
 
 
 def _is_model(types: list[Any]) -> bool:
@@ -129,10 +153,3 @@ def _members(annotation: Any) -> list[Any]:
     if origin in (Union, UnionType):
         return [one for each in get_args(annotation) for one in _members(each)]
     return [annotation]
-
-
-def _model_at(model: type[BaseModel], steps: Steps) -> type[BaseModel] | None:
-    current: list[Any] = [model]
-    for step in steps:
-        current = [one for each in current for one in _within(each, step)]
-    return next((one for one in current if isinstance(one, type) and issubclass(one, BaseModel)), None)

@@ -1,5 +1,6 @@
 """Which traces the policies keep."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,8 @@ from pydantic import ValidationError
 
 from collectors.processors.tail_sampling.policies import Policies
 from collectors.processors.tail_sampling.settings import Settings
+from collectors.settings.document import Invalid
+from collectors.settings.load import load
 from tests.collectors.build import NOW, span
 
 TRACE = [
@@ -128,3 +131,33 @@ def test_policies_have_a_bounded_depth() -> None:
         policy = {"type": "and", "policies": [policy, {"type": "always"}]}
     with pytest.raises(ValidationError, match="deep"):
         settings(policy)
+
+
+def test_a_mistake_in_a_policy_is_shown_at_its_line_with_what_would_be_right(tmp_path: Path) -> None:
+    file = tmp_path / "collect.yaml"
+    file.write_text("""\
+processors:
+  sampling:
+    type: tail_sampling
+    policies:
+      - {type: sloww}
+      - {type: slow, treshold: 5ms}
+      - {percent: 5}
+      - type: and
+        policies: [{type: errors}, {type: rate, percent: many}]
+routes:
+  - {match: {signals: [traces]}, processors: [sampling], exporters: [store]}
+exporters:
+  store: {type: store}
+""")
+    with pytest.raises(Invalid) as caught:
+        load(file)
+    at = "processors.sampling.policies"
+    assert [str(each).removeprefix(f"{file}:") for each in caught.value.violations] == [
+        f"5: {at}[0].type: is no type that there is; did you mean slow?; there are always, errors, slow, rate, "
+        "rate_limit, attribute, and",
+        f"6: {at}[1].threshold: is required; add it",
+        f"6: {at}[1].treshold: is unknown; did you mean threshold?",
+        f"7: {at}[2].type: is required; one of always, errors, slow, rate, rate_limit, attribute, and",
+        f"9: {at}[3].policies[1].percent: Input should be a valid number, unable to parse string as a number",
+    ]
