@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -16,6 +16,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(namespace="remora_collector", registry=self.registry)
         self.received = Counter(
             "remora_collector_received_records",
             "Records received, by receiver and signal.",
@@ -193,6 +194,8 @@ class _StoreState(Collector):
             ("rejected_records", "Records that the store cannot hold.", stats.rejected),
             ("retained_out_rows", "Rows deleted by retention.", stats.retained_out),
             ("quarantined_files", "Broken databases moved aside.", stats.quarantined),
+            ("failures", "Records that told of a failure.", stats.failures),
+            ("failures_merged", "Failures counted as others: too many different ones.", stats.failures_merged),
         ):
             yield CounterMetricFamily(f"remora_collector_store_{name}", text, value=value)
         stored = CounterMetricFamily("remora_collector_stored_records", "New records stored.", labels=["signal"])

@@ -288,10 +288,40 @@ _AGENTS = Row(
     ),
 )
 
+_P = "remora_collector_process"
+
+_PROCESS = Row(
+    "The process",
+    (
+        Panel(
+            "CPU",
+            "100 % is a whole core.",
+            Unit.CORES,
+            (Query(f"rate({_P}_cpu_seconds_total[{WINDOW}])", "{{instance}}"),),
+        ),
+        Panel(
+            "Memory",
+            "Resident memory.",
+            Unit.BYTES,
+            (Query(f"{_P}_resident_memory_bytes", "{{instance}}"),),
+        ),
+        Panel(
+            "Descriptors",
+            "Open files and connections, and how many there may be.",
+            Unit.COUNT,
+            (
+                Query(f"{_P}_open_fds", "open {{instance}}"),
+                Query(f"{_P}_max_fds", "limit {{instance}}"),
+            ),
+        ),
+    ),
+    collapsed=True,
+)
+
 COLLECTORS = Board(
     COLLECTORS_UID,
     "Remora / Collectors",
     "What comes in, what is kept, and whether anything was lost on the way.",
     (),
-    (_GLANCE, _IN, _STORE, _EXPORTERS, _AGENTS),
+    (_GLANCE, _IN, _STORE, _EXPORTERS, _AGENTS, _PROCESS),
 )
