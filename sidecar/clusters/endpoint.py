@@ -31,6 +31,11 @@ class LiveEndpoint:
             tunnels.follow(self.pool)
         return tunnels
 
+    @property
+    def connections(self) -> int:
+        """Open to it, those that carry tunnels included."""
+        return self.pool.open + (0 if self._tunnels is None else self._tunnels.open)
+
     def reconfigure(self, config: Endpoint) -> None:
         """The same endpoint with another weight, health or workload."""
         self.config = config

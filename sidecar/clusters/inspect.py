@@ -44,7 +44,7 @@ def _host(endpoint: LiveEndpoint) -> dict[str, Any]:
     return {
         "address": {"socket_address": {"address": config.address.host, "port_value": config.address.port}},
         "stats": [
-            {"name": "cx_active", "value": str(endpoint.pool.open), "type": "GAUGE"},
+            {"name": "cx_active", "value": str(endpoint.connections), "type": "GAUGE"},
             {"name": "cx_idle", "value": str(endpoint.pool.idle), "type": "GAUGE"},
             {"name": "rq_active", "value": str(endpoint.active), "type": "GAUGE"},
         ],

@@ -15,7 +15,7 @@ from sidecar.agent.backoff import Backoff
 from sidecar.agent.sockets import Sockets
 from sidecar.agent.supervisor import Supervisor
 from sidecar.agent.worker_process import COMMAND, start_worker
-from sidecar.config.cluster import Cluster, UpstreamTls
+from sidecar.config.cluster import Cluster, Thresholds, UpstreamTls
 from sidecar.config.endpoint import Address, Endpoint
 from sidecar.config.listener import Direction, DownstreamTls, FilterChain, Http, Listener, TransportMatch
 from sidecar.config.messages import AccessLog, Metrics, Spans, TapCounts, Tapped
@@ -26,6 +26,7 @@ from tests.sidecar.worker.proxy import everything, forward_to
 
 WEB = "spiffe://cluster.local/ns/default/sa/web"
 APP = "spiffe://cluster.local/ns/default/sa/app"
+THRESHOLDS = Thresholds()
 RETRIES = RetryPolicy(attempts=2, on=frozenset({RetryOn.CONNECT_FAILURE, RetryOn.REFUSED_STREAM}))
 """What the control plane gives a route by default."""
 
@@ -108,17 +109,19 @@ def receiving(
     *apps: Address,
     tls: bool = True,
     version: str = "1",
+    retry: RetryPolicy = RETRIES,
+    thresholds: Thresholds = THRESHOLDS,
     **http: object,
 ) -> Snapshot:
     """The sidecar beside the application: mutual TLS in (or plaintext), HTTP/1.1 out."""
-    manager = Http(routes=everything(forward_to("app", retry=RETRIES)), trust_forwarded=True, **http)  # type: ignore[arg-type]
+    manager = Http(routes=everything(forward_to("app", retry=retry)), trust_forwarded=True, **http)  # type: ignore[arg-type]
     secured = DownstreamTls("default", "ROOTCA", require_client_certificate=True, trust_domains=("cluster.local",))
     chain = FilterChain(TransportMatch.TLS, manager, secured) if tls else FilterChain(TransportMatch.ANY, manager)
     return Snapshot(
         version,
         Node(id="sidecar~app", workload=Workload(name="app", principal=APP)),
         listeners=(Listener("virtualInbound", address, Direction.INBOUND, (chain,), detect_tls=tls),),
-        clusters=(Cluster("app", endpoints=tuple(Endpoint(each) for each in apps)),),
+        clusters=(Cluster("app", endpoints=tuple(Endpoint(each) for each in apps), thresholds=thresholds),),
         certificates=(authority.issue(Leaf(uris=(APP,))),),
         trust_anchors=(authority.anchors(),),
     )
