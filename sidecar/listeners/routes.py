@@ -145,11 +145,21 @@ class Binder:
         action = route.action
         if isinstance(action, Forward):
             bound.forward = self._bind_forward(action, route, levels)
+            bound.target = self._target(action, route.name) or bound.target
         elif isinstance(action, Redirect):
             bound.redirect = redirection(action, route.match)
         else:
             bound.direct = _direct(action)
         return bound
+
+    def _target(self, action: Forward, name: str) -> Target | None:
+        """Of a request that a filter answers before a cluster is chosen (an injected fault): it was for the service
+        all the same, and counts as its, as Envoy's does. None: the route leads to several services, or to none."""
+        found = [self.clusters.get(weighted.cluster) for weighted in action.clusters]
+        configs = [each.config for each in found if each is not None]
+        if not configs or len(configs) < len(found) or len({config.service for config in configs}) > 1:
+            return None
+        return self.telemetry.target(name, configs[0], chosen=len(configs) == 1)
 
     def _python(self, route: Route, *, after_fault: bool) -> list[Filter]:
         if not self.python:

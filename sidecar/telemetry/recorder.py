@@ -124,14 +124,14 @@ class Telemetry:
         source = self._nobody if principal is None else self._source(None, principal)
         return Downstream(direction, remote, principal, entry, source, access_log, trace)
 
-    def target(self, route: str, cluster: Cluster | None) -> Target:
-        """A route and one of the clusters that it may choose; None: it answers by itself."""
+    def target(self, route: str, cluster: Cluster | None, *, chosen: bool = True) -> Target:
+        """A route and one of the clusters that it may choose; None: it answers by itself. Not `chosen`: the cluster is
+        one of several of the same service."""
         service = Service() if cluster is None else _service(cluster)
-        entry = pack_pairs(
-            [("route_name", route or None), ("upstream_cluster", None if cluster is None else cluster.name)]
-        )
+        name = cluster.name if cluster is not None and chosen else None
+        entry = pack_pairs([("route_name", route or None), ("upstream_cluster", name)])
         labels = self._outbound_labels(_UNKNOWN, service, secure=False)
-        return Target(route, None if cluster is None else cluster.name, service, entry, labels)
+        return Target(route, name, service, entry, labels)
 
     def upstream(self, cluster: Cluster, endpoint: Endpoint, *, secure: bool) -> Upstream:
         """An endpoint; `secure`: reached by mutual TLS. The same answer for the same objects, at a look-up's cost."""

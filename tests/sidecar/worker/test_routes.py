@@ -6,8 +6,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from mesh.records import HTTP_LABELS
+from sidecar.config.cluster import Service
 from sidecar.config.endpoint import Address
-from sidecar.config.messages import Applied
+from sidecar.config.listener import Direction
+from sidecar.config.messages import Applied, Metrics
 from sidecar.config.route import (
     DirectResponse,
     Fault,
@@ -287,3 +290,42 @@ async def test_a_mirror_that_fails_or_hangs_holds_nobody_up(proxy: Proxy, origin
     assert answer.status == 200
     assert len(origin.requests[-1].body) == 9_000_000
     await hanging.close()
+
+
+async def test_a_request_that_a_fault_answers_counts_as_its_services(
+    proxy: Proxy, origin: Origin, client: Client
+) -> None:
+    """Nobody chose a cluster; but an objective of the service that sees none of its injected failures sees nothing."""
+    service, other = Service("reviews.default.svc", "reviews", "default"), Service("x.default.svc", "x", "default")
+    abort = Fault(abort_percent=100, abort_status=503)
+    address = proxy.bind()
+    both = Forward((WeightedCluster("v1", 1), WeightedCluster("v2", 1)))
+    mixed = Forward((WeightedCluster("v1", 1), WeightedCluster("x", 1)))
+    answer = await proxy.apply(
+        clusters=(
+            cluster("v1", origin.address, service=service),
+            cluster("v2", origin.address, service=service),
+            cluster("x", origin.address, service=other),
+        ),
+        listeners=(
+            plain_listener(
+                "out",
+                address,
+                everything(
+                    Route("one", prefix("/one"), Forward((WeightedCluster("v1", 1),)), fault=abort),
+                    Route("both", prefix("/both"), both, fault=abort),
+                    Route("mixed", prefix("/mixed"), mixed, fault=abort),
+                ),
+                direction=Direction.OUTBOUND,
+            ),
+        ),
+    )
+    assert isinstance(answer, Applied), answer
+    connection = await client.connect(address)
+    for path in ("/one", "/both", "/mixed"):
+        assert (await connection.get(path)).status == 503
+
+    assert [record.cluster for record in proxy.records] == ["v1", None, None]
+    (metrics,) = (message for message in proxy.messages if isinstance(message, Metrics))
+    counted = {series.labels[HTTP_LABELS.index("destination_service_name")]: series.requests for series in metrics.http}
+    assert counted == {"reviews": 2, "unknown": 1}
