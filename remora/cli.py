@@ -103,6 +103,7 @@ def _application() -> "Typer":
         inspect,
         logs,
         metrics,
+        prometheus,
         run,
         status,
         tap,
@@ -117,7 +118,7 @@ def _application() -> "Typer":
     ) -> None:
         """Options of the command itself."""
 
-    from remora.commands.shape import Command, Group
+    from remora.commands.shape import Command, DefaultGroup, Group
 
     app = typer.Typer(
         cls=Group,
@@ -142,7 +143,11 @@ def _application() -> "Typer":
     app.command("logs", cls=Command, epilog=logs.EPILOG, rich_help_panel=look)(logs.logs)
     app.command("traces", cls=Command, epilog=traces.EPILOG, rich_help_panel=look)(traces.traces)
     app.command("errors", cls=Command, epilog=errors.EPILOG, rich_help_panel=look)(errors.errors)
-    app.command("metrics", cls=Command, epilog=metrics.EPILOG, rich_help_panel=look)(metrics.metrics)
+    numbers = typer.Typer(cls=DefaultGroup, help=metrics.HELP, rich_markup_mode="rich", add_completion=False)
+    numbers.command("show", cls=Command, epilog=metrics.EPILOG)(metrics.metrics)
+    numbers.command("cardinality", cls=Command, epilog=prometheus.CARDINALITY_EPILOG)(prometheus.cardinality)
+    numbers.command("prometheus-config", cls=Command, epilog=prometheus.CONFIG_EPILOG)(prometheus.prometheus_config)
+    app.add_typer(numbers, name="metrics", rich_help_panel=look)
     app.command("graph", cls=Command, epilog=graph.EPILOG, rich_help_panel=look)(graph.graph)
     grafana = typer.Typer(cls=Group, help=dashboards.HELP, rich_markup_mode="rich", add_completion=False)
     grafana.command("push", cls=Command, epilog=dashboards.PUSH_EPILOG)(dashboards.push)

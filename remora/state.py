@@ -46,6 +46,16 @@ class State:
         return self.directory / "admin.token"
 
     @property
+    def prometheus_token(self) -> Path:
+        """Bearer token that opens the control plane's list of targets, and nothing else."""
+        return self.directory / "prometheus.token"
+
+    @property
+    def collector(self) -> Path:
+        """Where the collector listens; there only while it runs."""
+        return self.directory / "collector.json"
+
+    @property
     def root(self) -> Path:
         """The mesh's root certificate."""
         return self.directory / "ca" / "root.pem"

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collectors.store.answers import Example, Series, ServiceSummary, WorkloadSummary
     from collectors.store.reader import Reader
 
+HELP = "Show rates, errors and latency (`remora metrics` alone is `remora metrics show`), and what Prometheus needs."
+
 EPILOG = (
     "Examples: remora metrics --window 5m\n\nremora metrics reviews --workloads\n\n"
     "remora metrics --series istio_requests_total --label reporter=source --label response_code=503"

@@ -21,6 +21,16 @@ class Group(TyperGroup):
         return _without_types_of_flags(super().get_params(ctx))
 
 
+class DefaultGroup(Group):
+    """Subcommands, and one of them, `show`, for arguments that begin with none of their names."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As click does."""
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = ["show", *args]
+        return list(super().parse_args(ctx, args))
+
+
 def _without_types_of_flags(params: list[Any]) -> list[Any]:
     # typer writes <bool> beside each, which reads as if a value was wanted.
     for param in params:
