@@ -8,6 +8,8 @@ KINDS = ("exception", "message", "response", "span")
 
 MAX_TITLE_CHARS = 300
 MAX_SAMPLE_CHARS = 8 * 1024
+MAX_NAME_CHARS = 253
+"""Of a service, a workload; a DNS name's longest."""
 
 
 class Failure(NamedTuple):
@@ -39,5 +41,7 @@ def fingerprint(*parts: str) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """At most so many characters, and a sign that there were more."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """At most so many characters, and a sign that there were more; half characters (lone surrogates), which no database
+    takes, as question marks."""
+    text = text if len(text) <= most else text[: most - 1] + "…"
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from collectors.failures import stacktrace
-from collectors.failures.failure import MAX_SAMPLE_CHARS, MAX_TITLE_CHARS, Failure, cut, fingerprint
+from collectors.failures.failure import MAX_NAME_CHARS, MAX_SAMPLE_CHARS, MAX_TITLE_CHARS, Failure, cut, fingerprint
 from collectors.failures.stacktrace import Raised
 from collectors.failures.template import first_line, generalize
 from collectors.records import LogRecord, SpanRecord
@@ -24,7 +24,7 @@ _TYPE_KEYS = ("exception.type", "error.type", "exc_type")
 _TEXT_KEYS = ("exception.message", "error.message")
 _VERSION_KEYS = ("service.version", "version", "release", "app.version")
 _LABEL_KEYS = ("app.kubernetes.io/version", "version")
-_LOGGER_KEYS = ("logger", "logger_name", "log.logger", "name")
+_LOGGER_KEYS = ("logger", "logger_name", "log.logger", "otel.scope.name", "name")
 _VERSION_SUFFIX = re.compile(r"-(v?\d[\w.]{0,30})\Z")
 _PROXY_ATTRIBUTE = "response_flags"
 """Only the mesh's proxies give their spans one."""
@@ -42,7 +42,7 @@ def of_log(record: LogRecord) -> Failure | None:
         pass  # from a stream that has no levels
     else:
         return None
-    service = _text(body.get("service")) or owner(record.workload)
+    service = cut(_text(body.get("service")) or owner(record.workload), MAX_NAME_CHARS)
     key, release = (record.id, ""), _release(body, body, record.workload)
     sample = _first(body, _STACK_KEYS) or message
     if sample != message and message:
@@ -56,7 +56,7 @@ def of_log(record: LogRecord) -> Failure | None:
         fingerprint("message", service, logger, template),
         "message",
         service,
-        record.workload,
+        cut(record.workload, MAX_NAME_CHARS),
         cut(template, MAX_TITLE_CHARS),
         cut(logger, MAX_TITLE_CHARS),
         release,
@@ -71,6 +71,7 @@ def of_span(record: SpanRecord) -> Failure | None:
     if _PROXY_ATTRIBUTE in record.attributes:
         return None
     finish = record.start + record.duration_ms / 1000
+    service = cut(record.service, MAX_NAME_CHARS)
     release = _release(record.resource, record.attributes, record.workload)
     key = (record.trace_id, record.span_id)
     for event in reversed(record.events):
@@ -81,7 +82,7 @@ def of_span(record: SpanRecord) -> Failure | None:
         sample = _text(fields.get("exception.stacktrace")) or f"{raised.type}: {raised.message}"
         if not raised.frames:
             raised = raised._replace(frames=(record.name,))
-        return _of_exception(raised, key, record.service, record.workload, release, finish, record.trace_id, sample)
+        return _of_exception(raised, key, service, record.workload, release, finish, record.trace_id, sample)
     if not record.error:
         return None
     status = record.attributes.get("http.response.status_code", record.attributes.get("rpc.grpc.status_code", ""))
@@ -89,10 +90,10 @@ def of_span(record: SpanRecord) -> Failure | None:
     title = " ".join(part for part in (str(status), record.name, template) if part)
     return Failure(
         key,
-        fingerprint("span", record.service, record.name, str(status), template),
+        fingerprint("span", service, record.name, str(status), template),
         "span",
-        record.service,
-        record.workload,
+        service,
+        cut(record.workload, MAX_NAME_CHARS),
         cut(title, MAX_TITLE_CHARS),
         cut(record.name, MAX_TITLE_CHARS),
         release,
@@ -112,7 +113,7 @@ def _of_answer(record: LogRecord) -> Failure | None:
     code, flags = body.get("response_code"), _text(body.get("response_flags")) or "-"
     if not isinstance(code, int) or code < 500:
         return None
-    service = owner(record.workload)
+    service = cut(owner(record.workload), MAX_NAME_CHARS)
     route, target = _text(body.get("route_name")), _text(body.get("destination_service"))
     outbound = body.get("direction") == "outbound"
     # What never reached a service has none: then what was asked for tells more.
@@ -129,7 +130,7 @@ def _of_answer(record: LogRecord) -> Failure | None:
         fingerprint("response", service, "outbound" if outbound else "inbound", target, route, str(code), flags),
         "response",
         service,
-        record.workload,
+        cut(record.workload, MAX_NAME_CHARS),
         cut(title, MAX_TITLE_CHARS),
         cut(f"route {route}" if route else "no route", MAX_TITLE_CHARS),
         _release(body, body, record.workload),
@@ -152,7 +153,7 @@ def _of_exception(
         fingerprint("exception", service, raised.type, *parts),
         "exception",
         service,
-        workload,
+        cut(workload, MAX_NAME_CHARS),
         cut(f"{kind}: {template}" if template else kind, MAX_TITLE_CHARS),
         cut(raised.frames[0] if raised.frames else "", MAX_TITLE_CHARS),
         release,

@@ -231,3 +231,10 @@ def test_hostile_bodies_are_failures_of_bounded_size(body: dict[str, Any]) -> No
     assert len(failure.title) <= MAX_TITLE_CHARS
     assert len(failure.culprit) <= MAX_TITLE_CHARS
     assert len(failure.sample) <= MAX_SAMPLE_CHARS
+    "".join(text for text in failure if isinstance(text, str)).encode()
+
+
+def test_names_are_of_bounded_length() -> None:
+    failure = found(of_log(_error("x", service="s" * 10_000, version="v" * 10_000)))
+    assert len(failure.service) == 253
+    assert len(failure.release) == 100
