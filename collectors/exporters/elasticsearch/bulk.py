@@ -38,29 +38,53 @@ class Request:
     size_bytes: int = 0
 
     def body(self) -> bytes:
-        """NDJSON; the last line ends too, as the API wants it."""
-        return b"".join(self.lines)
+        """NDJSON; the last line ends too, as the API wants it. To be asked for once: the lines are not kept."""
+        body = b"".join(self.lines)
+        self.lines.clear()
+        return body
 
 
-def requests(items: Iterable[Item], *, max_bytes: int, max_items: int) -> Iterator[Request]:
-    """As few requests as the bounds allow, in order. An item that is larger than a request goes alone."""
-    request = Request()
-    heads: dict[str, bytes] = {}
-    for item in items:
-        head = heads.get(item.stream)
+class Packing:
+    """Puts items into as few requests as the bounds allow, in order. One that is larger than a request goes alone."""
+
+    def __init__(self, *, max_bytes: int, max_items: int) -> None:
+        self._max_bytes = max_bytes
+        self._max_items = max_items
+        self._heads: dict[str, bytes] = {}
+        self._open = Request()
+
+    def add(self, item: Item) -> Request | None:
+        """The request that is full, if the item did not fit into it any more; the item is in the next one."""
+        head = self._heads.get(item.stream)
         if head is None:
             # The names of streams are our own and need no escapes.
-            head = heads[item.stream] = f'{{"create":{{"_index":"{item.stream}","_id":"'.encode()
-        document = item.document
-        line = b'%b%b"}}\n%b\n' % (head, document.id.encode("ascii"), document.source)
-        if request.items and (request.size_bytes + len(line) > max_bytes or len(request.items) >= max_items):
-            yield request
-            request = Request()
+            head = self._heads[item.stream] = f'{{"create":{{"_index":"{item.stream}","_id":"'.encode()
+        line = b'%b%b"}}\n%b\n' % (head, item.document.id.encode("ascii"), item.document.source)
+        full, request = None, self._open
+        if request.items and (
+            request.size_bytes + len(line) > self._max_bytes or len(request.items) >= self._max_items
+        ):
+            full, request = request, Request()
+            self._open = request
         request.items.append(item)
         request.lines.append(line)
         request.size_bytes += len(line)
-    if request.items:
-        yield request
+        return full
+
+    def rest(self) -> Request | None:
+        """What was added last, if anything."""
+        request, self._open = self._open, Request()
+        return request if request.items else None
+
+
+def requests(items: Iterable[Item], *, max_bytes: int, max_items: int) -> Iterator[Request]:
+    """All of them packed."""
+    packing = Packing(max_bytes=max_bytes, max_items=max_items)
+    for item in items:
+        if (full := packing.add(item)) is not None:
+            yield full
+    if (rest := packing.rest()) is not None:
+        yield rest
 
 
 class Fate(Enum):

@@ -50,9 +50,9 @@ class Settings(NodeSettings):
 
     namespace: str = "default"
     """The last word of the data streams' names: `logs-remora.access-NAMESPACE`."""
-    max_bulk_bytes: Size = Field(default=8 << 20, ge=64 << 10, le=64 << 20)
+    max_bulk_bytes: Size = Field(default=4 << 20, ge=64 << 10, le=64 << 20)
     """Of one request, before compression. Elasticsearch's own bound is 100 MiB (http.max_content_length)."""
-    max_bulk_records: int = Field(default=5_000, ge=1, le=50_000)
+    max_bulk_records: int = Field(default=2_500, ge=1, le=50_000)
     setup: bool = True
     """Install templates and the retention's policy. False: they are there already (docs/elasticsearch.md)."""
     retention: RetentionSettings = RetentionSettings()

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
 
 from collectors.exporters.elasticsearch.bulk import (
     FILTER_PATH,
@@ -10,6 +9,7 @@ from collectors.exporters.elasticsearch.bulk import (
     Fate,
     Item,
     MalformedAnswer,
+    Packing,
     Request,
     answers,
     requests,
@@ -83,36 +83,44 @@ class ElasticsearchSink:
         await self._client.close()
 
     async def _send(self, batch: Batch) -> Outcome:
+        """Request by request: no more than one is in memory besides the records."""
         outcome = Outcome()
         outcome.refused.extend(Refusal(span, SPANS) for span in batch.spans)
-        items = await self._items(batch)
-        made = list(requests(items, max_bytes=self._max_bytes, max_items=self._max_records))
-        for number, request in enumerate(made):
-            try:
-                await self._request(request, outcome)
-            except Unavailable as error:
-                if number == 0:
-                    raise
-                # What was answered stays answered; this request and those after it are sent again.
-                for rest in made[number:]:
-                    for item in rest.items:
-                        _add(outcome.again, item.record)
-                outcome.retry_after_s = error.retry_after_s
-                break
+        records: list[LogRecord | Sample] = [*batch.logs, *batch.samples]
+        packing = Packing(max_bytes=self._max_bytes, max_items=self._max_records)
+        answered = 0
+        try:
+            for number, record in enumerate(records):
+                if number % _SLICE == 0:
+                    await asyncio.sleep(0)
+                if (full := packing.add(self._item(record))) is not None:
+                    await self._whole(full, outcome)
+                    answered = number
+            if (rest := packing.rest()) is not None:
+                await self._whole(rest, outcome)
+        except Unavailable as error:
+            if not answered:
+                raise
+            # What was answered stays answered; the request that failed and what comes after it are sent again.
+            for record in records[answered:]:
+                _add(outcome.again, record)
+            outcome.retry_after_s = error.retry_after_s
         return outcome
 
-    async def _items(self, batch: Batch) -> list[Item]:
-        items: list[Item] = []
+    def _item(self, record: LogRecord | Sample) -> Item:
         encoder, now = self._encoder, self._clock.now()
-        for records in _slices(batch):
-            for record in records:
-                stream = encoder.stream_of(record)
-                document = encoder.sample(record, now) if isinstance(record, Sample) else encoder.log(record, now)
-                if document.clock_off:
-                    self._counts.clock_off.inc()
-                items.append(Item(record, stream, document))
-            await asyncio.sleep(0)
-        return items
+        document = encoder.sample(record, now) if isinstance(record, Sample) else encoder.log(record, now)
+        if document.clock_off:
+            self._counts.clock_off.inc()
+        return Item(record, encoder.stream_of(record), document)
+
+    async def _whole(self, request: Request, outcome: Outcome) -> None:
+        """Add what became of it, or nothing: one that fails half-way is sent again whole."""
+        part = Outcome()
+        await self._request(request, part)
+        outcome.again.logs += part.again.logs
+        outcome.again.samples += part.again.samples
+        outcome.refused += part.refused
 
     async def _request(self, request: Request, outcome: Outcome) -> None:
         """Raises Unavailable, TooLarge."""
@@ -197,13 +205,6 @@ class ElasticsearchSink:
         if said_at is None or now - said_at >= _QUIET_S:
             self._said[level] = now
             _log.log(level, "%s", text)
-
-
-def _slices(batch: Batch) -> Iterator[list[LogRecord] | list[Sample]]:
-    for start in range(0, len(batch.logs), _SLICE):
-        yield batch.logs[start : start + _SLICE]
-    for start in range(0, len(batch.samples), _SLICE):
-        yield batch.samples[start : start + _SLICE]
 
 
 def _add(batch: Batch, record: LogRecord | Sample) -> None:

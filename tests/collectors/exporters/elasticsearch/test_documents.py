@@ -249,7 +249,7 @@ def test_every_field_of_a_document_is_in_the_mapping() -> None:
     encoder = Encoder("default", Timestamps(600.0))
     record = log(
         "a/1", "x" * (MAX_MESSAGE_CHARS + 1), time=0.0, logger="l", span_id="0" * 15 + "1",
-        **{"k8s.pod.name": "p", "host.name": "h", "log.file.path": "/x", "container.id": "c", "exception.message": "m", "x": 1},
+        **{"k8s.pod.name": "p", "host.name": "h", "log.file.path": "/x", "exception.message": "m", "x": 1},
     )  # fmt: skip
     batch = Batch(logs=[access(1, grpc_status=0, filter_metadata={"a": 1}), record])
     sources = [encoder.log(each, NOW).source for each in batch.logs]

@@ -278,7 +278,7 @@ async def test_a_node_that_is_gone_is_passed_over() -> None:
 async def test_nobody_there_is_waited_for() -> None:
     async with Backend() as backend:
         url = backend.url
-    async with Sinks().open(url, timeout="200ms") as sink:
+    async with Sinks().open(url, timeout="10s") as sink:
         with pytest.raises(Unavailable, match="no connection"):
             await sink.send(lines(1))
 
@@ -295,3 +295,13 @@ async def test_spans_have_no_place_here_and_readings_do() -> None:
     metric = next(source for (index, _), source in backend.documents.items() if index.startswith("metrics"))
     assert metric["remora"]["metric"] == {"name": "istio_requests_total", "value": 3.0}
     assert metric["labels"]["source_workload"] == "a-v1"
+
+
+async def test_a_request_that_fails_half_way_is_sent_again_whole_and_no_record_twice() -> None:
+    async with Backend() as backend, Sinks().open(backend.url, max_bulk_records=2) as sink:
+        kinds = {"line 2": BUSY, "line 3": (400, "document_parsing_exception", "no")}
+        backend.item = lambda index, id_, source: kinds.get(source["message"])
+        backend.answers.append(lambda call: error(503, "busy", "later") if b'"remora-reduced"' in call.body else None)
+        outcome = await sink.send(lines(6))
+    assert [record.id for record in outcome.again.logs] == [f"chunk:a/{number}" for number in range(2, 6)]
+    assert outcome.refused == []
