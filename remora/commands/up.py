@@ -1,5 +1,6 @@
 """`remora up`: the whole mesh on this machine."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,13 +32,40 @@ def up(
             help="Port of the way in; 0 for any. Default: 8080 if it is free.", metavar="PORT", min=0, max=65535
         ),
     ] = None,
+    elasticsearch: Annotated[
+        str | None,
+        typer.Option(help="Send logs and traces there too, to data streams logs-remora.*.", metavar="URL"),
+    ] = None,
+    elasticsearch_api_key: Annotated[
+        Path | None, typer.Option(help="File with an API key for it, of mode 0600.", metavar="FILE")
+    ] = None,
+    grafana: Annotated[
+        str | None, typer.Option(help="Put dashboards and data sources into this Grafana.", metavar="URL")
+    ] = None,
+    grafana_token: Annotated[
+        Path | None, typer.Option(help="File with a service account's token for it, of mode 0600.", metavar="FILE")
+    ] = None,
+    prometheus: Annotated[
+        str | None,
+        typer.Option(help="The Prometheus that scrapes this mesh: a data source for --grafana.", metavar="URL"),
+    ] = None,
 ) -> None:
     """Bring up the mesh on this machine: control plane, collector, console, and Bookinfo behind sidecars.
 
     It runs until Ctrl-C. Rules and telemetry are kept in the state directory for the next time.
     """
+    from remora.grafana import Target
+    from remora.up.back_ends import Elasticsearch
+    from remora.up.grafana import Grafana
     from remora.up.options import Options
     from remora.up.supervisor import run
+
+    if elasticsearch_api_key is not None and elasticsearch is None:
+        raise typer.BadParameter("needs --elasticsearch", param_hint="--elasticsearch-api-key")
+
+    for option, given in (("--grafana-token", grafana_token), ("--prometheus", prometheus)):
+        if given is not None and grafana is None:
+            raise typer.BadParameter("needs --grafana", param_hint=option)
 
     run(
         Options(
@@ -47,6 +75,8 @@ def up(
             seconds=for_s,
             console_port=console_port,
             ingress_port=ingress_port,
+            elasticsearch=None if elasticsearch is None else Elasticsearch(elasticsearch, elasticsearch_api_key),
+            grafana=None if grafana is None else Grafana(Target(grafana, grafana_token), prometheus, elasticsearch),
         ),
         as_json=as_json,
     )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from remora.client import Control
 from remora.state import State
@@ -30,6 +31,8 @@ class Components:
     ingress_url: str
     lock_fd: int
     """Inherited by those that write to the state directory: it stays locked until the last of them is gone."""
+    collect_settings: Path | None = None
+    """The collector's; None: everything into the embedded store."""
 
     def at(self, name: str) -> str:
         """`host:port` of one of PORTS."""
@@ -57,6 +60,8 @@ class Components:
             argv += [f"--{name}", self.at(name)]
         argv += ["--control", registered["csr"], "--control-ads", registered["ads"]]
         argv += ["--root", str(self.state.root), "--token-file", token_file, "--node-metrics"]
+        if self.collect_settings is not None:
+            argv += ["--config", str(self.collect_settings)]
         return Command(argv, environment(), (self.lock_fd,))
 
     async def query(self) -> Command:

@@ -17,10 +17,12 @@ from remora.failure import Failure
 from remora.state import State
 from remora.up import logs, samples
 from remora.up.applications import BOOKINFO, Application
+from remora.up.back_ends import write_settings
 from remora.up.child import Child, Hooks, Prepare
 from remora.up.components import PORTS, Components
 from remora.up.departed import forget_departed
 from remora.up.forks import ForkServer
+from remora.up.grafana import push_at_start
 from remora.up.ingress import Ingress
 from remora.up.options import CONSOLE_PORT, Options
 from remora.up.sidecar import environment
@@ -83,7 +85,8 @@ class Mesh:
         self._ingress = self._own(Ingress(options.ingress_port))
         self._applications = [self._own(Application(each)) for each in BOOKINFO] if options.samples else []
         ports = choose_ports(state.ports, PORTS, rng)
-        self._components = Components(state, ports, console_port, self._ingress.url, lock_fd)
+        settings = None if options.elasticsearch is None else write_settings(state, options.elasticsearch)
+        self._components = Components(state, ports, console_port, self._ingress.url, lock_fd, settings)
 
     def _own(self, resource: T) -> T:
         self._closing.callback(resource.close)
@@ -114,6 +117,11 @@ class Mesh:
         self._is_ready = True
         self._write_mesh_file()
         self._tasks.spawn(self._look_after(client), name="look after")
+        if self._options.grafana is not None:
+            # Not waited for: whoever starts a mesh wants the mesh.
+            jaeger = f"http://{self._components.at('jaeger')}"
+            push = asyncio.to_thread(push_at_start, self._options.grafana, jaeger, self._say)
+            self._tasks.spawn(push, name="grafana")
 
     async def _start(self) -> Control:
         components = self._components

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from remora.up.back_ends import Elasticsearch
+from remora.up.grafana import Grafana
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -17,6 +20,11 @@ class Options:
     console_port: int | None = None
     """None: the usual one if it is free, else any."""
     ingress_port: int | None = None
+    elasticsearch: Elasticsearch | None = None
+    """Where logs and traces go besides the embedded store."""
+
+    grafana: Grafana | None = None
+    """Gets dashboards and data sources when the mesh is up."""
 
     @property
     def has_load(self) -> bool:
