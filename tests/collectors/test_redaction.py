@@ -109,7 +109,7 @@ async def test_logs_and_spans_are_cleaned() -> None:
 
 
 def test_a_text_of_nothing_but_beginnings_takes_time_in_proportion_to_its_length() -> None:
-    """Quadratic, it would take an hour."""
+    """Quadratic, it would take minutes."""
     for beginning in ("eyJ-", "eyJaaaaaa.", "bearer ", "authorization ", "://a", "a_", "'a_"):
-        text = beginning * (1_000_000 // len(beginning))
+        text = beginning * (300_000 // len(beginning))
         assert redact_text(text + " =").endswith(" =")

@@ -55,7 +55,7 @@ class Files:
         limits: FileLimits,
         node: str,
     ) -> None:
-        """`node` is part of every id: devices and inodes are the same on many machines."""
+        """`node` is part of every id: paths are the same on many machines."""
         self._patterns = patterns
         self._positions = positions
         self._assembly = assembly
@@ -71,6 +71,8 @@ class Files:
         self.waiting = 0
         """Files that are not open, for there are too many."""
         self._cut = 0
+        self._accounted: dict[Path, int] = {}
+        """By path: up to which time of their last change rotated files are accounted for."""
 
     @property
     def all(self) -> list[Follower]:
@@ -80,12 +82,20 @@ class Files:
     def open(self, now: float) -> None:
         """Go on where the positions say. Raises OSError if they cannot be read."""
         positions = self._positions.load()
-        self._is_first_start = not positions
+        finished = self._positions.last_finished()
+        self._is_first_start = not positions and not finished
+        for position in positions:
+            self._account(Path(position.path), position.accounted_ns)
         found = [self._restore(position, now) for position in positions]
         known = frozenset((position.device, position.inode) for position in positions)
         for position, is_current in zip(positions, found, strict=True):
             if not is_current:
-                self._find_unseen(Path(position.path), Path(position.real), position.seen_ns, known, now)
+                self._find_unseen(Path(position.path), Path(position.real), now, known)
+        paths = {position.path for position in positions}
+        for path, position in finished.items():
+            if path not in paths:
+                self._account(Path(path), position.accounted_ns)
+                self._find_unseen(Path(path), Path(position.real), now, known)
         self.scan(now)
         self._is_first_start = False
 
@@ -97,9 +107,11 @@ class Files:
             follower = self.current.get(path)
             place = (stat.st_dev, stat.st_ino)
             if follower is not None:
+                if follower.place != place:
+                    self._end(follower, now)
+                self._find_unseen(path, follower.real, now, frozenset((place,)))
                 if follower.place == place:
                     continue
-                self._end(follower, now)
             if self.follows(place) or self._is_rotated_name(path, found):
                 continue
             if len(self.current) + len(self.ended) >= self._limits.max_files:
@@ -108,6 +120,9 @@ class Files:
             self._begin(path, now)
         for path in [path for path in self.current if path not in found]:
             self._end(self.current[path], now)
+        known = {one.path for one in self.all}
+        for path in [path for path in self._accounted if path not in known]:
+            del self._accounted[path]
 
     def _matching(self) -> dict[Path, os.stat_result]:
         found: dict[Path, os.stat_result] = {}
@@ -147,6 +162,10 @@ class Files:
             follower.resume(size, skipping=bool(size) and os.pread(follower.fd, 1, size - 1) != b"\n")
         follower.grown_at = now
         self.current[path] = follower
+        if path not in self._accounted:
+            # What was rotated before anybody looked is nobody's to read.
+            newest = rotated_siblings(follower.real)[:1]
+            self._account(path, newest[0].stat(follow_symlinks=False).st_mtime_ns if newest else 0)
 
     def _is_copy(self, follower: Follower) -> bool:
         """It has all that was read of another up to now: a rotated copy with a name that is to be read. If the other is
@@ -156,7 +175,7 @@ class Files:
             for one in self.all
         )
 
-    def _open(self, path: Path, place: Path) -> Follower | None:
+    def _open(self, path: Path, place: Path, real: Path | None = None) -> Follower | None:
         try:
             fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError as error:
@@ -167,8 +186,13 @@ class Files:
         if not modes.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             return None
-        real = Path(os.path.realpath(place))
-        return Follower(path, real, fd, self._assembly(), max_line_bytes=self._limits.max_line_bytes)
+        return Follower(
+            path,
+            real or Path(os.path.realpath(place)),
+            fd,
+            self._assembly(),
+            max_line_bytes=self._limits.max_line_bytes,
+        )
 
     def _end(self, follower: Follower, now: float) -> None:
         del self.current[follower.path]
@@ -176,8 +200,6 @@ class Files:
         follower.grown_at = now
         self.ended.append(follower)
         self.counts["deleted" if os.fstat(follower.fd).st_nlink == 0 else "renamed"] += 1
-        if follower.id:
-            self._find_unseen(follower.path, follower.real, follower.seen_ns, frozenset(), now)
 
     def identify(self, follower: Follower) -> bool:
         """Give it its id. False while its first line is not whole."""
@@ -185,23 +207,29 @@ class Files:
             return True
         if not follower.identify(force=follower.ended):
             return False
-        known = self._positions.finished((follower.device, follower.inode, follower.first_digest))
-        same = known is not None and known.is_of(follower.fd)
-        if not same:
-            for copied in self._positions.finished_copies(follower.first_digest):
-                # By content alone where there is enough of it.
-                if copied.offset >= HEAD_BYTES and copied.is_of(follower.fd):
-                    known, same = copied, True
-        if same and known is not None:
-            follower.adopt(known)
-        elif known is not None:
-            follower.generation = known.generation + 1
+        first = follower.first_digest
+        for position in self._positions.finished_like(first):
+            # By content alone where there is enough of it.
+            same_place = follower.place == (position.device, position.inode)
+            if (same_place or position.offset >= HEAD_BYTES) and position.is_of(follower.fd):
+                follower.adopt(position)
+                break
+        else:
+            follower.generation = self._next_generation(follower.origin, first)
         self._name(follower)
         return True
 
+    def _next_generation(self, origin: str, first_digest: str) -> int:
+        finished = self._positions.finished((origin, first_digest))
+        generations = [-1 if finished is None else finished.generation]
+        generations += [
+            one.generation for one in self.all if one.id and one.origin == origin and one.first_digest == first_digest
+        ]
+        return max(generations) + 1
+
     def _name(self, follower: Follower) -> None:
-        text = f"{self._node}\0{follower.device}:{follower.inode}:{follower.first_digest}:{follower.generation}"
-        follower.id = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+        text = f"{self._node}\0{follower.origin}\0{follower.first_digest}\0{follower.generation}"
+        follower.id = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
 
     # Rotation by copying.
 
@@ -211,15 +239,15 @@ class Files:
         old = self._copy_of(follower)
         if old is None:
             self.lost(follower)
-            old = follower.continue_in(os.dup(follower.fd), follower.real)
+            old = follower.continue_in(os.dup(follower.fd))
             old.done = True
         else:
             self.counts["copied"] += 1
         old.grown_at = now
         self.ended.append(old)
-        self._find_unseen(follower.path, follower.real, os.fstat(old.fd).st_mtime_ns, frozenset(), now)
+        self._find_unseen(follower.path, follower.real, now)
         if follower.id:
-            self._positions.finish(follower.position())
+            self._positions.finish(follower.position(self._accounted.get(follower.path, 0)))
         follower.assembly = self._assembly()
         follower.restart()
         return old
@@ -240,7 +268,7 @@ class Files:
                     continue
                 fd = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
                 if follower.is_continued_by(fd):
-                    return follower.continue_in(fd, Path(entry.path))
+                    return follower.continue_in(fd)
                 os.close(fd)
         return None
 
@@ -270,7 +298,7 @@ class Files:
         return False
 
     def _resumed(self, path: Path, place: Path, position: Position, *, by_content: bool) -> Follower | None:
-        follower = self._open(path, place)
+        follower = self._open(path, place, Path(position.real))
         if follower is None:
             return None
         # The content must be the same; the place too, unless it is a copy that is looked for.
@@ -283,32 +311,53 @@ class Files:
         follower.close()
         return None
 
-    def _find_unseen(self, path: Path, real: Path, seen_ns: int, known: frozenset[tuple[int, int]], now: float) -> None:
-        """Contents that came and were rotated away while nobody looked: rotated files that were written to since."""
-        for entry in rotated_siblings(real):
-            stat = entry.stat(follow_symlinks=False)
-            place = (stat.st_dev, stat.st_ino)
-            if stat.st_mtime_ns <= seen_ns or place in known or self.follows(place):
-                continue
-            follower = self._open(path, Path(entry.path))
-            if follower is not None:
+    def _find_unseen(self, path: Path, real: Path, now: float, known: frozenset[tuple[int, int]] = frozenset()) -> None:
+        """Contents that came and were rotated away while nobody looked: rotated files that are not accounted for. They
+        are named at once, the oldest first: generations are then the same whenever this is found out."""
+        for entry in reversed(rotated_siblings(real)):
+            with contextlib.suppress(FileNotFoundError):  # rotated on
+                stat = entry.stat(follow_symlinks=False)
+                place = (stat.st_dev, stat.st_ino)
+                if stat.st_mtime_ns <= self._accounted.get(path, 0) or place in known or self.follows(place):
+                    continue
+                follower = self._open(path, Path(entry.path), real)
+                if follower is None:
+                    continue
+                if self._is_being_copied(follower):
+                    follower.close()
+                    continue
+                self._account(path, stat.st_mtime_ns)
                 follower.ended = True
                 follower.grown_at = now
                 self.ended.append(follower)
+                self.identify(follower)
+
+    def _is_being_copied(self, copy: Follower) -> bool:
+        """It begins as one that is being read, or is empty yet: when that one is truncated, its rest is found there."""
+        head = os.pread(copy.fd, HEAD_BYTES, 0)
+        return not head or any(
+            one.real == copy.real and bool(one.head) and (head.startswith(one.head) or one.head.startswith(head))
+            for one in self.all
+        )
+
+    def _account(self, path: Path, time_ns: int) -> None:
+        self._accounted[path] = max(time_ns, self._accounted.get(path, 0))
 
     # Afterwards.
 
     def finish(self, follower: Follower) -> None:
         """All of one that has ended is stored."""
         self.ended.remove(follower)
+        if not self.follows(follower.place):
+            self._account(follower.path, os.fstat(follower.fd).st_mtime_ns)
         self._cut += follower.assembly.cut
         if follower.id:
-            self._positions.finish(follower.position())
+            self._positions.finish(follower.position(self._accounted.get(follower.path, 0)))
         follower.close()
 
     def save(self) -> None:
         """Positions, durably. Raises OSError."""
-        self._positions.save([one.position() for one in self.all if one.id])
+        self._positions.save([one.position(self._accounted.get(one.path, 0)) for one in self.all if one.id])
 
     def close(self) -> None:
         """Of files; positions are saved before."""

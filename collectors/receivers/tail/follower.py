@@ -31,6 +31,8 @@ class Follower:
     def __init__(self, path: Path, real: Path, fd: int, assembly: Assembly, *, max_line_bytes: int) -> None:
         """Owns `fd`."""
         self.path = path
+        self.origin = str(path)
+        """The path under which its content was first found: part of its identity."""
         self.real = real
         self.fd = fd
         self.assembly = assembly
@@ -66,7 +68,6 @@ class Follower:
         """Monotonic seconds."""
         self.id = ""
         """Prefix of its records' ids."""
-        self.seen_ns = stat.st_mtime_ns
 
     def identify(self, *, force: bool = False) -> bool:
         """Know the file by its first line. False while that is not whole (`force`: what there is will do)."""
@@ -87,7 +88,8 @@ class Follower:
 
     def adopt(self, position: Position) -> None:
         """Be the one that was there before, and go on where it was stored."""
-        self.device, self.inode, self.generation = position.device, position.inode, position.generation
+        self.device, self.inode = position.device, position.inode
+        self.origin, self.generation = position.origin, position.generation
         # The head may have grown by lines that were not there when it was first seen.
         self.first = self.head[: self.head.find(b"\n") + 1] or self.head
         self.resume(position.offset, skipping=position.skipping)
@@ -110,7 +112,6 @@ class Follower:
         if stamp != self._checked:
             self._check_head()
             self._checked = stamp
-            self.seen_ns = stat.st_mtime_ns
         return stat.st_size - at
 
     def _check_head(self) -> None:
@@ -168,16 +169,17 @@ class Follower:
     def restart(self) -> None:
         """The file has another content: from its beginning. It is to be identified anew."""
         self.first = self.head = self._carry = self._before = self.stored_before = b""
+        self.origin = str(self.path)
         self.offset = self.stored = 0
         self.skipping = self.stored_skipping = False
         self._checked = None
         self.id = ""
 
-    def continue_in(self, fd: int, real: Path) -> "Follower":
+    def continue_in(self, fd: int) -> "Follower":
         """What is left of the content that was here, in its copy: `fd`, which the new follower owns."""
-        copy = Follower(self.path, real, fd, self.assembly, max_line_bytes=self._max_line_bytes)
+        copy = Follower(self.path, self.real, fd, self.assembly, max_line_bytes=self._max_line_bytes)
         copy.device, copy.inode, copy.generation = self.device, self.inode, self.generation
-        copy.first, copy.head, copy.id = self.first, self.head, self.id
+        copy.first, copy.head, copy.id, copy.origin = self.first, self.head, self.id, self.origin
         copy.offset, copy._carry, copy._before = self.offset, self._carry, self._before
         copy.skipping, copy.stored, copy.stored_skipping = self.skipping, self.stored, self.stored_skipping
         copy.stored_before = self.stored_before
@@ -203,10 +205,11 @@ class Follower:
         """Everything up to there is stored."""
         self.stored, self.stored_skipping, self.stored_before = mark
 
-    def position(self) -> Position:
+    def position(self, accounted_ns: int) -> Position:
         """What a restart needs."""
         return Position(
             path=str(self.path),
+            origin=self.origin,
             real=str(self.real),
             device=self.device,
             inode=self.inode,
@@ -219,7 +222,7 @@ class Follower:
             offset=self.stored,
             skipping=self.stored_skipping,
             ended=self.ended,
-            seen_ns=self.seen_ns,
+            accounted_ns=accounted_ns,
         )
 
     def close(self) -> None:

@@ -1,7 +1,9 @@
 """How far each file is stored: one small JSON file, replaced as a whole.
 
-A file is known by device, inode and its first bytes, so that neither a rename nor an inode that is used again misleads.
-`generation` tells contents apart that had all of these in common, one after the other.
+A file is found again by device, inode, its first bytes and those before the offset, so that neither a rename nor an
+inode that is used again misleads; a copy by those bytes alone. Ids of records are made of the path, the first line and
+a generation, which tells contents apart that had both in common one after the other: so a copy's records are the
+original's.
 """
 
 import hashlib
@@ -27,7 +29,7 @@ def digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-Key = tuple[int, int, str]
+Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,10 @@ class Position:
 
     path: str
     """By which it was found; a rotated file's is still that of its successor."""
+    origin: str
+    """By which it was found first: part of the identity."""
     real: str
-    """Without links, when it was opened."""
+    """Without links, when it was opened; a copy's is that of the original."""
     device: int
     inode: int
     generation: int
@@ -55,13 +59,13 @@ class Position:
     """The offset is within a line that was too long: the rest of it is not read as one."""
     ended: bool
     """Rotated away: it has a successor."""
-    seen_ns: int
-    """When it was last written to, as far as is known (nanoseconds since the epoch)."""
+    accounted_ns: int
+    """Rotated files beside it that were last written to up to then are accounted for (nanoseconds since the epoch)."""
 
     @property
     def key(self) -> Key:
-        """What contents of one file one after the other may have in common."""
-        return self.device, self.inode, self.first_digest
+        """What contents one after the other may have in common."""
+        return self.origin, self.first_digest
 
     def is_of(self, fd: int) -> bool:
         """Whether the open file has the content that this position is in, still."""
@@ -127,8 +131,12 @@ class PositionFile:
         """The last one with these in common."""
         return self._finished.get(key)
 
-    def finished_copies(self, first_digest: str) -> list[Position]:
-        """Those that begin in this way, whatever file they were in."""
+    def last_finished(self) -> dict[str, Position]:
+        """By path, what was read to its end there last."""
+        return {position.path: position for position in self._finished.values()}
+
+    def finished_like(self, first_digest: str) -> list[Position]:
+        """Those that begin in this way, wherever they were."""
         return [one for one in self._finished.values() if one.first_digest == first_digest]
 
 

@@ -7,8 +7,9 @@ has the same ids.
 import asyncio
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -24,6 +25,8 @@ from mesh.clock import Clock
 from mesh.lifecycle import TaskScope
 
 _log = logging.getLogger("remora.tail")
+
+Result = TypeVar("Result")
 
 _RETRY_MIN_S, _RETRY_MAX_S = 0.1, 10.0
 _CLOSE_S = 3.0
@@ -68,6 +71,7 @@ class TailReceiver:
         self._wake = asyncio.Event()
         self._stopping = False
         self._running: asyncio.Task[None] | None = None
+        self._thread: asyncio.Future[Any] | None = None
         self._watch = Watch(tailer.files.directories, self._wake.set)
         self._unsaved = False
         self._scanned = self._saved = clock.monotonic()
@@ -98,6 +102,8 @@ class TailReceiver:
         if self._running is not None:
             await asyncio.wait((self._running,), timeout=_CLOSE_S)
         await self._scope.close()
+        if self._thread is not None:
+            await asyncio.wait((self._thread,))  # whoever waited for it was cancelled; it still has the files
         await self._save()
         self._tailer.files.close()
 
@@ -117,10 +123,10 @@ class TailReceiver:
         now = self._clock.monotonic()
         if now - self._scanned >= self._pace.scan_s:
             self._scanned = now
-            await asyncio.to_thread(self._scan, now)
+            await self._in_thread(self._scan, now)
             self._watch.follow()
         self._wake.clear()
-        chunks, batch = await asyncio.to_thread(self._gather, now)
+        chunks, batch = await self._in_thread(self._gather, now)
         if chunks:
             await self._store(batch)
             self._tailer.commit(chunks)
@@ -129,6 +135,11 @@ class TailReceiver:
             self._saved = now
             await self._save()
         return len(batch) > 0
+
+    async def _in_thread(self, work: Callable[[float], Result], now: float) -> Result:
+        self._thread = asyncio.get_running_loop().run_in_executor(None, work, now)
+        result: Result = await asyncio.shield(self._thread)
+        return result
 
     def _scan(self, now: float) -> None:
         if self._metadata is not None:

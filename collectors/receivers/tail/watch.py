@@ -23,6 +23,8 @@ class Watch:
         self._wake = wake
         self._changed = asyncio.Event()
         self._watched: set[Path] = set()
+        # It tells of every change, of which there are some a second.
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
     def follow(self) -> None:
         """Look again which directories there are."""

@@ -105,6 +105,26 @@ def test_a_content_that_nobody_saw_before_it_was_rotated_is_read(logs: Path, rot
     assert sorted(rig.texts) == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("rotate", [by_rename, by_copy])
+def test_a_content_of_which_nothing_was_read_before_it_was_rotated_is_read(logs: Path, rotate: Rotate) -> None:
+    rig = Rig(logs)
+    path = logs / "app.log"
+    append(path, "a")
+    rig.turn()
+    rotate(path, 2)
+    stamp(logs / "app.log.2", 1)
+    path.touch()
+    rig.turn()  # it is known that there is another content, and nothing of it
+    append(path, "b")
+    rotate(path, 1)
+    stamp(logs / "app.log.1", 2)
+    append(path, "c")
+    rig.turn()
+    rig.turn(60)
+    assert sorted(rig.texts) == ["a", "b", "c"]
+    assert rig.doubles == 0
+
+
 @ways
 def test_rotation_while_nobody_looked_loses_nothing(logs: Path, rotate: Rotate) -> None:
     rig = Rig(logs)
@@ -143,6 +163,34 @@ def test_two_rotations_while_nobody_looked_lose_nothing(logs: Path, rotate: Rota
     rig.turn(60)
     assert sorted(rig.texts) == sorted(lines)
     assert rig.doubles == 0
+
+
+@pytest.mark.parametrize("rotate", [by_rename, by_copy])
+@pytest.mark.parametrize("banner", ["", "banner"], ids=["first lines of their own", "the same first line"])
+def test_after_a_crash_and_two_rotations_what_comes_again_has_the_same_ids(
+    logs: Path, rotate: Rotate, banner: str
+) -> None:
+    rig = Rig(logs)
+    path = logs / "app.log"
+    lines = []
+    for number in range(3):
+        more = [banner or f"first of {number}", *[f"{number} {line} {'x' * 50}" for line in range(40)]]
+        append(path, *more[:20])
+        rig.turn(save=number == 0)
+        append(path, *more[20:])
+        rig.turn(save=False)
+        lines += more
+        if number < 2:
+            rotate(path, 2 - number)
+            stamp(logs / f"app.log.{2 - number}", number + 1)
+    stamp(path, 3)
+    assert sorted(rig.texts) == sorted(lines)
+    rig.crash()
+    rig.restart()
+    rig.turn()
+    rig.turn(60)
+    assert sorted(rig.texts) == sorted(lines)
+    assert rig.doubles >= 80
 
 
 def stamp(path: Path, seconds: int) -> None:
