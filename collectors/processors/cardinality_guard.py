@@ -54,6 +54,8 @@ class CardinalityGuard:
         self._series = self._shown = 0
         self._swept_at = clock.monotonic()
         self._dropped = telemetry.cardinality_dropped
+        for limit in ("metric", "target", "total"):
+            self._dropped.labels(limit)  # there from the start: the first drop is an increase
         self._gauge = telemetry.cardinality_series
         self._offenders: dict[str, int] = {}
         self._logged: dict[str, float] = {}

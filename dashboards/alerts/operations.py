@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from dashboards.alerts.collectors import collector_alerts
 from dashboards.alerts.rules import Alert, Group
 
 _PROXY = "{{ $labels.namespace }}/{{ $labels.workload }}"
@@ -23,6 +24,7 @@ def operations_groups() -> Iterator[Group]:
     yield Group("remora-configuration", tuple(_configuration()))
     yield Group("remora-proxies-alerts", tuple(_proxies()))
     yield Group("remora-telemetry", tuple(_telemetry()))
+    yield Group("remora-collectors", tuple(collector_alerts()))
 
 
 def _certificates() -> Iterator[Alert]:
@@ -184,32 +186,4 @@ def _telemetry() -> Iterator[Alert]:
         "ticket",
         summary=f"{_PROXY}: its application's metrics cannot be had",
         description="The sidecar's own go out. The agent's log says what the application answers.",
-    )
-    yield Alert(
-        "RemoraCollectorStalled",
-        "max by (instance) (remora_collector_store_stalled) > 0",
-        "page",
-        summary="The collector {{ $labels.instance }} cannot write",
-        description="Nothing is acknowledged meanwhile; senders keep what they have, as far as it fits. Is the disk "
-        "full?",
-        for_s=60,
-    )
-    yield Alert(
-        "RemoraCollectorBusy",
-        "max by (instance) (remora_collector_waiting_batches) > 0",
-        "ticket",
-        summary="The collector {{ $labels.instance }} makes its senders wait",
-        description="More comes than can be stored: more CPU, a quicker disk, a lower sampling rate or a second "
-        "collector.",
-        for_s=600,
-    )
-    yield Alert(
-        "RemoraCollectorRefuses",
-        "sum by (instance, receiver, signal) (rate(remora_collector_refused_records_total[5m])) > 0",
-        "ticket",
-        summary="The collector {{ $labels.instance }} refuses {{ $labels.signal }} by {{ $labels.receiver }}: "
-        "{{ $value | humanize }} a second",
-        description="Somebody sends what cannot be stored, or says what is not his to say. The collector's log names "
-        "the senders.",
-        for_s=600,
     )

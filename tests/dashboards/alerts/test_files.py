@@ -1,13 +1,19 @@
 """The generated rules: current, understood by Prometheus and Alertmanager, and right where time passes."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from collectors.delivery.metrics import DeliveryMetrics
+from collectors.delivery.stats import DeliveryStats
+from collectors.telemetry import Telemetry
 from dashboards.alerts.__main__ import main
 from dashboards.alerts.alertmanager import Receivers
+from dashboards.alerts.collectors import collector_alerts
 from dashboards.alerts.files import GENERATED, files, groups, stale
 from dashboards.alerts.objectives import Objectives
 from dashboards.alerts.rules import Alert, duration
@@ -101,3 +107,24 @@ def test_the_bound_of_quick_requests_is_one_of_the_histogram() -> None:
 )
 def test_durations_are_as_prometheus_writes_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_alerts_on_deliveries_speak_of_metrics_that_deliveries_have() -> None:
+    """A laptop's mesh has no exporters with a buffer, so that the running mesh cannot show it."""
+    shown = {
+        sample.name
+        for family in DeliveryMetrics([("a", DeliveryStats())], lambda: 0.0).collect()
+        for sample in family.samples
+    }
+    shown |= {name for name, _ in _samples(Telemetry().render().decode())}
+    asked = {
+        name
+        for alert in collector_alerts()
+        for name in re.findall(r"remora_collector_(?:exporter|cardinality)_\w+", alert.expression)
+    }
+    assert len(asked) >= 6
+    assert asked - {"remora_collector_cardinality_dropped_samples_total"} <= shown
+
+
+def _samples(text: str) -> set[tuple[str, float]]:
+    return {(sample.name, sample.value) for family in text_string_to_metric_families(text) for sample in family.samples}
