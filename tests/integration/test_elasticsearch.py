@@ -1,16 +1,22 @@
 """The sink into a real Elasticsearch."""
 
 import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from collectors.exporters.elasticsearch.sink import ElasticsearchSink
 from collectors.records import Batch, LogRecord, Sample
+from dashboards.kibana.content import objects as kibana_objects
 from mesh.clock import SystemClock
 from tests.collectors.build import NOW, FakeClock, access, durations, labels, log, requests
 from tests.collectors.exporters.elasticsearch.sinks import Sinks
+from tests.dashboards.kibana.fields import fields_of
 from tests.integration.elasticsearch import Queries
+from tests.integration.mesh import RunningMesh
 
 pytestmark = pytest.mark.timeout(600)
 """The server's start counts as the first test's time."""
@@ -187,3 +193,34 @@ async def test_templates_are_installed_again_without_a_change_and_never_over_new
     finally:
         elasticsearch.request("PUT", path, {**ours, "version": 0, "_meta": {**ours["_meta"], "version": 0}})
     assert await send() == ours
+
+
+async def test_up_sends_the_mesh_s_requests_there_too(
+    elasticsearch: Queries, tmp_path: Path, eventually: Callable[..., Awaitable[None]]
+) -> None:
+    stream = "logs-remora.access-default"
+    unknown = f"/{uuid.uuid4().hex}"
+    query = {"term": {"url.path": unknown}}
+    with RunningMesh.up(tmp_path / "state", "--no-samples", "--elasticsearch", elasticsearch.url) as mesh:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.get(mesh.info["ingress"] + unknown)).status_code == 404
+
+        def found() -> bool:
+            return elasticsearch.count(stream) > 0 and len(elasticsearch.documents(stream, query)) == 1
+
+        await eventually(found, "the request is in Elasticsearch", within=60)
+        (document,) = elasticsearch.documents(stream, query)
+        assert document["http"]["response"]["status_code"] == 404
+        assert document["remora"]["response_flags"] == "NR"
+        assert unknown in mesh.remora("logs", "--text", unknown), "and in the embedded store"
+
+
+async def test_kibana_s_panels_ask_for_fields_that_can_be_counted(elasticsearch: Queries, namespace: str) -> None:
+    async with Sinks().open(elasticsearch.url, namespace=namespace) as sink:
+        await stored(sink, Batch(logs=[access(1), log("a", "x")]))
+    shown, counted = fields_of(kibana_objects())
+    fields = ",".join(sorted(shown | counted))
+    caps = elasticsearch.request("GET", f"/logs-remora.*-{namespace}/_field_caps?fields={fields}")["fields"]
+    assert caps.keys() == shown | counted
+    assert {field for field in counted if not all(kind["aggregatable"] for kind in caps[field].values())} == set()
+    assert {field: list(kinds) for field, kinds in caps.items() if len(kinds) != 1} == {}, "one type everywhere"
