@@ -17,8 +17,9 @@ from collectors.delivery.backoff import Backoff
 from collectors.delivery.buffer import Buffer
 from collectors.delivery.dead_letters import DeadLetters
 from collectors.delivery.errors import BufferFault
-from collectors.delivery.log import Log, LogLimits
+from collectors.delivery.log import Log
 from collectors.delivery.stats import DeliveryStats
+from collectors.delivery.writer import LogLimits
 from collectors.exporters.sink import Refusal
 from collectors.pipeline import Consumer, Refused
 from collectors.processors.tail_sampling.decisions import Decisions
