@@ -24,7 +24,7 @@ COMPILE = @command -v cc >/dev/null || { echo "No C compiler: the proxy's hot pa
 	echo "Compiling the proxy's hot path (about a minute on two cores; once)"; \
 	$(BIN)/python -m sidecar.compile || echo "The hot path could not be compiled and stays interpreted." >&2
 
-.PHONY: help setup setup-dev compile up test test-compiled check fmt golden fuzz bench profile clean
+.PHONY: help setup setup-dev compile up test test-compiled check fmt golden fuzz bench bench-collect profile clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -75,6 +75,9 @@ fuzz: setup-dev ## Search the parsers for FUZZ_SECONDS (600) each, then let Hypo
 
 bench: setup-dev compile ## Measure our sidecar beside Envoy, nginx and HAProxy; writes docs/benchmarks.md and build/bench.json
 	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-collect: setup-dev ## Measure the collector beside rsyslog; writes docs/collecting.md when it could measure everything
+	$(BIN)/python -m tests.bench.collect $(ARGS)
 
 profile: setup-dev compile ## Draw flame graphs of agent and worker under load into build/ (CASE=mtls2-100B for another case)
 	@$(PIP) --editable '.[profile]'

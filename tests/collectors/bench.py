@@ -11,12 +11,8 @@ import resource
 import statistics
 import tempfile
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
-
-import msgpack
-from fluent.sender import EventTime
 
 from collectors.exporters.sqlite import StoreExporter
 from collectors.pipeline import Gate
@@ -28,37 +24,15 @@ from collectors.receivers.forward_parser import ForwardParser
 from collectors.receivers.members import Members
 from collectors.receivers.readings import Readings
 from collectors.store import Limits, Reader, Store
-from mesh.records import ACCESS_KEYS, ACCESS_TAG, DURATION_BUCKETS_MS, HTTP_LABELS
+from mesh.records import DURATION_BUCKETS_MS, HTTP_LABELS
+from tests.bench.collect.records import CHUNK
+from tests.bench.collect.records import message as access_message
 from tests.collectors.authority import PRODUCTPAGE
-
-CHUNK = 200
-"""Records in a message: what a busy sidecar sends at once."""
 
 
 def message(first: int, now: float, rng: random.Random) -> bytes:
     """One PackedForward message of access records."""
-    entries = []
-    for number in range(first, first + CHUNK):
-        trace_id = f"{rng.getrandbits(128):032x}"
-        body = dict.fromkeys(ACCESS_KEYS)
-        service = rng.choice(("reviews", "details", "ratings"))
-        body |= {
-            "id": f"sidecar~productpage-v1.default/ab12cd34/{number}", "workload": "productpage-v1",
-            "namespace": "default", "direction": "outbound", "start_time": "2026-01-31T12:00:00.123456Z",
-            "method": "GET", "path": f"/{service}/{rng.randrange(50)}", "protocol": "HTTP/1.1",
-            "response_code": 503 if rng.random() < 0.01 else 200, "response_flags": "-",
-            "response_code_details": "via_upstream", "bytes_received": 0, "bytes_sent": rng.randrange(9000),
-            "duration": rng.random() * 9, "upstream_service_time": 3.0, "x_forwarded_for": "127.0.0.1",
-            "user_agent": "python-httpx/0.28", "request_id": str(uuid.UUID(int=rng.getrandbits(128))),
-            "authority": f"{service}:9080", "upstream_host": "127.0.0.1:40123",
-            "upstream_cluster": f"outbound|9080|v1|{service}.default.svc.cluster.local",
-            "downstream_local_address": "127.0.0.1:15001",
-            "downstream_remote_address": f"127.0.0.1:{rng.randrange(30000, 60000)}", "route_name": "default",
-            "trace_id": trace_id, "span_id": trace_id[:16], "source_workload": "productpage-v1",
-            "destination_service": f"{service}.default.svc.cluster.local", "attempts": 1,
-        }  # fmt: skip
-        entries.append(msgpack.packb([EventTime(now + number * 1e-3), body]))
-    return bytes(msgpack.packb([ACCESS_TAG, b"".join(entries), {"chunk": f"chunk{first}", "size": CHUNK}]))
+    return access_message(rng, now, [str(number) for number in range(first, first + CHUNK)], f"chunk{first}")
 
 
 def cpu_s() -> float:
@@ -93,10 +67,9 @@ async def store_all(path: Path, records: int) -> None:
           f"wall {made / wall:,.0f}/s; {store.stats.commits} commits; {size / made:.0f} B a record")  # fmt: skip
 
 
-def search(path: Path) -> None:
-    """Median and worst of several searches each."""
+def search(path: Path) -> dict[str, tuple[float, float]]:
+    """Median and worst of several searches each, milliseconds."""
     reader = Reader.open(path)
-    total = reader.count_logs()
     some = reader.logs(limit=1)[0]
     now = time.time()
     questions: dict[str, Callable[[], object]] = {
@@ -114,15 +87,16 @@ def search(path: Path) -> None:
         "count a frequent word": lambda: reader.count_logs(text="reviews"),
         "count errors": lambda: reader.count_logs(severity="error"),
     }
-    print(f"searches over {total:,} records, milliseconds (median / worst of 7):")
+    found = {}
     for name, question in questions.items():
         times = []
         for _ in range(7):
             before = time.perf_counter()
             question()
             times.append((time.perf_counter() - before) * 1000)
-        print(f"  {name:36} {statistics.median(times):8.1f} / {max(times):.1f}")
+        found[name] = (statistics.median(times), max(times))
     reader.close()
+    return found
 
 
 def exposition(target: int, scrape: int, series: int) -> str:
@@ -176,7 +150,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         asyncio.run(store_all(Path(directory) / "logs.sqlite", options.records))
-        search(Path(directory) / "logs.sqlite")
+        print(f"searches over {options.records:,} records, milliseconds (median / worst of 7):")
+        for name, (median_ms, worst_ms) in search(Path(directory) / "logs.sqlite").items():
+            print(f"  {name:36} {median_ms:8.1f} / {worst_ms:.1f}")
         scrape(Path(directory) / "metrics.sqlite")
 
 
