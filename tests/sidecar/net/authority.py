@@ -21,7 +21,7 @@ class Leaf:
     uris: tuple[str, ...] = ("spiffe://cluster.local/ns/default/sa/web",)
     dns: tuple[str, ...] = ()
     not_before: datetime.datetime = NOW - HOUR
-    not_after: datetime.datetime = NOW + HOUR
+    not_after: datetime.datetime = NOW + 24 * HOUR
     is_authority: bool = False
     usages: tuple[ObjectIdentifier, ...] = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
     unknown_critical: bool = False

@@ -188,7 +188,7 @@ async def test_a_server_with_another_identity_is_refused(
 
 BAD_LEAVES = {
     "expired": Leaf(uris=(REVIEWS,), not_after=NOW - datetime.timedelta(minutes=10)),
-    "not yet valid": Leaf(uris=(REVIEWS,), not_before=NOW + HOUR / 2),
+    "not yet valid": Leaf(uris=(REVIEWS,), not_before=NOW + 12 * HOUR),
     "another trust domain": Leaf(uris=("spiffe://evil.example/ns/default/sa/reviews",)),
     "no name": Leaf(uris=()),
     "a DNS name alone": Leaf(uris=(), dns=("reviews.default.svc",)),
