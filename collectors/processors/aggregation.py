@@ -6,16 +6,15 @@ which every reader of counters takes for what it is, a restart. What is lost is 
 
 import asyncio
 import logging
-import re
 from dataclasses import replace
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from collectors.pipeline import Consumer, Refused
 from collectors.processors.accumulation import OtherBounds, Sum
-from collectors.processors.relabel_settings import compiled
-from collectors.processors.relabeling import LABEL_NAME
+from collectors.processors.relabel_settings import Regex
+from collectors.processors.relabeling import ANYTHING, LABEL_NAME
 from collectors.records import Batch, Labels, Sample
 from collectors.settings.context import Context
 from collectors.settings.types import Duration, Model, wrong
@@ -35,7 +34,7 @@ Identity = tuple[str, Labels]
 class Settings(Model):
     """`processors.NAME` with `type: aggregate`."""
 
-    metrics: Annotated["re.Pattern[str]", BeforeValidator(compiled)] = re.compile(".*", re.DOTALL)
+    metrics: Regex = ANYTHING
     """Names of the metrics concerned, whole; a histogram's without `_bucket`. Others pass."""
     drop: tuple[str, ...] = Field(default=(), max_length=100)
     """Labels to sum over."""

@@ -1,11 +1,11 @@
 """Relabelling rules as the settings have them, in Prometheus' words."""
 
-import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
-from collectors.processors.relabeling import ACTIONS, LABEL_NAME, TARGET, Rule
+from collectors.processors.patterns import CompiledPattern
+from collectors.processors.relabeling import ACTIONS, ANYTHING, LABEL_NAME, TARGET, Rule
 from collectors.settings.types import Model, wrong
 
 Action = Literal[
@@ -14,7 +14,6 @@ Action = Literal[
 ]  # fmt: skip
 
 _NEEDS_TARGET = frozenset({"replace", "hashmod", "lowercase", "uppercase", "keepequal", "dropequal"})
-_MAX_REGEX = 2_000
 
 
 def _action(value: object) -> object:
@@ -23,18 +22,18 @@ def _action(value: object) -> object:
     raise wrong(f"is no action; there are {', '.join(ACTIONS)}")
 
 
-def compiled(value: object) -> "re.Pattern[str]":
-    """A setting that is a regular expression."""
-    if not isinstance(value, str | int | float):
+def _regex(value: object) -> CompiledPattern:
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
         raise wrong("is no expression; write it as text")
-    text = str(value)
-    if len(text) > _MAX_REGEX:
-        raise wrong(f"has {len(text)} characters; an expression has at most {_MAX_REGEX}")
     try:
-        # Prometheus' (?P<name>...) is Python's, too; a dot means any character in both.
-        return re.compile(text, re.DOTALL)
-    except re.error as error:
-        raise wrong(f"is no regular expression: {error}") from error
+        # A dot means any character, a line feed included, as in Prometheus 3.
+        return CompiledPattern(f"(?s:{value})")
+    except ValueError as error:
+        raise wrong(f"is no regular expression of RE2's syntax: {error}") from error
+
+
+Regex = Annotated[InstanceOf[CompiledPattern], BeforeValidator(_regex)]
+"""Of Prometheus' kind: matched against the whole text."""
 
 
 class RelabelRule(Model):
@@ -44,7 +43,7 @@ class RelabelRule(Model):
     source_labels: tuple[str, ...] = Field(default=(), max_length=64)
     separator: str = ";"
     target_label: str = ""
-    regex: Annotated["re.Pattern[str]", BeforeValidator(compiled)] = re.compile("(.*)", re.DOTALL)
+    regex: Regex = ANYTHING
     modulus: int = Field(default=0, ge=0, le=2**63 - 1)
     replacement: str = "$1"
 

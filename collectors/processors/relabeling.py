@@ -1,13 +1,16 @@
 """Prometheus' relabelling rules over a map of labels. Pure.
 
 https://prometheus.io/docs/prometheus/latest/configuration/configuration/#relabel_config, and to the letter
-prometheus/model/relabel/relabel.go. Expressions are Python's, anchored at both ends as Prometheus anchors them.
+prometheus/model/relabel/relabel.go. Expressions are RE2's as there, and anchored at both ends.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from collectors.processors.patterns import CompiledPattern
 
 NAME = "__name__"
 """The label that holds the metric's name."""
@@ -21,6 +24,7 @@ ACTIONS = (
     "uppercase",
 )  # fmt: skip
 
+ANYTHING = CompiledPattern("(?s:(.*))")
 _REFERENCE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
 
 
@@ -32,7 +36,7 @@ class Rule:
     source_labels: tuple[str, ...] = ()
     separator: str = ";"
     target_label: str = ""
-    regex: "re.Pattern[str]" = re.compile("(.*)", re.DOTALL)
+    regex: CompiledPattern = ANYTHING
     modulus: int = 0
     replacement: str = "$1"
 
@@ -92,7 +96,7 @@ def _replace(rule: Rule, labels: dict[str, str], value: str) -> None:
         labels.pop(target if LABEL_NAME.fullmatch(target) else rule.target_label, None)
 
 
-def expand(template: str, found: "re.Match[str]") -> str:
+def expand(template: str, found: Any) -> str:
     """Go's Regexp.Expand: `$1`, `${1}`, `${name}`; what names no group is empty; `$$` is a dollar."""
 
     def group(reference: "re.Match[str]") -> str:

@@ -86,6 +86,7 @@ def test_groups_are_expanded_as_go_does(template: str, expanded: str) -> None:
         ({"action": "lowercase", "target_label": "$1"}, "is no label name"),
         ({"source_labels": ["le"], "action": "drop"}, "a histogram is relabelled whole"),
         ({"target_label": "a", "regex": "("}, "is no regular expression"),
+        ({"target_label": "a", "regex": "(?=a)b"}, "is no regular expression"),
         ({"target_label": "a", "regexp": "x"}, "Extra inputs are not permitted"),
     ],
 )
