@@ -98,6 +98,12 @@ class Encoder:
     def sample(self, sample: Sample, now: float) -> Document:
         """A reading of a series. The counts of a histogram are kept, not searched; its last bound is infinity."""
         metric: dict[str, Any] = {"name": sample.name}
+        if sample.kind:
+            metric["kind"] = sample.kind
+        if sample.exemplars:
+            metric["exemplars"] = [
+                {"labels": dict(each.labels), "value": each.value, "time": each.time} for each in sample.exemplars
+            ]
         if sample.value is None:
             metric["ended"] = True
         elif sample.histogram is None:

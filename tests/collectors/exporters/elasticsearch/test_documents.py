@@ -15,9 +15,9 @@ from collectors.exporters.elasticsearch.identifiers import document_id, position
 from collectors.exporters.elasticsearch.lines import MAX_MESSAGE_CHARS
 from collectors.exporters.elasticsearch.templates import Retention, pieces
 from collectors.exporters.elasticsearch.times import Timestamps
-from collectors.records import Batch, LogRecord
+from collectors.records import Batch, Exemplar, LogRecord
 from mesh.records import ACCESS_TAG
-from tests.collectors.build import NOW, access, labels, log, requests
+from tests.collectors.build import NOW, access, durations, labels, log, requests
 
 
 def document(record: LogRecord, now: float = NOW) -> dict[str, Any]:
@@ -245,6 +245,15 @@ def test_what_json_has_no_word_for_is_text() -> None:
     assert made["3"] == "key"
 
 
+def test_a_reading_keeps_its_exemplars() -> None:
+    exemplar = Exemplar((("trace_id", "a" * 32),), 7.0, NOW)
+    sample = durations(NOW, [7.0], labels("a-v1", "b-v1"))._replace(kind="histogram", exemplars=(exemplar,))
+    metric = orjson.loads(Encoder("default", Timestamps(600.0)).sample(sample, NOW).source)["remora"]["metric"]
+    assert (metric["kind"], metric["count"], metric["sum"]) == ("histogram", 1.0, 7.0)
+    assert metric["exemplars"] == [{"labels": {"trace_id": "a" * 32}, "value": 7.0, "time": NOW}]
+    assert len(metric["bounds"]) == len(metric["counts"]) - 1
+
+
 def test_every_field_of_a_document_is_in_the_mapping() -> None:
     encoder = Encoder("default", Timestamps(600.0))
     record = log(
@@ -254,7 +263,10 @@ def test_every_field_of_a_document_is_in_the_mapping() -> None:
     batch = Batch(logs=[access(1, grpc_status=0, filter_metadata={"a": 1}), record])
     sources = [encoder.log(each, NOW).source for each in batch.logs]
     sources += [encoder.reduced(record, NOW, "why").source]
-    sources += [encoder.sample(requests(NOW, value, labels("a-v1", "b-v1")), NOW).source for value in (None, 1.0)]
+    series = labels("a-v1", "b-v1")
+    sources += [encoder.sample(requests(NOW, value, series), NOW).source for value in (None, 1.0)]
+    sample = durations(NOW, [1.0], series)._replace(kind="histogram", exemplars=(Exemplar((), 1.0, NOW),))
+    sources += [encoder.sample(sample, NOW).source]
     mapping = next(
         piece.body["template"]["mappings"]
         for piece in pieces(Retention("none", 0, 0, 0), shards=None, replicas=None)
