@@ -189,9 +189,7 @@ async def test_reading_can_be_paused_and_goes_on_where_it_was(contexts: Contexts
         assert largest < (256 + 16) * 1024, "more than one piece was handed on in spite of the pause"
 
 
-async def test_records_that_come_together_are_one_piece(
-    contexts: Contexts, eventually: Eventually
-) -> None:
+async def test_records_that_come_together_are_one_piece(contexts: Contexts, eventually: Eventually) -> None:
     server = App()
     pieces: list[int] = []
     server.on_data = lambda: pieces.append(len(server.received))
