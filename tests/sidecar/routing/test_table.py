@@ -175,6 +175,28 @@ def test_no_other_virtual_host_is_tried_when_the_best_has_no_route() -> None:
     assert _match(config, _head("/y", host="b")) == "all"
 
 
+def test_connect_and_paths_are_kept_apart_whatever_their_order() -> None:
+    anything, tunnels = RouteMatch(), RouteMatch(connect=True)
+    asked = _head("", method="CONNECT")
+    for matches in ((anything, tunnels), (tunnels, anything)):
+        config = _config(*matches)
+        at = matches.index(tunnels)
+        assert _match(config, asked) == str(at)
+        assert _match(config, _head("/")) == str(1 - at)
+    assert _match(_config(anything), asked) is None
+    assert _match(_config(tunnels), _head("/")) is None
+
+
+def test_a_route_for_connect_has_conditions_like_others() -> None:
+    wanted = RouteMatch(headers=(_header("x", MatchKind.EXACT, "1"),), connect=True)
+    config = _config(wanted, RouteMatch(connect=True))
+    assert _match(config, _head("", ("x", "1"), method="CONNECT")) == "0"
+    assert _match(config, _head("", ("x", "2"), method="CONNECT")) == "1"
+    (step, taken) = explain(config, _head("", method="CONNECT")).steps
+    assert [finding.condition for finding in step.findings] == ["method is CONNECT", "header x is 1"]
+    assert taken.taken
+
+
 def test_a_table_without_virtual_hosts_has_no_route() -> None:
     assert _match(RouteConfiguration("empty"), _head()) is None
 
