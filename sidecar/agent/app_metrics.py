@@ -23,6 +23,7 @@ _SAMPLE = re.compile(rf"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:{_LABELS})? +[^ ]+( +-?[0-9
 _OPEN_SAMPLE = re.compile(
     rf"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:{_LABELS})? [^ ]+( -?[0-9][0-9.e+-]*)?( # {_LABELS} [^ ]+( [0-9.e+-]+)?)?\Z"
 )
+_OUR_TYPE = re.compile(r"^# TYPE ([a-zA-Z_:][a-zA-Z0-9_:]*) ", re.MULTILINE)
 _COMMENT = re.compile(r"# (?:HELP|TYPE|UNIT) ([a-zA-Z_:][a-zA-Z0-9_:]*)")
 
 
@@ -89,10 +90,10 @@ def fetch(
 
 
 def fit(theirs: Scraped, ours: str) -> Fitted:
-    """Their lines without the families that we have as well: Prometheus refuses a family given twice. `ours` is in the
-    text format, theirs stays in its own. Raises Unscrapable if a line is no exposition, since it would spoil the whole
-    answer."""
-    taken = {match[1] for line in ours.splitlines() if (match := _COMMENT.match(line))}
+    """Their lines without the families that we have as well: Prometheus refuses a family given twice. `ours` may be in
+    either format, or in both; theirs stays in its own. Raises Unscrapable if a line is no exposition, since it would
+    spoil the whole answer."""
+    taken = {match[1] for match in _OUR_TYPE.finditer(ours)}
     if theirs.is_open:
         taken |= {name.removesuffix("_total") for name in taken}
     pattern = _OPEN_SAMPLE if theirs.is_open else _SAMPLE
@@ -101,7 +102,7 @@ def fit(theirs: Scraped, ours: str) -> Fitted:
     for line in theirs.text.splitlines():
         if line.startswith("#"):
             match = _COMMENT.match(line)
-            if match is not None and match[1] not in taken and not match[1].startswith(OURS):
+            if match is not None and not match[1].startswith(OURS) and not _families(match[1]) & taken:
                 kept.append(line)
         elif line.strip():
             sample = pattern.match(line)

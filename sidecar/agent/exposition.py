@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+from sidecar.agent import openmetrics
 from sidecar.config.messages import Exemplar
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -38,9 +39,11 @@ def number(value: float) -> str:
     return {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}.get(text := repr(value), text)
 
 
-def header(name: str, kind: str, help_text: str) -> str:
-    """The two comment lines of a family."""
+def header(name: str, kind: str, help_text: str, *, is_open: bool = False) -> str:
+    """The two comment lines of a family, in the text format or, `is_open`, in OpenMetrics."""
     escaped = help_text.replace("\\", "\\\\").replace("\n", "\\n")
+    if is_open:
+        return openmetrics.header(name, kind, escaped)
     return f"# HELP {name} {escaped}\n# TYPE {name} {kind}\n"
 
 

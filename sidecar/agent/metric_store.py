@@ -110,17 +110,17 @@ class MetricStore:
             self._gauges[name] = {key: readings for key, readings in gauges.items() if readings}
         self._others = sum(map(len, self._counters.values())) + sum(map(len, self._gauges.values()))
 
-    def render(self, *, exemplars: bool = False) -> Iterator[str]:
-        """Lines of the text format, with OpenMetrics' exemplars where wanted."""
-        yield from self._render_http(exemplars)
+    def render(self, *, is_open: bool = False) -> Iterator[str]:
+        """Lines of the text format or, `is_open`, of OpenMetrics, with exemplars and without the end."""
+        yield from self._render_http(is_open)
         for name, family in sorted(self._counters.items()):
             if family:
-                yield header(name, "counter", help_of(name))
+                yield header(name, "counter", help_of(name), is_open=is_open)
                 yield from (sample(name, label_text(labels), each.value) for labels, each in family.items())
         for name, gauges in sorted(self._gauges.items()):
             shown = {labels: sum(readings.values()) for labels, readings in gauges.items() if readings}
             if shown:
-                yield header(name, "gauge", help_of(name))
+                yield header(name, "gauge", help_of(name), is_open=is_open)
                 yield from (sample(name, label_text(labels), value) for labels, value in shown.items())
 
     def totals(self) -> Iterator[tuple[str, Labels, float]]:
@@ -134,23 +134,23 @@ class MetricStore:
             for labels, readings in gauges.items():
                 yield name, labels, sum(readings.values())
 
-    def _render_http(self, exemplars: bool) -> Iterator[str]:
+    def _render_http(self, is_open: bool) -> Iterator[str]:
         if not self._http:
             return
         every = self._http.values()
-        yield header("istio_requests_total", "counter", help_of("istio_requests_total"))
+        yield header("istio_requests_total", "counter", help_of("istio_requests_total"), is_open=is_open)
         yield from (sample("istio_requests_total", series.text, series.requests) for series in every)
         name = "istio_request_duration_milliseconds"
-        yield header(name, "histogram", help_of(name))
+        yield header(name, "histogram", help_of(name), is_open=is_open)
         for series in every:
-            seen = series.exemplars if exemplars else {}
+            seen = series.exemplars if is_open else {}
             yield from _DURATION.lines(name, series.text, series.duration, series.duration_ms_sum, seen)
         name = "istio_request_bytes"
-        yield header(name, "histogram", help_of(name))
+        yield header(name, "histogram", help_of(name), is_open=is_open)
         for series in every:
             yield from _SIZE.lines(name, series.text, series.request, series.request_bytes_sum)
         name = "istio_response_bytes"
-        yield header(name, "histogram", help_of(name))
+        yield header(name, "histogram", help_of(name), is_open=is_open)
         for series in every:
             yield from _SIZE.lines(name, series.text, series.response, series.response_bytes_sum)
 

@@ -37,16 +37,16 @@ class MetricsPage:
         """Text format 0.0.4, or OpenMetrics, which has exemplars. What fails of the application is left out, said by
         a gauge, and counted."""
         theirs = await self._fetch(openmetrics_wanted)
-        store = "".join(self._store.render(exemplars=openmetrics_wanted))
-        ours, fitted = store + self._render_own(), ""
+        store = "".join(self._store.render(is_open=openmetrics_wanted))
+        own, fitted = self._render_own(), ""
         if theirs is not None:
-            fitted = self._fit(theirs, ours)
-            ours = store + self._render_own()  # it says what became of theirs
+            fitted = self._fit(theirs, store + own)
+            own = self._render_own()  # it says what became of theirs
         if not openmetrics_wanted:
-            return (ours + fitted).encode()
+            return (store + own + fitted).encode()
         if theirs is not None and not theirs.is_open:
             fitted = openmetrics.convert(fitted)
-        return (openmetrics.convert(ours) + fitted + openmetrics.END).encode()
+        return (store + openmetrics.convert(own) + fitted + openmetrics.END).encode()
 
     def _render_own(self) -> str:
         if self._own is None:

@@ -34,35 +34,36 @@ def is_preferred(accept: str) -> bool:
     return quality[MEDIA_TYPE] > 0 and quality[MEDIA_TYPE] >= quality["text/plain"]
 
 
+def header(name: str, kind: str, help_text: str) -> str:
+    """The two comment lines of a family; `help_text` is escaped as the text format wants it."""
+    family = name
+    if kind == "counter" and name.endswith("_total"):
+        family = name.removesuffix("_total")
+    elif kind not in _KINDS:
+        kind = "unknown"  # a counter must be called _total; Envoy's statistics are not
+    escaped = help_text.replace('"', '\\"')
+    return f"# HELP {family} {escaped}\n# TYPE {family} {kind}\n"
+
+
 def convert(text: str) -> str:
-    """Lines of the text format 0.0.4 as OpenMetrics' without its end; lines with exemplars pass as they are."""
-    lines = text.splitlines()
-    counters = {found[2] for line in lines if (found := _COMMENT.match(line)) and found[1] == "TYPE"
-                and found[3] == "counter" and found[2].endswith("_total")}  # fmt: skip
-    return "".join(f"{converted}\n" for line in lines if (converted := _convert(line, counters)))
-
-
-def _convert(line: str, counters: set[str]) -> str:
-    if not line.startswith("#"):
-        return _with_seconds(line)
-    found = _COMMENT.match(line)
-    if found is None:
-        return ""
-    what, name, rest = found[1], found[2], found[3] or ""
-    family = name.removesuffix("_total") if name in counters else name
-    if what == "HELP":
-        # Quotes are escaped here, and were not there.
-        return f"# HELP {family} {rest}".replace('"', '\\"')
-    if name in counters:
-        return f"# TYPE {family} counter"
-    # A counter must be called _total; Envoy's statistics are not.
-    return f"# TYPE {family} {rest if rest in _KINDS else 'unknown'}"
+    """Lines of the text format 0.0.4 as OpenMetrics', without its end."""
+    helps: dict[str, str] = {}
+    converted: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            if line.strip():
+                converted.append(f"{_with_seconds(line)}\n")
+        elif (found := _COMMENT.match(line)) is not None:
+            what, name, rest = found[1], found[2], found[3] or ""
+            if what == "HELP":
+                helps[name] = rest  # what a family is called its type decides, which comes after
+            else:
+                converted.append(header(name, rest, helps.get(name, "")))
+    return "".join(converted)
 
 
 def _with_seconds(line: str) -> str:
     """Times are milliseconds in the one format and seconds in the other."""
-    if " # {" in line:
-        return line
     head, brace, rest = line.rpartition("}")
     words = rest.split()
     if len(words) == (2 if brace else 3):

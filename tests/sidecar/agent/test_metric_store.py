@@ -209,7 +209,7 @@ def test_a_buckets_latest_exemplar_is_shown_where_it_is_wanted(store: MetricStor
     for trace_id in ("1" * 32, "2" * 32):
         store.add(1, metrics(replace(series(), exemplars=(Exemplar(2, trace_id, 3.5, 1769860800.25),))))
     name = "istio_request_duration_milliseconds_bucket"
-    wanted = [line for line in "".join(store.render(exemplars=True)).splitlines() if line.startswith(name)]
+    wanted = [line for line in "".join(store.render(is_open=True)).splitlines() if line.startswith(name)]
     shown = [line for line in wanted if " # " in line]
     assert len(shown) == 1
     assert shown[0].endswith(f'le="5"}} 4 # {{trace_id="{"2" * 32}"}} 3.5 1769860800.250')
