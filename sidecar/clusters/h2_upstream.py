@@ -376,12 +376,8 @@ class H2Upstream:
 
     def _dead(self) -> None:
         """Nothing has come since we asked: what is under way is lost, as if the connection were."""
-        log.warning(
-            "upstream %s: no answer to a keep-alive PING within %g s: cut with %d requests under way",
-            self.remote,
-            self.http2.ping_timeout_s,
-            len(self._streams),
-        )
+        what = "upstream %s: no answer to a keep-alive PING within %g s: cut with %d requests under way"
+        log.warning(what, self.remote, self.http2.ping_timeout_s, len(self._streams))
         self._owner.unanswered()
         self.going = True
         self._owner.left(self)
