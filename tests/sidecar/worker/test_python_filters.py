@@ -111,7 +111,7 @@ def on_request(self, request):
     )
     answer = await (await running.connect()).get("/a/b?c=d", host="shop.example:8080")
     assert json.loads(answer.body) == [
-        "GET", "http", "shop.example:8080", "shop.example", "/a/b", "c=d", None, "inbound", "default", None, "HTTP/1.1",
+        "GET", "http", "shop.example:8080", "shop.example", "/a/b", "c=d", None, "inbound", "default", "up", "HTTP/1.1",
         32, True, True,
     ]  # fmt: skip
     assert answer.get(b"content-type") == b"application/json"
