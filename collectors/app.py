@@ -46,7 +46,7 @@ __all__ = ["Options", "main", "parse", "run"]
 _log = logging.getLogger("remora.collect")
 
 NODE_PATH = "/metrics/node"
-MAX_QUEUED_BYTES = 4 * 1024 * 1024
+MAX_QUEUED_BYTES = 2 * 1024 * 1024
 """Of records received and not stored yet, as they came; beyond it senders wait. Decoded they take four times that."""
 _IDENTITY_DEADLINE_S = 30.0
 

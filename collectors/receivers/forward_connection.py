@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
             return
         self._receiver.start(self)
         self._begin_handshake()
+        self.regulate()
 
     def _admit(self, connection: ssl.SSLObject) -> bool:
         try:
@@ -111,9 +112,11 @@ class Connection(asyncio.Protocol):
         if deliveries:
             self._cancel_timer()
             self._queue += deliveries
-            self._in_flight += sum(delivery.size_bytes for delivery in deliveries)
+            size = sum(delivery.size_bytes for delivery in deliveries)
+            self._in_flight += size
             self._wake.set()
-            self._regulate()
+            self._receiver.received(size)
+            self.regulate()
         self._watch_message()
 
     def _shake_hands(self, handshake: Handshake, data: bytes) -> bytes:
@@ -155,11 +158,11 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         # It does not read its acknowledgements: nothing more is read from it.
         self._writable = False
-        self._regulate()
+        self.regulate()
 
     def resume_writing(self) -> None:
         self._writable = True
-        self._regulate()
+        self.regulate()
 
     # The storing side.
 
@@ -194,8 +197,10 @@ class Connection(asyncio.Protocol):
                         await self._consume([delivery])
                     except Refused as own:
                         self._refused([delivery], own)
-        self._in_flight -= sum(delivery.size_bytes for delivery in deliveries)
-        self._regulate()
+        size = sum(delivery.size_bytes for delivery in deliveries)
+        self._in_flight -= size
+        self._receiver.stored(size)
+        self.regulate()
 
     async def _consume(self, deliveries: list[Delivery]) -> None:
         receiver = self._receiver
@@ -240,16 +245,17 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         self.finish()
 
-    def _regulate(self) -> None:
-        transport = self._transport
+    def regulate(self) -> None:
+        """Read, or do not, as there is room here and in the whole."""
+        transport, receiver = self._transport, self._receiver
         if transport is None or transport.is_closing() or self._finishing:
             return
-        limit = self._receiver.share_bytes()
-        if not self._paused and (self._in_flight >= limit or not self._writable):
+        limit = receiver.share_bytes()
+        if not self._paused and (self._in_flight >= limit or not self._writable or receiver.full):
             self._paused = True
             self._cancel_timer()  # it is us who make it wait
             transport.pause_reading()
-        elif self._paused and self._in_flight < limit // 2 and self._writable:
+        elif self._paused and self._in_flight < limit // 2 and self._writable and not receiver.full:
             self._paused = False
             transport.resume_reading()
             self._watch_message()

@@ -315,3 +315,35 @@ async def test_new_roots_and_certificates_serve_new_handshakes_and_old_connectio
     reader, writer = await rig.connect(rig.mint.credentials(roots=both))
     writer.write(message("too late", "c3"))
     assert await ended(reader), "the old root is trusted no more"
+
+
+async def test_all_connections_together_hold_no_more_than_the_whole_may(eventually: Eventually) -> None:
+    """While it is used up nobody reads; then all go on, and nothing is lost."""
+    sink = Sink()
+    sink.open.clear()
+    limits = ForwardLimits(max_total_bytes=100_000)
+    telemetry, clock = Telemetry(), FakeClock()
+    receiver = ForwardReceiver(sink, telemetry, clock, Claims(Members, telemetry, clock), limits)
+    sock, (host, port) = bound()
+    await receiver.listen(sock, None)
+    message = msgpack.packb(["app", [[1, {"m": "x" * 1_000}]] * 20, {"chunk": "c"}])
+    streams = [await asyncio.open_connection(host, port) for _ in range(20)]
+    for _, writer in streams:
+        writer.write(message * 10)
+    await eventually(lambda: receiver.full, "it is used up")
+    held = sum(connection._in_flight for connection in receiver.connections)
+    # What one of them read at once comes on top.
+    assert 100_000 <= held < 100_000 + 10 * len(message)
+    reading = [connection for connection in receiver.connections if not connection._paused]
+    assert reading == []
+    late = await asyncio.open_connection(host, port)
+    late[1].write(message)
+    sink.open.set()
+    for reader, writer in [*streams, late]:
+        expected = b"\x81\xa3ack\xa1c" * (1 if reader is late[0] else 10)
+        assert await asyncio.wait_for(reader.readexactly(len(expected)), 10) == expected
+        writer.close()
+        await writer.wait_closed()
+    await receiver.close(1)
+    assert not receiver.full
+    assert len(sink.messages) == 20 * 201
