@@ -221,6 +221,6 @@ async def test_kibana_s_panels_ask_for_fields_that_can_be_counted(elasticsearch:
     shown, counted = fields_of(kibana_objects())
     fields = ",".join(sorted(shown | counted))
     caps = elasticsearch.request("GET", f"/logs-remora.*-{namespace}/_field_caps?fields={fields}")["fields"]
-    assert caps.keys() == shown | counted
+    assert caps.keys() >= shown | counted
     assert {field for field in counted if not all(kind["aggregatable"] for kind in caps[field].values())} == set()
-    assert {field: list(kinds) for field, kinds in caps.items() if len(kinds) != 1} == {}, "one type everywhere"
+    assert {field for field in shown | counted if len(caps[field]) != 1} == set(), "one type everywhere"

@@ -52,6 +52,10 @@ class Unauthorized(Unavailable):
     """401 or 403: nothing is lost, and nothing flows until somebody puts it right."""
 
 
+class LacksPrivilege(Unauthorized):
+    """403: the credentials are right and may not do this."""
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """Where Elasticsearch is and how to be let in."""
@@ -154,8 +158,10 @@ class Client:
         why = reason(status, body if body is not None else error.body)
         if status == 413 or (status == 429 and _is_permanent(body)):
             return TooLarge(why)
-        if status in (401, 403):
-            return Unauthorized(f"Elasticsearch does not let us: {why}")
+        if status == 401:
+            return Unauthorized(f"Elasticsearch does not take our credentials: {why}")
+        if status == 403:
+            return LacksPrivilege(f"Elasticsearch does not let us: {why}")
         if status == 429 or status >= 500:
             return Unavailable(
                 why, retry_after_s=retry_after_s(error.meta.headers.get("retry-after"), self._clock.now())

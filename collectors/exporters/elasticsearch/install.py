@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from collectors.exporters.elasticsearch.client import Client, Denied, Unauthorized
+from collectors.exporters.elasticsearch.client import Client, Denied, LacksPrivilege
 from collectors.exporters.elasticsearch.templates import VERSION, Piece
 from collectors.exporters.sink import Unavailable
 
@@ -35,9 +35,9 @@ class Installer:
             for piece in self._pieces:
                 try:
                     await self._install(piece)
-                except Unauthorized as error:
+                except LacksPrivilege as error:
                     privilege = next((name for path, name in _PRIVILEGES.items() if piece.path.startswith(path)), _ELSE)
-                    raise Unauthorized(
+                    raise LacksPrivilege(
                         f"may not install the {piece.title}: grant the cluster privilege {privilege}, or install it"
                         f" yourself and set `setup: false` ({error})"
                     ) from error

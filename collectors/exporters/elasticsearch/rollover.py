@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from collectors.exporters.elasticsearch.bulk import Answer, Fate, Item
-from collectors.exporters.elasticsearch.client import NDJSON, Client, Denied
+from collectors.exporters.elasticsearch.client import NDJSON, Client, Denied, LacksPrivilege
 from collectors.exporters.sink import Unavailable
 
 _log = logging.getLogger("remora.collect.elasticsearch")
@@ -89,6 +89,15 @@ class OnceAcrossRollovers:
     async def settle(self, pairs: list[tuple[Item, Answer]]) -> None:
         """Return when no item that is stored or known has a copy in an older index. Raises Unavailable; the same items
         must then be sent again, and settled."""
+        try:
+            await self._settle(pairs)
+        except LacksPrivilege as error:
+            raise LacksPrivilege(
+                "may not look for copies in older indices: grant the index privileges read, view_index_metadata and"
+                f" delete, or set `once_across_rollovers: false` ({error})"
+            ) from error
+
+    async def _settle(self, pairs: list[tuple[Item, Answer]]) -> None:
         by_index: dict[tuple[str, str], list[tuple[Item, Answer]]] = {}
         for pair in pairs:
             if pair[1].fate in (Fate.STORED, Fate.KNOWN):

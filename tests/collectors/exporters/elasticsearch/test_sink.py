@@ -130,15 +130,30 @@ async def test_a_busy_back_end_is_waited_for_as_long_as_it_asks(
         assert len((await sink.send(lines(1))).again) == 0
 
 
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(("status", "words"), [(401, "does not take our credentials"), (403, "does not let us")])
 async def test_wrong_credentials_lose_nothing_and_are_said_loudly(
-    status: int, caplog: pytest.LogCaptureFixture
+    status: int, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Backend() as backend, Sinks().open(backend.url, setup=False) as sink:
         backend.answers.append(always("/_bulk", lambda: error(status, "security_exception", "unable to authenticate")))
-        with pytest.raises(Unavailable, match="does not let us"):
+        with pytest.raises(Unavailable, match=words):
             await sink.send(lines(1))
     assert [record.levelname for record in caplog.records if "unable to authenticate" in record.message] == ["ERROR"]
+
+
+async def test_privileges_that_looking_for_copies_needs_are_named() -> None:
+    async with Backend() as backend, Sinks().open(backend.url, setup=False) as sink:
+        why = "action [indices:monitor/settings/get] is unauthorized for user [collector]"
+        backend.answers.append(
+            lambda call: error(403, "security_exception", why) if "/_settings" in call.path else None
+        )
+        with pytest.raises(
+            Unavailable, match="grant the index privileges read, view_index_metadata and delete"
+        ):
+            await sink.send(lines(1))
+        backend.answers.clear()
+        outcome = await sink.send(lines(1))
+    assert (len(outcome.again), len(backend.documents)) == (0, 1)
 
 
 @pytest.mark.parametrize("html", [True, False], ids=["from a proxy", "from Elasticsearch"])
