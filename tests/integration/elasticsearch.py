@@ -33,7 +33,7 @@ INSTALL = "python -m tests.integration.elasticsearch install"
 
 _ARTIFACT = "org.elasticsearch.distribution.integ-test-zip:elasticsearch:{version}:zip"
 _START_S = 300.0
-_JVM = "-Xms512m -Xmx512m -XX:-UseG1GC -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-AlwaysPreTouch -Dlog4j2.disable.jmx=true"
+_JVM = "-Xms512m -Xmx512m -XX:-AlwaysPreTouch -XX:-UseG1GC -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 """Quick to start and small, rather than fast."""
 
 
