@@ -147,9 +147,7 @@ async def test_privileges_that_looking_for_copies_needs_are_named() -> None:
         backend.answers.append(
             lambda call: error(403, "security_exception", why) if "/_settings" in call.path else None
         )
-        with pytest.raises(
-            Unavailable, match="grant the index privileges read, view_index_metadata and delete"
-        ):
+        with pytest.raises(Unavailable, match="grant the index privileges read, view_index_metadata and delete"):
             await sink.send(lines(1))
         backend.answers.clear()
         outcome = await sink.send(lines(1))
