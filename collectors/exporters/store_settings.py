@@ -1,4 +1,4 @@
-"""`exporters.NAME` of type `store`: the embedded store. Durable by itself: what it acknowledges is committed, so there is
+"""`exporters.NAME` of type `store`, the embedded store. Durable by itself: what it acknowledges is committed; there is
 no buffer in front."""
 
 import asyncio

@@ -154,7 +154,7 @@ class Discard:
 
 
 async def each(consuming: Sequence[Awaitable[None]]) -> None:
-    """Await all. Raises Refused, one that asks for the same again if there is one: where the batch was stored already, it
+    """Await all. Raises Refused, one that asks for the same again if any does: where the batch was stored already, it
     is known by its ids the second time."""
     refused: list[Refused] = []
     for outcome in await asyncio.gather(*consuming, return_exceptions=True):
