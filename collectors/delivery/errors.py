@@ -2,7 +2,8 @@
 
 
 class BufferFault(Exception):
-    """The buffer cannot be opened: another process has it, or a newer program made it."""
+    """The buffer cannot be opened: another process has it, a newer program made it, or the directory
+    into which it spilled is not there."""
 
 
 class Unencodable(Exception):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from collectors.delivery import frames
+from collectors.delivery import frames, spill
 from collectors.delivery.errors import BufferFault
 from collectors.delivery.frames import SEGMENT_HEADER_BYTES, Counts, Frame
 from collectors.delivery.position import Position, PositionFile
@@ -65,16 +65,16 @@ class Log:
 
     @classmethod
     def open(cls, directory: Path, limits: LogLimits) -> "Log":
-        """Raises BufferFault if another process has it or a newer program made it, OSError if it cannot be made."""
-        for each in (directory, limits.spill):
-            if each is not None:
-                each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Raises BufferFault if another process has it, a newer program made it, or a directory that has records of it
+        is not there; OSError if it cannot be made."""
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             lock = FileLock.take(directory / "buffer")
         except StoreError as error:
             raise BufferFault(f"another process uses the buffer {directory}") from error
         log = None
         try:
+            spill.join(directory, limits.spill)
             log = cls(directory, limits, lock)
             log._recover()
         except BaseException:
