@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -59,6 +60,10 @@ def run(options: Options) -> int:
     """Serve until SIGTERM, SIGINT or the end of the lifeline. Returns the exit status: 0, or 1 after a mistake, which
     is one line on standard error, or one for each mistake in the settings file."""
     logs.setup(options.log_level)
+    # Every sender is a connection, every file followed and every segment read a descriptor; the usual soft limit of
+    # 1,024 is for programs that use select().
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         configuration = _configuration(options)
         if options.check:

@@ -1,6 +1,7 @@
 """What a buffer does on its disk at once: on a thread of its own, between two looks of the event loop."""
 
 import asyncio
+import errno
 from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,6 +14,8 @@ from collectors.settings.buffers import BufferSettings
 
 READ_ATTEMPTS = 5
 """Then what the disk does not give back counts as damaged."""
+_LOST = frozenset((errno.EIO, errno.ENOENT, errno.ENODATA))
+"""The disk says so of itself. Whatever else keeps from reading (no descriptors, no memory) goes by: it is waited for."""
 
 
 @dataclass(slots=True, eq=False)
@@ -119,5 +122,5 @@ def _read(work: Round, disk: Log, settings: BufferSettings) -> None:
             work.found.append(Held(end, header.counts, header.length, header.time, found.batch, True))
     except OSError as error:
         work.read_error = error
-        if work.read_errors + 1 >= READ_ATTEMPTS:
+        if work.read_errors + 1 >= READ_ATTEMPTS and error.errno in _LOST:
             disk.skip_segment(str(error))

@@ -5,6 +5,7 @@ import base64
 import contextlib
 import json
 import os
+import resource
 import sqlite3
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 import grpc
 import httpx
+import psutil
 import pytest
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
@@ -41,6 +43,17 @@ async def doors(tmp_path: Path) -> AsyncIterator[Doors]:
 
 def reader_of(state: Path) -> Reader:
     return Reader.open(state / "store" / "telemetry.sqlite")
+
+
+async def test_it_may_open_as_many_files_as_the_machine_lets_it(doors: Doors, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1_000), hard))
+    try:
+        with await asyncio.to_thread(Collector, doors, tmp_path / "state") as collector:
+            assert psutil.Process(collector.process.pid).rlimit(psutil.RLIMIT_NOFILE) == (hard, hard)
+            assert await asyncio.to_thread(collector.stop) == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_fluent_logger_s_records_are_found_and_sigterm_ends_it_with_0(doors: Doors, tmp_path: Path) -> None:

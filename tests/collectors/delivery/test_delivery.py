@@ -11,6 +11,7 @@ import pytest
 
 from collectors.delivery.delivery import Delivery
 from collectors.delivery.log import Log
+from collectors.delivery.rounds import READ_ATTEMPTS
 from collectors.exporters.sink import Outcome, Refusal, TooLarge, Unavailable
 from collectors.pipeline import Refused
 from collectors.records import Batch
@@ -431,6 +432,27 @@ async def test_a_buffer_that_cannot_be_read_back_puts_the_segment_aside_and_goes
     await eventually(lambda: len(back_end.stored) == 5, "what is new arrives")
     assert back_end.stored == numbers(5, 10)
     assert delivery.stats.disk.quarantined_segments == 1
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM], ids=lambda number: errno.errorcode[number])
+async def test_what_cannot_be_read_for_want_of_descriptors_or_memory_waits_until_there_are_some(
+    deliver: Open, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    read, attempts = Log.read, 0
+
+    def fail(self: Log) -> Any:
+        nonlocal attempts
+        attempts += 1
+        if attempts <= READ_ATTEMPTS + 2:
+            raise OSError(number, os.strerror(number))
+        return read(self)
+
+    back_end = FakeBackEnd()
+    delivery = await deliver(back_end, memory_bytes=0)
+    monkeypatch.setattr(Log, "read", fail)
+    await delivery.consume(numbered(0, 5))
+    await eventually(lambda: len(back_end.stored) == 5, "all arrive")
+    assert delivery.stats.disk.quarantined_segments == 0
 
 
 async def test_a_batch_that_cannot_be_written_at_all_is_refused_for_good(deliver: Open) -> None:
