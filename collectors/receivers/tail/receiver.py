@@ -74,6 +74,8 @@ class TailReceiver:
         self._thread: asyncio.Future[Any] | None = None
         self._watch = Watch(tailer.files.directories, self._wake.set)
         self._unsaved = False
+        self._gathered: list[Chunk] = []
+        """Read, and not stored yet: whatever fails before that, these come first in the next turn."""
         self._scanned = self._saved = clock.monotonic()
         self._records = Counter("remora_tail_records", "Records of log files handed on.", registry=registry)
         self._refused = Counter(
@@ -129,6 +131,7 @@ class TailReceiver:
         chunks, batch = await self._in_thread(self._gather, now)
         if chunks:
             await self._store(batch)
+            self._gathered = []
             self._tailer.commit(chunks)
             self._unsaved = True
         if now - self._saved >= self._pace.save_s:
@@ -148,7 +151,7 @@ class TailReceiver:
         self._origins.forget({one.path for one in self._tailer.files.all})
 
     def _gather(self, now: float) -> tuple[list[Chunk], Batch]:
-        chunks = self._tailer.gather(now)
+        chunks = self._gathered = self._gathered or self._tailer.gather(now)
         batch = Batch(sender="tail")
         time = self._clock.now()
         for chunk in chunks:

@@ -203,6 +203,25 @@ async def test_what_is_refused_for_good_is_dropped_alone_and_counted(
     await tail.close()
 
 
+async def test_what_was_read_is_kept_when_the_pipeline_fails_in_an_unforeseen_way(
+    tmp_path: Path, eventually: Eventually
+) -> None:
+    class Broken(Sink):
+        async def consume(self, batch: Batch) -> None:
+            if not self.entered:
+                self.entered += 1
+                raise RuntimeError("a mistake of ours")
+            await super().consume(batch)
+
+    tail = Tail(tmp_path, Broken())
+    tail.write("app.log", "a")
+    await tail.start()
+    await eventually(lambda: tail.value("remora_tail_failures_total") == 1, "it fails")
+    tail.write("app.log", "b")  # the next turn comes at once
+    await eventually(lambda: tail.sink.messages == ["a", "b"], "both are there")
+    await tail.close()
+
+
 async def test_traces_are_joined_and_the_last_one_comes_after_the_time_out(tail: Tail, eventually: Eventually) -> None:
     trace = ["Traceback (most recent call last):", '  File "x.py", line 1, in f', "KeyError: 1"]
     tail.write("app.log", "before", *trace, "after", *trace)
