@@ -117,7 +117,10 @@ class Files:
             if len(self.current) + len(self.ended) >= self._limits.max_files:
                 self.waiting += 1
                 continue
-            self._begin(path, now)
+            try:
+                self._begin(path, now)
+            except OSError as error:
+                self._unreadable(path, error)
         for path in [path for path in self.current if path not in found]:
             self._end(self.current[path], now)
         known = {one.path for one in self.all}
@@ -150,16 +153,25 @@ class Files:
         """Whether the file with this device and inode is open."""
         return any(one.place == place for one in self.all)
 
+    def _unreadable(self, path: Path, error: OSError) -> None:
+        self.counts["unreadable"] += 1
+        _log.warning("%s is not read: %s", path, error.strerror)
+
     def _begin(self, path: Path, now: float) -> None:
         follower = self._open(path, path)
         if follower is None:
             return
-        if self._is_copy(follower):
+        try:
+            is_copy = self._is_copy(follower)
+            if self._is_first_start and self._patterns.from_end:
+                size = os.fstat(follower.fd).st_size
+                follower.resume(size, skipping=bool(size) and os.pread(follower.fd, 1, size - 1) != b"\n")
+        except OSError:
+            follower.close()
+            raise
+        if is_copy:
             follower.close()
             return
-        if self._is_first_start and self._patterns.from_end:
-            size = os.fstat(follower.fd).st_size
-            follower.resume(size, skipping=bool(size) and os.pread(follower.fd, 1, size - 1) != b"\n")
         follower.grown_at = now
         self.current[path] = follower
         if path not in self._accounted:
@@ -180,8 +192,7 @@ class Files:
             fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
-                self.counts["unreadable"] += 1
-                _log.warning("%s is not read: %s", place, error.strerror)
+                self._unreadable(place, error)
             return None
         if not modes.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
@@ -199,7 +210,11 @@ class Files:
         follower.ended = True
         follower.grown_at = now
         self.ended.append(follower)
-        self.counts["deleted" if os.fstat(follower.fd).st_nlink == 0 else "renamed"] += 1
+        try:
+            is_deleted = os.fstat(follower.fd).st_nlink == 0
+        except OSError:  # stale: its server has no such file any more
+            is_deleted = True
+        self.counts["deleted" if is_deleted else "renamed"] += 1
 
     def identify(self, follower: Follower) -> bool:
         """Give it its id. False while its first line is not whole."""
@@ -235,12 +250,13 @@ class Files:
 
     def replace(self, follower: Follower, now: float) -> Follower:
         """Its file was truncated: the one returned reads the rest of what was in it, from the copy if there is one. The
-        follower itself goes on with what the file has now."""
+        follower itself goes on with what the file has now. Raises OSError where no descriptor is free: nothing changed
+        then."""
         old = self._copy_of(follower)
         if old is None:
-            self.lost(follower)
             old = follower.continue_in(os.dup(follower.fd))
             old.done = True
+            self.lost(follower)
         else:
             self.counts["copied"] += 1
         old.grown_at = now
@@ -267,9 +283,14 @@ class Files:
                 if self.follows((stat.st_dev, stat.st_ino)):
                     continue
                 fd = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
-                if follower.is_continued_by(fd):
+                is_it = False
+                try:
+                    is_it = follower.is_continued_by(fd)
+                finally:
+                    if not is_it:
+                        os.close(fd)
+                if is_it:
                     return follower.continue_in(fd)
-                os.close(fd)
         return None
 
     # Where a restart goes on.
@@ -323,14 +344,20 @@ class Files:
                 follower = self._open(path, Path(entry.path), real)
                 if follower is None:
                     continue
-                if self._is_being_copied(follower):
+                try:
+                    is_being_copied = self._is_being_copied(follower)
+                except OSError as error:  # looked at again at the next scan
+                    self._unreadable(Path(entry.path), error)
+                    is_being_copied = True
+                if is_being_copied:
                     follower.close()
                     continue
                 self._account(path, stat.st_mtime_ns)
                 follower.ended = True
                 follower.grown_at = now
                 self.ended.append(follower)
-                self.identify(follower)
+                with contextlib.suppress(OSError):  # counted when it is to be read
+                    self.identify(follower)
 
     def _is_being_copied(self, copy: Follower) -> bool:
         """It begins as one that is being read, or is empty yet: when that one is truncated, its rest is found there."""
@@ -349,7 +376,8 @@ class Files:
         """All of one that has ended is stored."""
         self.ended.remove(follower)
         if not self.follows(follower.place):
-            self._account(follower.path, os.fstat(follower.fd).st_mtime_ns)
+            with contextlib.suppress(OSError):  # stale
+                self._account(follower.path, os.fstat(follower.fd).st_mtime_ns)
         self._cut += follower.assembly.cut
         if follower.id:
             self._positions.finish(follower.position(self._accounted.get(follower.path, 0)))

@@ -67,7 +67,10 @@ class Tailer:
             followers = self.files.all
             order = ready + [follower for follower in followers if id(follower) not in asked]
         for follower in self.files.all:
-            self._settle(follower, now)
+            try:
+                self._settle(follower, now)
+            except OSError as error:
+                self._give_up(follower, error, now)
         chunks, self._chunks = list(self._chunks.values()), {}
         return chunks
 
@@ -87,20 +90,26 @@ class Tailer:
                 follower.done = True
                 self.files.lost(follower)
                 return 0
-            self._truncated(follower, now)
-            return 1  # it has something, after all
+            return self._truncated(follower, now)
         except OSError as error:
-            self.files.counts["unreadable"] += 1
-            _log.warning("%s cannot be read: %s", follower.path, error.strerror)
+            self._unreadable(follower, error)
             return 0
         follower.grown_at = now
         if lines:
             self._chunk(follower).records += follower.assembly.feed(lines, now)
         return budget
 
-    def _truncated(self, follower: Follower, now: float) -> None:
+    def _unreadable(self, follower: Follower, error: OSError) -> None:
+        self.files.counts["unreadable"] += 1
+        _log.warning("%s cannot be read: %s", follower.path, error.strerror)
+
+    def _truncated(self, follower: Follower, now: float) -> int:
+        try:
+            old = self.files.replace(follower, now)
+        except OSError as error:  # no descriptor is free: it is found truncated again in the next turn
+            self._unreadable(follower, error)
+            return 0
         chunk = self._chunks.pop(id(follower), None)
-        old = self.files.replace(follower, now)
         if chunk is not None:
             chunk.follower = old
             self._chunks[id(old)] = chunk
@@ -108,6 +117,7 @@ class Tailer:
             self._chunk(old).records += old.assembly.flush(now, force=True)
         if follower.ended:
             follower.complete = True  # emptied after it was rotated away: nothing comes there any more
+        return 1  # it has something, after all
 
     def _chunk(self, follower: Follower) -> Chunk:
         chunk = self._chunks.get(id(follower))
@@ -117,17 +127,32 @@ class Tailer:
 
     def _settle(self, follower: Follower, now: float) -> None:
         """What waits for more in vain; the end of one that has ended; how far all of it is."""
-        records = follower.assembly.flush(now)
-        if follower.ended and not follower.done and self._is_over(follower, now):
-            follower.done = True
-            if self.files.identify(follower):
-                records += follower.assembly.feed(follower.last_line(), now)
-            records += follower.assembly.flush(now, force=True)
-        mark = follower.mark()
-        if records or follower.done or mark.offset != follower.stored or id(follower) in self._chunks:
-            chunk = self._chunk(follower)
-            chunk.records += records
-            chunk.mark = mark
+        if records := follower.assembly.flush(now):
+            self._chunk(follower).records += records
+        try:
+            if follower.ended and not follower.done and self._is_over(follower, now):
+                self._finish(follower, now, known=self.files.identify(follower))
+        finally:
+            mark = follower.mark()
+            if follower.done or mark.offset != follower.stored or id(follower) in self._chunks:
+                self._chunk(follower).mark = mark
+
+    def _finish(self, follower: Follower, now: float, *, known: bool) -> None:
+        chunk = self._chunk(follower)
+        if known:
+            chunk.records += follower.assembly.feed(follower.last_line(), now)
+        chunk.records += follower.assembly.flush(now, force=True)
+        chunk.mark = follower.mark()
+        follower.done = True
+
+    def _give_up(self, follower: Follower, error: OSError, now: float) -> None:
+        """One that has ended cannot be read: what was read of it is all that there is if that lasts."""
+        self._unreadable(follower, error)
+        if now - follower.grown_at >= self._limits.rotate_wait_s:
+            _log.error(
+                "%s has ended and cannot be read: what is behind byte %d is lost", follower.path, follower.offset
+            )
+            self._finish(follower, now, known=bool(follower.id))
 
     def _is_over(self, follower: Follower, now: float) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -403,3 +404,46 @@ def test_what_is_no_regular_file_is_not_opened(logs: Path) -> None:
     rig = Rig(logs)
     assert rig.turn() == []
     assert rig.files.all == []
+
+
+def test_one_unreadable_rotated_file_does_not_stop_the_others(logs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig(logs)
+    append(logs / "bad.log", "a")
+    append(logs / "good.log", "b")
+    rig.turn()
+    follower = rig.files.current[logs / "bad.log"]
+    by_rename(logs / "bad.log", 1)
+    append(logs / "bad.log.1", "more")
+    unreadable = os.open(logs / "bad.log.1", os.O_WRONLY)  # whose size can be seen and which cannot be read
+    os.dup2(unreadable, follower.fd)
+    os.close(unreadable)
+    append(logs / "good.log", "c")
+    assert rig.turn() == ["c"]
+    assert rig.files.counts["unreadable"] >= 1
+    assert follower in rig.files.ended
+    append(logs / "good.log", "d")
+    assert rig.turn(60) == ["d"]
+    assert rig.files.ended == [], "it is not waited for for ever"
+    assert "behind byte 2 is lost" in caplog.text
+
+
+def test_what_was_read_before_a_truncation_is_kept_while_no_descriptor_is_free(logs: Path) -> None:
+    rig = Rig(logs)
+    path = logs / "app.log"
+    append(path, "a", "b")
+    rig.files.scan(rig.now)
+    follower = rig.files.current[path]
+    assert rig.tailer._read(follower, rig.now) == 4
+    os.truncate(path, 0)
+    append(path, "c")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    spare = os.dup(follower.fd)
+    os.close(spare)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))
+    try:
+        chunks = rig.tailer.gather(rig.now)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [record.text for chunk in chunks for record in chunk.records] == ["a", "b"]
+    rig.tailer.commit(chunks)
+    assert rig.turn() == ["c"]
