@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mesh.state_directory import default_state
+
 Address = tuple[str, int]
 
 _EXAMPLE = """\
@@ -68,7 +70,11 @@ def parse(argv: Sequence[str]) -> Options:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--state", type=Path, default=None, metavar="DIR", help="state directory, that of the mesh or of its own"
+        "--state",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="state directory, that of the mesh or of its own (default: $REMORA_STATE, else ~/.local/state/remora)",
     )
     settings = parser.add_argument_group("settings file")
     settings.add_argument("--config", type=Path, default=None, metavar="FILE",
@@ -121,8 +127,7 @@ def _judge(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
         if parsed.config is None:
             parser.error("argument --check: needs --config FILE")
         parsed.state = parsed.state or Path()
-    if parsed.state is None:
-        parser.error("the following arguments are required: --state")
+    parsed.state = parsed.state or default_state()
     mesh = {"--control": parsed.control, "--root": parsed.root, "--token-file": parsed.token_file}
     missing = [flag for flag, value in mesh.items() if value is None]
     if missing and (parsed.config is None or len(missing) < len(mesh)):

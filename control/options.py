@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mesh.state_directory import default_state
+
 _EXAMPLE = """\
 example:
   remora control --state ./mesh --ads-port 15012 --csr-port 15011 --rest-port 15014
@@ -95,14 +97,6 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Optio
     )
     process.add_argument("--lifeline-fd", type=_fd, metavar="N", help="stop when this inherited pipe closes")
     return Options(**vars(parser.parse_args(argv)))
-
-
-def default_state(environ: Mapping[str, str]) -> Path:
-    """`$REMORA_STATE`, else `$XDG_STATE_HOME/remora`, else `~/.local/state/remora`."""
-    if environ.get("REMORA_STATE"):
-        return Path(environ["REMORA_STATE"])
-    home = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return Path(home, "remora")
 
 
 def _port(text: str) -> int:

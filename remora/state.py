@@ -2,21 +2,11 @@
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from remora.failure import Failure, NoMesh
-
-
-def default_state(environ: Mapping[str, str] = os.environ) -> Path:
-    """`$REMORA_STATE`, else `$XDG_STATE_HOME/remora`, else `~/.local/state/remora`."""
-    if environ.get("REMORA_STATE"):
-        return Path(environ["REMORA_STATE"])
-    if environ.get("XDG_STATE_HOME"):
-        return Path(environ["XDG_STATE_HOME"]) / "remora"
-    return Path(environ.get("HOME", "~")).expanduser() / ".local/state/remora"
 
 
 @dataclass(frozen=True, slots=True)

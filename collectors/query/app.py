@@ -30,6 +30,9 @@ def run(options: Options) -> int:
     """Serve until SIGTERM, SIGINT or the end of the lifeline. Returns the exit status: 0, or 1 after a mistake, which
     is one line on standard error."""
     logs.setup(options.log_level)
+    if options.state is not None and not options.state.is_dir():
+        print(f"remora query: there is no state directory {options.state}", file=sys.stderr)
+        return 1
     try:
         asyncio.run(_serve(options))
     except (BackendError, NotPrivate, OSError, ValueError) as error:

@@ -73,8 +73,10 @@ def parse(argv: Sequence[str]) -> Options:
     process.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info",
                          help="of this process's own log on standard error (default: %(default)s)")  # fmt: skip
     parsed = parser.parse_args(argv)
-    if (parsed.state is None) == (not parsed.elasticsearch):
+    if parsed.state is None and not parsed.elasticsearch:
         parser.error("one of --state and --elasticsearch is required")
+    if parsed.state is not None and parsed.elasticsearch:
+        parser.error("--state or --elasticsearch, not both")
     if not parsed.listen.is_loopback and parsed.token_file is None:
         parser.error(f"argument --listen: {parsed.listen} is no loopback address; that wants --token-file")
     if (parsed.username is None) != (parsed.password_file is None):

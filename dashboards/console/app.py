@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dashboards.console.options import CannotStart, Options
 from mesh.logs import escape, setup
+from mesh.state_directory import default_state
 
 __all__ = ["Options", "parse", "run"]
 
@@ -42,7 +43,7 @@ def parse(argv: Sequence[str]) -> Options:
     parser.add_argument(
         "--state",
         type=Path,
-        default=_default_state(),
+        default=default_state(),
         metavar="DIR",
         help="the mesh's state directory (default: $REMORA_STATE, else %(default)s)",
     )
@@ -58,13 +59,6 @@ def parse(argv: Sequence[str]) -> Options:
     given = parser.parse_args(argv)
     host, port = given.listen
     return Options(given.state, host, port, given.ready_fd, given.lifeline_fd)
-
-
-def _default_state() -> Path:
-    if state := os.environ.get("REMORA_STATE"):
-        return Path(state)
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "remora"
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -20,6 +20,7 @@ EPILOG = (
 )
 
 POLL_S = 0.5
+SEVERITIES = ("error", "warning", "info", "debug")
 MAX_AT_ONCE = 10_000
 """Of a followed log, per question."""
 
@@ -41,6 +42,8 @@ def logs(
     from remora.commands.store import opened
 
     length = seconds(since, "--since")
+    if severity is not None and severity not in SEVERITIES:
+        raise typer.BadParameter(f"{severity!r} is none of {', '.join(SEVERITIES)}", param_hint="--severity")
     with opened(state) as reader:
 
         def found(most: int, *, from_time: float | None = None, after: int | None = None) -> "list[LogEntry]":

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from mesh.state_directory import default_state
 from remora.output import Format
-from remora.state import default_state
 
 
 def _directory(text: str) -> Path:

@@ -7,10 +7,11 @@ import sys
 
 from mesh.clock import SystemClock, system_rng
 from mesh.lifecycle import TaskScope
+from mesh.state_directory import default_state
 from remora import otlp_types
 from remora.failure import Failure
 from remora.output import print_error
-from remora.state import State, default_state
+from remora.state import State
 from remora.up.display import Progress, print_summary
 from remora.up.lock import Lock
 from remora.up.mesh import Mesh

@@ -57,11 +57,18 @@ def test_a_port_that_is_taken_is_one_line_and_1(tmp_path: Path) -> None:
     sock.close()
 
 
+def test_a_state_directory_that_is_not_there_is_one_line_and_1(tmp_path: Path) -> None:
+    with query("--state", str(tmp_path / "none"), "--listen", "127.0.0.1:0") as (process, url):
+        _, said = process.communicate(timeout=20)
+        assert (url, process.returncode) == ("", 1)
+        assert said.decode() == f"remora query: there is no state directory {tmp_path}/none\n"
+
+
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [
         (["--listen", "127.0.0.1:0"], "one of --state and --elasticsearch"),
-        (["--state", "s", "--elasticsearch", "http://localhost:9200"], "one of --state and --elasticsearch"),
+        (["--state", "s", "--elasticsearch", "http://localhost:9200"], "--state or --elasticsearch, not both"),
         (["--state", "s", "--listen", "0.0.0.0:16686"], "--token-file"),
         (["--state", "s", "--listen", "16686"], "HOST:PORT"),
         (["--state", "s", "--api-key-file", "k"], "--api-key-file is for --elasticsearch"),

@@ -101,6 +101,12 @@ def test_without_a_store_the_answer_is_how_to_get_one(remora: Remora, command: t
     assert result.err.count("\n") == 1
 
 
+def test_an_unknown_severity_is_refused_with_the_known_ones(remora: Remora) -> None:
+    result = remora("logs", "--severity", "warn")
+    assert result.status == 2
+    assert "'warn' is none of error, warning, info, debug" in result.err
+
+
 @pytest.mark.parametrize("length", ["", "5", "x", "-1s", "1w", "10 m"])
 def test_a_length_of_time_needs_a_unit(remora: Remora, length: str) -> None:
     result = remora("logs", f"--since={length}")
