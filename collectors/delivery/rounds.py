@@ -15,7 +15,8 @@ from collectors.settings.buffers import BufferSettings
 READ_ATTEMPTS = 5
 """Then what the disk does not give back counts as damaged."""
 _LOST = frozenset((errno.EIO, errno.ENOENT, errno.ENODATA))
-"""The disk says so of itself. Whatever else keeps from reading (no descriptors, no memory) goes by: it is waited for."""
+"""The disk says so of itself. Whatever else keeps from reading (no descriptors, no memory) goes by; it is waited for
+as long as it takes."""
 
 
 @dataclass(slots=True, eq=False)

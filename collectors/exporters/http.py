@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from collectors.exporters.sink import TooLarge, Unavailable
 from collectors.settings.buffers import ExporterSettings
-from collectors.settings.types import Duration, ReadableFile, SecretFile, wrong
+from collectors.settings.types import Duration, ReadableFile, Secret, SecretFile, wrong
 from mesh.clock import Clock
 
 MAX_ANSWER_BYTES = 256 * 1024
@@ -50,6 +50,15 @@ def _url(value: str) -> str:
 
 Url = Annotated[str, AfterValidator(_url)]
 """Of HTTP, without credentials and without a slash at its end."""
+
+
+def refuse_what_no_header_can_hold(secret: Secret | None) -> None:
+    """For settings: raises for a file whose text cannot be a header's value."""
+    try:
+        if secret is not None:
+            secret.read_header()
+    except (OSError, ValueError) as error:
+        raise wrong(f"is refused: {error}") from error
 
 
 def is_loopback(host: str) -> bool:
@@ -102,6 +111,8 @@ class ClientSettings(ExporterSettings):
             raise wrong("has one of username and password_file; write both or neither")
         if self.username is not None and self.bearer_token_file is not None:
             raise wrong("has a password and a bearer token; write one of them")
+        for secret in (self.bearer_token_file, *self.header_files.values()):
+            refuse_what_no_header_can_hold(secret)
         for name in self.headers:
             if _SECRET_HEADERS.search(name):
                 raise wrong(f"has {name} in headers, where everyone who reads this file sees it; use header_files")
@@ -151,9 +162,9 @@ class HttpBackend:
         url = settings.url + path
         try:
             headers = {**settings.headers, **(headers or {}), "content-type": content_type}
-            headers |= {name: secret.read() for name, secret in settings.header_files.items()}
+            headers |= {name: secret.read_header() for name, secret in settings.header_files.items()}
             if settings.bearer_token_file is not None:
-                headers["authorization"] = f"Bearer {settings.bearer_token_file.read()}"
+                headers["authorization"] = f"Bearer {settings.bearer_token_file.read_header()}"
             auth = None
             if settings.username is not None and settings.password_file is not None:
                 auth = httpx.BasicAuth(settings.username, settings.password_file.read())
@@ -262,6 +273,8 @@ def excerpt(answer: bytes) -> str:
 
 def describe(error: BaseException) -> str:
     """A transport's error; httpx's time-outs have no text."""
+    if isinstance(error, httpx.LocalProtocolError):
+        return type(error).__name__  # its text has what we were about to send
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return f"no answer in time ({type(error).__name__})"
     return str(error) or type(error).__name__

@@ -121,6 +121,17 @@ class Secret:
             raise ValueError(f"{self.path} is empty")
         return text
 
+    def read_header(self) -> str:
+        """For the value of a header. Raises as `read`, and ValueError for what none can hold: other than printable
+        ASCII, or a space at an end. The text is not in it: a client that gets such a value names it in its error."""
+        text = self.read()
+        if not (text.isascii() and text.isprintable() and text == text.strip()):
+            raise ValueError(
+                f"{self.path} has something that no header can hold: other than printable ASCII, a line break, or a "
+                "space at its beginning or end"
+            )
+        return text
+
     def __str__(self) -> str:
         return f"the secret in {self.path}"
 

@@ -140,11 +140,11 @@ class Client:
         connection = self._connection
         headers = {"accept": JSON, **connection.headers}
         try:
-            headers |= {name: secret.read() for name, secret in connection.header_files.items()}
+            headers |= {name: secret.read_header() for name, secret in connection.header_files.items()}
             if connection.api_key is not None:
-                headers["authorization"] = f"ApiKey {connection.api_key.read()}"
+                headers["authorization"] = f"ApiKey {connection.api_key.read_header()}"
             elif connection.bearer_token is not None:
-                headers["authorization"] = f"Bearer {connection.bearer_token.read()}"
+                headers["authorization"] = f"Bearer {connection.bearer_token.read_header()}"
             elif connection.password is not None:
                 pair = f"{connection.user}:{connection.password.read()}".encode()
                 headers["authorization"] = f"Basic {base64.b64encode(pair).decode('ascii')}"

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from collectors.exporters.elasticsearch.client import Connection
-from collectors.exporters.http import ClientSettings, Url, tls_context
+from collectors.exporters.http import ClientSettings, Url, refuse_what_no_header_can_hold, tls_context
 from collectors.settings.types import Duration, SecretFile, wrong
 
 
@@ -24,6 +24,7 @@ class NodeSettings(ClientSettings):
     def _connection(self) -> Self:
         if self.api_key_file is not None and (self.username or self.bearer_token_file):
             raise wrong("has an API key and other credentials; write one of them")
+        refuse_what_no_header_can_hold(self.api_key_file)
         if len({urlsplit(url).scheme for url in self.urls}) > 1:
             raise wrong("has http and https in urls; write one of them for all")
         if self.urls[0].startswith("http:"):

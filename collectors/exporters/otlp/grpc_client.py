@@ -107,9 +107,9 @@ class GrpcClient:
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         settings = self._settings
         pairs = {name.lower(): value for name, value in settings.headers.items()}
-        pairs |= {name.lower(): secret.read() for name, secret in settings.header_files.items()}
+        pairs |= {name.lower(): secret.read_header() for name, secret in settings.header_files.items()}
         if settings.bearer_token_file is not None:
-            pairs["authorization"] = f"Bearer {settings.bearer_token_file.read()}"
+            pairs["authorization"] = f"Bearer {settings.bearer_token_file.read_header()}"
         elif settings.username is not None and settings.password_file is not None:
             plain = f"{settings.username}:{settings.password_file.read()}".encode()
             pairs["authorization"] = "Basic " + base64.b64encode(plain).decode("ascii")

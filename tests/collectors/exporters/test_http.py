@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import ValidationError
 
-from collectors.exporters.http import HttpBackend, HttpSettings, retry_after_s
+from collectors.exporters.http import HttpBackend, HttpSettings, describe, retry_after_s
 from collectors.exporters.sink import TooLarge, Unavailable
 from tests.collectors.authority import Mint
 from tests.collectors.build import NOW, FakeClock
@@ -69,6 +70,36 @@ async def test_a_token_that_is_replaced_is_used_at_once_and_uncompressed_is_unco
     await backend.close()
     assert [headers["authorization"] for _, headers, _ in server.requests] == ["Bearer first", "Bearer second"]
     assert [body for _, _, body in server.requests] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("text", ["s3cret ", " s3cret", "s3\ncret", "s3cret\x7f", "s3cr\u00e9t"])
+@pytest.mark.parametrize("field", ["bearer_token_file", "header_files"])
+async def test_a_secret_that_no_header_can_hold_is_waited_for_and_not_shown(
+    server: HttpAnswers, tmp_path: Path, text: str, field: str
+) -> None:
+    path = tmp_path / "secret"
+    value: Any = secret(path, "fine")
+    model = settings(url=server.url, **{field: {"x-api-key": value} if field == "header_files" else value})
+    secret(path, text)
+    backend = HttpBackend(model, FakeClock())
+    with pytest.raises(Unavailable, match=r"secret has something that no header can hold") as caught:
+        await backend.post("/", b"a", "text/plain")
+    assert "s3" not in str(caught.value)
+    secret(path, "s3cret\r\n")
+    assert (await backend.post("/", b"a", "text/plain"))[0] == 200
+    await backend.close()
+
+
+@pytest.mark.parametrize("field", ["bearer_token_file", "header_files"])
+def test_a_secret_that_no_header_can_hold_is_a_mistake_in_the_settings(tmp_path: Path, field: str) -> None:
+    path = secret(tmp_path / "secret", "s3cret ")
+    with pytest.raises(ValidationError, match="no header can hold") as caught:
+        settings(**{field: {"x-api-key": path} if field == "header_files" else path})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_what_the_client_says_of_a_request_that_it_cannot_make_is_not_repeated() -> None:
+    assert describe(httpx.LocalProtocolError("Illegal header value b'Bearer s3cret '")) == "LocalProtocolError"
 
 
 @pytest.mark.parametrize("status", [429, 503])

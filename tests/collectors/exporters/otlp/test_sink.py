@@ -241,6 +241,18 @@ async def test_metadata_carries_what_the_settings_say(backend: GrpcAnswers, tmp_
     assert metadata["x-tenant"] == "t"
 
 
+async def test_a_token_that_metadata_cannot_hold_is_waited_for(backend: GrpcAnswers, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("fine")
+    path.chmod(0o600)
+    sink = OtlpSink(GrpcClient(Settings.model_validate({"url": backend.url, "bearer_token_file": str(path)})))
+    path.write_text("s3cr\u00e9t")
+    with pytest.raises(Unavailable, match="no header can hold") as caught:
+        await sink.send(Batch(spans=records()))
+    assert "s3" not in str(caught.value)
+    await sink.close()
+
+
 # HTTP
 
 
