@@ -178,6 +178,9 @@ class Connection(asyncio.Protocol):
                 self._wake.clear()
                 await self._wake.wait()
         finally:
+            self._finishing = True
+            left, self._queue = self._queue, []
+            self._release(left)
             self._receiver.connections.discard(self)
             if not self.done.done():
                 self.done.set_result(None)
@@ -186,7 +189,7 @@ class Connection(asyncio.Protocol):
 
     async def _store(self, deliveries: list[Delivery]) -> None:
         try:
-            await self._consume(deliveries)
+            await self._hand_on(deliveries)
         except Refused as error:
             if error.retry or len(deliveries) == 1:
                 self._refused(deliveries, error)
@@ -194,13 +197,27 @@ class Connection(asyncio.Protocol):
                 # One of them cannot be stored: each alone, so that only that one is refused.
                 for delivery in deliveries:
                     try:
-                        await self._consume([delivery])
+                        await self._hand_on([delivery])
                     except Refused as own:
                         self._refused([delivery], own)
+        finally:
+            self._release(deliveries)
+            self.regulate()
+
+    def _release(self, deliveries: list[Delivery]) -> None:
         size = sum(delivery.size_bytes for delivery in deliveries)
         self._in_flight -= size
         self._receiver.stored(size)
-        self.regulate()
+
+    async def _hand_on(self, deliveries: list[Delivery]) -> None:
+        try:
+            await self._consume(deliveries)
+        except Refused:
+            raise
+        except Exception as error:
+            # A mistake of ours: it ends this connection, is told like a refusal, and the others go on.
+            _log.exception("storing what %s sent failed", self._name)
+            raise Refused(f"{type(error).__name__}: {error}", retry=True) from error
 
     async def _consume(self, deliveries: list[Delivery]) -> None:
         receiver = self._receiver

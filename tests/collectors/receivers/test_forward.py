@@ -13,6 +13,7 @@ from collectors.receivers.claims import Claims
 from collectors.receivers.forward import ForwardLimits, ForwardReceiver
 from collectors.receivers.forward_parser import ParserLimits
 from collectors.receivers.members import Members
+from collectors.records import Batch
 from collectors.telemetry import Telemetry
 from collectors.tls import Credentials, ServerTls, authenticate_der, client_context
 from tests.collectors.authority import COLLECTOR, DOMAIN, Mint
@@ -209,6 +210,46 @@ async def test_what_the_store_refuses_is_not_acknowledged_and_the_connection_end
     reader, writer = await rig.connect()
     writer.write(message("a", "c1"))
     assert await ack(reader) == {"ack": "c1"}
+
+
+async def test_a_stage_that_fails_in_an_unforeseen_way_ends_one_connection_and_holds_nothing_back(
+    eventually: Eventually,
+) -> None:
+    class Broken(Sink):
+        async def consume(self, batch: Batch) -> None:
+            self.entered += 1
+            if self.entered == 1:
+                await self.open.wait()
+                raise RuntimeError("a mistake of ours")
+            await super().consume(batch)
+
+    sink, telemetry, clock = Broken(), Telemetry(), FakeClock()
+    receiver = ForwardReceiver(sink, telemetry, clock, Claims(Members, telemetry, clock), LIMITS)
+    sock, address = bound()
+    await receiver.listen(sock, None)
+    sink.open.clear()
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(message("a", "c1", size=10_000))
+    await eventually(lambda: sink.entered == 1, "it is on its way")
+    writer.write(message("b", "c2", size=1_000))
+    await eventually(lambda: receiver._in_flight > 11_000, "another one waits")
+    sink.open.set()
+    assert await ended(reader)
+    await eventually(lambda: not receiver.connections, "it is over")
+    assert receiver._in_flight == 0
+    assert (
+        telemetry.registry.get_sample_value(
+            "remora_collector_refused_records_total", {"receiver": "forward", "signal": "logs"}
+        )
+        == 1
+    )
+    writer.close()
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(message("c", "c3"))
+    assert await ack(reader) == {"ack": "c3"}
+    writer.close()
+    await receiver.close(1.0)
+    assert receiver._in_flight == 0
 
 
 async def test_closing_stores_and_acknowledges_what_came_whole(rig: Rig, eventually: Eventually) -> None:
