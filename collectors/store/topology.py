@@ -43,6 +43,8 @@ class _Traffic:
     errors: float = 0.0
     secured: float = 0.0
     """Requests over mutual TLS."""
+    unsent: float = 0.0
+    """Requests that never left their sender's sidecar: they say nothing of TLS."""
     bytes: float = 0.0
     """Of relayed connections, both ways."""
     bytes_secured: float = 0.0
@@ -69,6 +71,7 @@ class _Traffic:
         self.requests += other.requests
         self.errors += other.errors
         self.secured += other.secured
+        self.unsent += other.unsent
         self.durations.extend(other.durations)
         for protocol, grown in other.protocols.items():
             self.protocols[protocol] = self.protocols.get(protocol, 0.0) + grown
@@ -79,8 +82,9 @@ class _Traffic:
 
     @property
     def mtls(self) -> bool:
-        whole = self.secured >= self.requests - 1e-6 and self.bytes_secured >= self.bytes - 1e-6
-        return self.is_there and whole
+        sent = self.requests - self.unsent
+        whole = self.secured >= sent - 1e-6 and self.bytes_secured >= self.bytes - 1e-6
+        return whole and (sent > 1e-6 or self.bytes > 0)
 
     @property
     def is_there(self) -> bool:
@@ -119,6 +123,7 @@ class _Seen:
         traffic = _Traffic()
         traffic.join(self.by_destination if self.by_destination.is_there else self.by_source)
         traffic.join(self.never_arrived)
+        traffic.unsent = self.never_arrived.requests
         return traffic
 
     def part(self, labels: dict[str, str]) -> _Traffic:

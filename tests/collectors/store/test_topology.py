@@ -88,7 +88,7 @@ def test_requests_that_never_arrived_are_added_as_errors(path: Path) -> None:
     )
     assert edge.requests_per_s == pytest.approx(80 / 60)
     assert edge.error_rate == pytest.approx(0.25)
-    assert not edge.mtls
+    assert edge.mtls, "all that arrived came over mutual TLS"
 
 
 def test_a_request_without_a_workload_is_drawn_to_its_service(path: Path) -> None:
@@ -105,6 +105,7 @@ def test_a_request_without_a_workload_is_drawn_to_its_service(path: Path) -> Non
     graph = graph_of(path, [requests(NOW - 59, 0, lost), requests(NOW, 6, lost)])
     assert only_edge(graph).destination == "default/b"
     assert only_edge(graph).error_rate == 1.0
+    assert not only_edge(graph).mtls, "nothing arrived that could prove it"
 
 
 def test_one_plaintext_request_opens_the_lock(path: Path) -> None:
