@@ -55,11 +55,19 @@ def metrics(
             _print_series(found, series, window, output)
             return
         lines = _workloads(reader, now, window_s) if workloads else _services(reader, now, window_s)
+    others = [line["name"] for line in lines]
     lines = [line for line in lines if name in line["name"]]
     if output is not Format.TABLE:
         print_data(lines, output)
         return
-    _print_lines(lines, "WORKLOAD" if workloads else "SERVICE", window)
+    empty = f"no traffic in the last {window}"
+    if others:
+        what = "workload" if workloads else "service"
+        more = "" if workloads else "; by workload: --workloads"
+        empty = (
+            f"no {what} with {name} in its name had traffic in the last {window}; there are {', '.join(others)}{more}"
+        )
+    _print_lines(lines, "WORKLOAD" if workloads else "SERVICE", empty)
 
 
 def _services(reader: "Reader", now: float, window_s: float) -> list[dict[str, Any]]:
@@ -91,7 +99,7 @@ def _line(one: "ServiceSummary | WorkloadSummary", slow: str | None, failed: str
     return asdict(one) | {"slowest_trace": slow, "failed_trace": failed}
 
 
-def _print_lines(lines: Sequence[dict[str, Any]], what: str, window: str) -> None:
+def _print_lines(lines: Sequence[dict[str, Any]], what: str, empty: str) -> None:
     from remora.output import print_table
 
     def ms(value: float | None) -> str | None:
@@ -117,7 +125,7 @@ def _print_lines(lines: Sequence[dict[str, Any]], what: str, window: str) -> Non
         what, "NAMESPACE", "VERSIONS", "REQUESTS/S", "TCP B/S", "ERRORS", "P50 MS", "P99 MS", "MTLS", "SLOWEST TRACE",
         "FAILED TRACE",
     )  # fmt: skip
-    print_table(headers, rows, empty=f"no traffic in the last {window}")
+    print_table(headers, rows, empty=empty)
     sys.stdout.flush()
 
 
