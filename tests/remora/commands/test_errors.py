@@ -162,9 +162,9 @@ def test_metrics_by_service_and_by_workload_have_traces_to_look_at(remora: Remor
     assert table.split()[:4] == ["SERVICE", "NAMESPACE", "VERSIONS", "REQUESTS/S"]
     assert f"{2:032x}" in table
     assert remora("metrics", "nobody", "-o", "json").json() == []
-    assert remora("metrics", "reviews-v1").err == (
-        "no service with reviews-v1 in its name had traffic in the last 5m; there are reviews; by workload: --workloads\n"
-    )
+    said = remora("metrics", "reviews-v1").err
+    assert said.startswith("no service with reviews-v1 in its name had traffic in the last 5m; ")
+    assert said.endswith("there are reviews; by workload: --workloads\n")
 
 
 def test_a_metrics_own_readings_can_be_asked_for(remora: Remora, stored: Path) -> None:
