@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from collectors.delivery.lines import end_of_last_line
 from collectors.exporters.sink import Refusal
 from collectors.records import LogRecord, SpanRecord
+from mesh.files import sync_directory
 
 _log = logging.getLogger("remora.buffer")
 
@@ -29,29 +31,42 @@ class DeadLetters:
         self._path = directory / NAME
         self._exporter = exporter
         self._file_bytes = max(1, max_bytes // FILES)
+        self._checked = False
+        """Whether half a line of a killed process would have been found."""
         self.dropped_files = 0
 
     def write(self, refusals: Iterable[Refusal], now: float) -> None:
         """Durable when it returns. Raises OSError; then nothing of it may be there, or half of a last line."""
         data = b"".join(self._line(refusal, now) for refusal in refusals)
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd = self._open()
         try:
             size = os.fstat(fd).st_size
+            if not self._checked:
+                size = end_of_last_line(fd, size)
+                self._checked = True
             if size and size + len(data) > self._file_bytes:
-                os.close(fd)
+                # Its number may be another file's as soon as it is closed, also where what follows fails.
+                closing, fd = fd, -1
+                os.close(closing)
                 self._rotate()
-                fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+                fd = self._open()
                 size = 0
             try:
                 view = memoryview(data)
                 while view:
                     view = view[os.write(fd, view) :]
                 os.fdatasync(fd)
+                if not size:
+                    sync_directory(self._path.parent)
             except OSError:
                 os.ftruncate(fd, size)
                 raise
         finally:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def _line(self, refusal: Refusal, now: float) -> bytes:
         record = refusal.record

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
+from collectors.delivery.lines import end_of_last_line
 from collectors.exporters.sink import Outcome, Unavailable
 from collectors.records import Batch, LogRecord, Sample, SpanRecord
 from collectors.settings.buffers import ExporterSettings
@@ -63,10 +64,12 @@ class FileSink:
         try:
             size = os.fstat(fd).st_size
             if not self._checked:
-                size = _end_of_last_line(fd, size)
+                size = end_of_last_line(fd, size)
                 self._checked = True
             if size and size + len(data) > self._settings.max_bytes:
-                os.close(fd)
+                # Its number may be another file's as soon as it is closed, also where what follows fails.
+                closing, fd = fd, -1
+                os.close(closing)
                 self._rotate(path)
                 fd = self._open(path)
                 size = 0
@@ -80,7 +83,8 @@ class FileSink:
                 os.ftruncate(fd, size)
                 raise
         finally:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
 
     @staticmethod
     def _open(path: Path) -> int:
@@ -95,21 +99,6 @@ class FileSink:
             older = path.with_name(f"{path.name}.{number - 1}") if number > 1 else path
             if older.exists():
                 os.replace(older, path.with_name(f"{path.name}.{number}"))
-
-
-def _end_of_last_line(fd: int, size: int) -> int:
-    """Cut off half a line that a killed process left; returns the size then."""
-    end = size
-    while end:
-        begin = max(0, end - 65_536)
-        at = os.pread(fd, end - begin, begin).rfind(b"\n")
-        if at >= 0:
-            end = begin + at + 1
-            break
-        end = begin
-    if end != size:
-        os.ftruncate(fd, end)
-    return end
 
 
 def render(record: LogRecord | SpanRecord | Sample) -> bytes:
