@@ -14,7 +14,7 @@ from collectors.delivery.buffer import RETRY_S, Buffer
 from collectors.delivery.dead_letters import DeadLetters
 from collectors.delivery.frames import halves
 from collectors.delivery.stats import DeliveryStats, count_batch
-from collectors.exporters.sink import Outcome, Refusal, Sink, TooLarge, Unavailable
+from collectors.exporters.sink import Failed, Outcome, Refusal, Sink, TooLarge, Unavailable
 from collectors.records import Batch, LogRecord, SpanRecord
 from collectors.settings.buffers import BufferSettings
 from mesh.clock import Clock
@@ -23,8 +23,8 @@ from mesh.lifecycle import TaskScope
 _log = logging.getLogger("remora.delivery")
 
 FAULTS_BEFORE_HALVING = 3
-"""A sink that fails in a way of its own (a mistake of ours) on the same batch so often has a record in it that it
-cannot cope with: halves find it, and it goes to the dead letters, so that the others pass."""
+"""A sink or a back end that fails in a way of its own on the same batch so often has a record in it that it cannot
+cope with: halves find it, and it goes to the dead letters, so that the others pass."""
 CLOSE_S = 2.0
 """What is under way when the collector ends has as long to be answered; then it is sent again after the next start."""
 
@@ -139,10 +139,12 @@ class Sender:
                 self._stats.requests["too_large"] += 1
                 parts += await self._halve(part, f"too large: {error}")
             except Exception as error:
-                _log.exception("%s failed", self._name)
+                why = str(error)
+                if not isinstance(error, Failed):
+                    _log.exception("%s failed", self._name)
+                    why = f"{type(error).__name__}: {error}"
                 self._stats.requests["failed"] += 1
                 count_batch(self._stats.again, part)
-                why = f"{type(error).__name__}: {error}"
                 self._failed(why, None)
                 faults += 1
                 parts += await self._halve(part, why) if faults % FAULTS_BEFORE_HALVING == 0 else [part]

@@ -18,7 +18,13 @@ class Unavailable(Exception):
 
 
 class TooLarge(Exception):
-    """The back end takes no batch of this size (413, RESOURCE_EXHAUSTED); half of it may pass."""
+    """The back end takes no batch of this size (413); half of it may pass."""
+
+
+class Failed(Exception):
+    """The back end failed at the batch, and does not say whether a record in it is to blame (500, INTERNAL): it is
+    tried again as it is with back-off, then in halves, so that a record that it always fails at becomes a dead
+    letter."""
 
 
 class Refusal(NamedTuple):
@@ -43,7 +49,7 @@ class Sink(Protocol):
     """One back end. Sending the same record twice must store it once: sinks derive ids from the records' own."""
 
     async def send(self, batch: Batch) -> Outcome:
-        """Return once the back end has answered for every record. Raises Unavailable, TooLarge."""
+        """Return once the back end has answered for every record. Raises Unavailable, TooLarge, Failed."""
 
     async def close(self) -> None:
         """Give up connections."""

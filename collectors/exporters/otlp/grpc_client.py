@@ -1,6 +1,7 @@
 """OTLP/gRPC. What its statuses mean: https://opentelemetry.io/docs/specs/otlp/#failures."""
 
 import base64
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from google.rpc.status_pb2 import Status
 
 from collectors.exporters.http import MAX_RETRY_AFTER_S
 from collectors.exporters.otlp.sink import NotTaken
-from collectors.exporters.sink import TooLarge, Unavailable
+from collectors.exporters.sink import Failed, TooLarge, Unavailable
 
 if TYPE_CHECKING:
     from collectors.exporters.otlp.settings import Settings
@@ -28,6 +29,7 @@ _AGAIN = frozenset(
         grpc.StatusCode.DEADLINE_EXCEEDED,
         grpc.StatusCode.ABORTED,
         grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DATA_LOSS,
     }
@@ -37,6 +39,12 @@ _MISPLACED = frozenset(
 )
 """The specification has them not come again, for senders that would have to keep the records in memory. Ours are on
 disk, nothing is wrong with them, and whoever sets the credentials or the address right finds them delivered."""
+_FAILED = frozenset({grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL})
+"""gRPC itself says so of a connection that broke in the middle, a server of an error that nobody caught: a record may
+be to blame or not."""
+_TOO_LARGE = re.compile(r"larger than max|exceeds (the )?maximum|length too large", re.IGNORECASE)
+"""What gRPC says of a message (in C++ and Go; Java and .NET; Rust). The code alone says as well that a quota is used
+up, or that there are too many calls at once, which halves do not cure."""
 _DETAILS = "grpc-status-details-bin"
 _MAX_ANSWER_BYTES = 256 * 1024
 
@@ -119,12 +127,13 @@ class GrpcClient:
 def _meaning(url: str, error: grpc.aio.AioRpcError) -> Exception:
     code = error.code()
     said = f"{url} answered {code.name}: {(error.details() or '')[:200]}"
+    wait_s = _retry_after_s(error)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and wait_s is None and _TOO_LARGE.search(error.details() or ""):
+        return TooLarge(said)
     if code in _AGAIN:
-        return Unavailable(said, retry_after_s=_retry_after_s(error))
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        # With RetryInfo it is busy, without it the request is more than it takes ("OTLP/gRPC Throttling").
-        wait_s = _retry_after_s(error)
-        return TooLarge(said) if wait_s is None else Unavailable(said, retry_after_s=wait_s)
+        return Unavailable(said, retry_after_s=wait_s)
+    if code in _FAILED:
+        return Failed(said)
     if code in _MISPLACED:
         return Unavailable(f"{said} (check address and credentials)")
     return NotTaken(said)

@@ -2,6 +2,7 @@
 
 from collectors.exporters.http import HttpBackend, excerpt
 from collectors.exporters.otlp.sink import NotTaken
+from collectors.exporters.sink import Failed
 
 
 class HttpClient:
@@ -15,8 +16,12 @@ class HttpClient:
         status, answer = await self._backend.post(f"/v1/{signal}", body, "application/x-protobuf")
         if 200 <= status < 300:
             return answer
-        # Of 5xx the specification lets 502, 503 and 504 come again and no other; neither those nor 429 come here.
-        raise NotTaken(f"answered {status}: {excerpt(answer)}")
+        said = f"answered {status}: {excerpt(answer)}"
+        if status >= 500:
+            # Of 5xx the specification lets 502, 503 and 504 come again and no other (neither those nor 429 come here).
+            # But a back end that fails for a while says 500 too, and the records are nowhere else.
+            raise Failed(said)
+        raise NotTaken(said)
 
     async def close(self) -> None:
         """See sink.Client."""

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from collectors.exporters.otlp.encoding import encode_logs, encode_spans
-from collectors.exporters.sink import Outcome, Refusal, TooLarge, Unavailable
+from collectors.exporters.sink import Failed, Outcome, Refusal, TooLarge, Unavailable
 from collectors.records import Batch, LogRecord, SpanRecord
 
 _log = logging.getLogger("remora.export")
@@ -30,7 +30,10 @@ class Client(Protocol):
     """The way to the back end."""
 
     async def export(self, signal: str, body: bytes) -> bytes:
-        """`signal` is "traces" or "logs". Returns the answer's message. Raises NotTaken, Unavailable, TooLarge."""
+        """`signal` is "traces" or "logs". Returns the answer's message.
+
+        Raises NotTaken, Unavailable, TooLarge, Failed.
+        """
 
     async def close(self) -> None:
         """Give up connections."""
@@ -62,7 +65,7 @@ class OtlpSink:
         if batch.logs:
             try:
                 outcome.refused += await self._request(_LOGS, batch.logs, encode_logs)
-            except (Unavailable, TooLarge) as error:
+            except (Unavailable, TooLarge, Failed) as error:
                 if not batch.spans and not outcome.refused:
                     raise
                 # The spans are through; the logs come again alone.

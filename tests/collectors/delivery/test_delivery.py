@@ -12,7 +12,7 @@ import pytest
 from collectors.delivery.delivery import Delivery
 from collectors.delivery.log import Log
 from collectors.delivery.rounds import READ_ATTEMPTS
-from collectors.exporters.sink import Outcome, Refusal, TooLarge, Unavailable
+from collectors.exporters.sink import Failed, Outcome, Refusal, TooLarge, Unavailable
 from collectors.pipeline import Refused
 from collectors.records import Batch
 from collectors.settings.buffers import BufferSettings, SpillSettings
@@ -193,6 +193,19 @@ async def test_a_record_that_the_sink_cannot_cope_with_does_not_hold_up_the_othe
     (letter,) = letters(tmp_path)
     assert letter["record"]["id"] == "5"
     assert "KeyError" in letter["reason"]
+
+
+async def test_a_back_end_that_fails_for_a_moment_costs_no_record(
+    deliver: Open, eventually: Eventually, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    back_end = FakeBackEnd(*(Failed("INTERNAL: Stream removed") for _ in range(8)))
+    delivery = await deliver(back_end)
+    await delivery.consume(numbered(0, 10))
+    await eventually(lambda: len(back_end.stored) == 10, "all arrive")
+    assert sorted(map(int, back_end.stored)) == list(range(10))
+    assert delivery.stats.requests["failed"] == 8
+    assert delivery.stats.refused.total() == 0
+    assert "Traceback" not in caplog.text, "it is no mistake of ours"
 
 
 async def test_an_ordered_sink_never_gets_two_requests_at_once_nor_newer_before_older(

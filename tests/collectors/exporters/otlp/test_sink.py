@@ -24,7 +24,7 @@ from collectors.exporters.otlp.grpc_client import GrpcClient
 from collectors.exporters.otlp.http_client import HttpClient
 from collectors.exporters.otlp.settings import Settings
 from collectors.exporters.otlp.sink import OtlpSink
-from collectors.exporters.sink import TooLarge, Unavailable
+from collectors.exporters.sink import Failed, TooLarge, Unavailable
 from collectors.receivers.otlp import decode_logs
 from collectors.receivers.otlp_traces import decode_traces
 from collectors.records import Batch, Sample
@@ -169,15 +169,33 @@ async def test_a_throttling_back_end_says_how_long(backend: GrpcAnswers, sink: O
         assert caught.value.retry_after_s == 17
 
 
-async def test_exhausted_without_a_word_of_when_means_too_large(backend: GrpcAnswers, sink: OtlpSink) -> None:
-    with pytest.raises(TooLarge):
+async def test_a_message_that_is_too_large_is_told_from_a_back_end_that_is_busy(
+    backend: GrpcAnswers, sink: OtlpSink
+) -> None:
+    with pytest.raises(TooLarge, match="larger than max"):
         await sink.send(Batch(spans=records() * 40))
-    backend.next = [(grpc.StatusCode.RESOURCE_EXHAUSTED, "quota", b"\xff\xff")]
-    with pytest.raises(TooLarge):
+    for said in ("grpc: received message larger than max (5 vs. 4)", "gRPC message exceeds maximum size 4: 5"):
+        backend.next = [(grpc.StatusCode.RESOURCE_EXHAUSTED, said, None)]
+        with pytest.raises(TooLarge):
+            await sink.send(Batch(spans=records()))
+    for said in ("quota", "Concurrent RPC limit exceeded!", ""):
+        backend.next = [(grpc.StatusCode.RESOURCE_EXHAUSTED, said, b"\xff\xff")]
+        with pytest.raises(Unavailable, match="RESOURCE_EXHAUSTED") as caught:
+            await sink.send(Batch(spans=records()))
+        assert caught.value.retry_after_s is None
+
+
+@pytest.mark.parametrize("code", ["INTERNAL", "UNKNOWN"])
+async def test_what_may_be_a_broken_connection_is_tried_again_before_a_record_is_to_blame(
+    backend: GrpcAnswers, sink: OtlpSink, code: str
+) -> None:
+    backend.next = [(grpc.StatusCode[code], "Stream removed", None)]
+    with pytest.raises(Failed, match=f"{code}: Stream removed"):
         await sink.send(Batch(spans=records()))
+    assert (await sink.send(Batch(spans=records()))).refused == []
 
 
-@pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "INTERNAL", "UNKNOWN", "NOT_FOUND"])
+@pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION"])
 async def test_what_is_refused_for_good_is_named_record_by_record(
     backend: GrpcAnswers, sink: OtlpSink, code: str
 ) -> None:
@@ -277,7 +295,11 @@ async def test_http_s_statuses_mean_what_the_specification_says() -> None:
             server.next = [(status, b"", {})]
             with pytest.raises(Unavailable):
                 await sink.send(Batch(spans=records()))
-        for status in (400, 500, 501):
+        for status in (500, 501):
+            server.next = [(status, b"broken", {})]
+            with pytest.raises(Failed, match=f"answered {status}: broken"):
+                await sink.send(Batch(spans=records()))
+        for status in (400, 415, 422):
             server.next = [(status, b"broken", {})]
             outcome = await sink.send(Batch(spans=records()))
             assert len(outcome.refused) == len(records())
