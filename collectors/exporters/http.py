@@ -26,6 +26,11 @@ _COMPRESS_IN_THREAD_BYTES = 64 * 1024
 _BUSY = frozenset((408, 425, 429, 502, 503, 504))
 _MISPLACED = frozenset((401, 402, 403, 404, 405, 407, 421))
 """A mistake in the settings, or at the back end: nothing is wrong with the records, which wait until it is mended."""
+_OF_THE_BODY = frozenset((400, 409, 415, 422))
+"""What of 4xx may be the records' fault; 409: so Thanos says that samples are out of order. The others (406, 410, 426,
+431, 451) are a proxy's, or a mistake in the settings."""
+_OF_THE_CONNECTION = re.compile(rb"plain HTTP request was sent to HTTPS|HTTP request to an HTTPS server", re.IGNORECASE)
+"""With 400: nginx and Go's servers to one who speaks without TLS to a port with it."""
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _SECRET_HEADERS = re.compile(r"authorization|cookie|token|secret|password|api[-_]?key", re.IGNORECASE)
 _OWN_HEADERS = frozenset(
@@ -155,9 +160,10 @@ class HttpBackend:
     async def post(
         self, path: str, body: bytes, content_type: str, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes]:
-        """The status, when it is 2xx or one that speaks about this body (400, 415, 422, 500 and the like), and the
-        beginning of the answer. `headers` are the exporter's own; a body whose `content-encoding` is among them is
-        compressed already. Raises Unavailable and TooLarge for other statuses, as sink says."""
+        """The status, when it is 2xx or one that speaks about this body (400, 409, 415, 422, and 5xx but those of a
+        busy back end), and the beginning of the answer. `headers` are the exporter's own; a body whose
+        `content-encoding` is among them is compressed already. Raises Unavailable and TooLarge for other statuses, as
+        sink says."""
         settings = self._settings
         url = settings.url + path
         try:
@@ -194,7 +200,7 @@ class HttpBackend:
         said = f"{url} answered {status}: {excerpt(answer)}"
         if status in _BUSY:
             raise Unavailable(said, retry_after_s=retry_after_s(response.headers.get("retry-after"), self._clock.now()))
-        if status in _MISPLACED:
+        if status in _MISPLACED or (400 <= status < 500 and not _is_of_the_body(response, answer)):
             raise Unavailable(f"{said} (check address and credentials)")
         if 300 <= status < 400:
             raise Unavailable(f"{url} redirects to {response.headers.get('location', '')[:200]}: write that address")
@@ -224,6 +230,14 @@ class HttpBackend:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+
+def _is_of_the_body(response: httpx.Response, answer: bytes) -> bool:
+    """Whether a 4xx may say something of the records. A page of HTML is a proxy's: no back end writes one."""
+    if response.status_code not in _OF_THE_BODY:
+        return False
+    is_page = response.headers.get("content-type", "").lower().startswith("text/html")
+    return not (response.status_code == 400 and (is_page or _OF_THE_CONNECTION.search(answer)))
 
 
 async def _beginning(response: httpx.Response) -> bytes:

@@ -166,6 +166,9 @@ class Client:
             return Unavailable(
                 why, retry_after_s=retry_after_s(error.meta.headers.get("retry-after"), self._clock.now())
             )
+        if status == 400 and not isinstance(body, dict | str):
+            # Elasticsearch names an error; this is a proxy's, or a port that wants TLS.
+            return Unavailable(f"{why}: is this Elasticsearch, and is its address right?")
         return Denied(status, why)
 
 

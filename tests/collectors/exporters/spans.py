@@ -91,5 +91,6 @@ class HttpAnswers:
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         self.requests.append((scope["path"], headers, await read_body(scope, receive, 1 << 24)))
         status, body, extra = self.next.pop(0) if self.next else (*self.otherwise, {})
-        fields = tuple((name.encode(), value.encode()) for name, value in extra.items())
-        await respond(send, status, body, "text/plain", fields)
+        kind = extra.get("content-type", "text/plain")
+        fields = tuple((name.encode(), value.encode()) for name, value in extra.items() if name != "content-type")
+        await respond(send, status, body, kind, fields)

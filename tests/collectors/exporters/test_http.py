@@ -122,6 +122,35 @@ async def test_a_mistake_in_the_settings_loses_nothing_and_says_what_to_look_at(
         await post(server)
 
 
+@pytest.mark.parametrize("status", [406, 410, 411, 414, 418, 426, 431, 451])
+async def test_what_says_nothing_of_the_records_does_not_refuse_them(server: HttpAnswers, status: int) -> None:
+    server.next = [(status, b"no", {})]
+    with pytest.raises(Unavailable, match=f"answered {status}: no"):
+        await post(server)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (b"The plain HTTP request was sent to HTTPS port", "text/plain"),
+        (b"Client sent an HTTP request to an HTTPS server.\n", "text/plain; charset=utf-8"),
+        (b"<html><title>400 Request Header Or Cookie Too Large</title></html>", "Text/HTML; charset=utf-8"),
+    ],
+)
+async def test_a_400_of_whoever_is_in_front_of_the_back_end_refuses_nothing(
+    server: HttpAnswers, answer: bytes, kind: str
+) -> None:
+    server.next = [(400, answer, {"content-type": kind})]
+    with pytest.raises(Unavailable, match="answered 400"):
+        await post(server)
+
+
+@pytest.mark.parametrize("status", [400, 409, 415, 422])
+async def test_what_may_be_the_records_fault_is_for_the_exporter(server: HttpAnswers, status: int) -> None:
+    server.next = [(status, b"bad span", {})]
+    assert await post(server) == (status, b"bad span")
+
+
 async def test_too_large_a_body_and_a_redirect_are_told_apart(server: HttpAnswers) -> None:
     server.next = [(413, b"", {}), (301, b"", {"location": "http://elsewhere/"}), (400, b"bad span", {})]
     with pytest.raises(TooLarge):

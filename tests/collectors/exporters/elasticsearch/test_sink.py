@@ -11,7 +11,7 @@ from collectors.exporters.sink import TooLarge, Unavailable
 from collectors.records import Batch
 from tests.collectors.build import NOW, FakeClock, access, log, requests, span
 from tests.collectors.build import labels as istio_labels
-from tests.collectors.exporters.elasticsearch.backend import Answer, Backend, Call, error, said
+from tests.collectors.exporters.elasticsearch.backend import HEADERS, Answer, Backend, Call, error, said
 from tests.collectors.exporters.elasticsearch.sinks import Sinks
 
 ACCESS = "logs-remora.access-default"
@@ -168,6 +168,18 @@ async def test_a_circuit_breaker_that_the_request_alone_trips_says_too_large() -
         broken = {"type": "circuit_breaking_exception", "reason": "Data too large", "durability": "PERMANENT"}
         backend.answers.append(once("/_bulk", lambda: said({"error": broken, "status": 429}, 429)))
         with pytest.raises(TooLarge):
+            await sink.send(lines(3))
+
+
+@pytest.mark.parametrize("html", [True, False])
+async def test_a_400_that_is_not_elasticsearch_s_refuses_nothing(html: bool) -> None:
+    text = "<html>The plain HTTP request was sent to HTTPS port</html>" if html else "{}"
+    kind = "text/html" if html else "application/json"
+    async with Backend() as backend, Sinks().open(backend.url) as sink:
+        backend.answers.append(
+            once("/_bulk", lambda: web.Response(text=text, status=400, content_type=kind, headers=HEADERS))
+        )
+        with pytest.raises(Unavailable, match="400"):
             await sink.send(lines(3))
 
 
