@@ -183,6 +183,8 @@ class _Collector:
             background.spawn(self._identity.keep_renewed(), name="identity")
             background.spawn(self._identity.follow_roots(), name="roots")
         scope.spawn(background.wait_failed(), name="background")
+        if context is not None:
+            scope.spawn(context.wait_failed(), name="parts")
         _log.info("collecting: %s", ", ".join(f"{name} {address}" for name, address in sorted(ready.items())))
         self._tell_neighbours(ready, stack)
         _spare_the_collector()

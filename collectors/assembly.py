@@ -69,6 +69,7 @@ async def _exporter(component: Component, context: Context, built: Assembly) -> 
         await made.close()
         raise CannotBuild(f"exporters.{component.name}.buffer: {error}") from error
     context.on_close(delivery.close)
+    context.watch(delivery)
     built.deliveries.append(delivery)
     return delivery
 

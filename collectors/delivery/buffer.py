@@ -84,6 +84,10 @@ class Buffer:
         """Begin writing."""
         self._serving = self._scope.spawn(self._serve(), name=f"buffer {self._disk.directory.name}")
 
+    async def wait_failed(self) -> None:
+        """Return never, raise what ended its writing: a mistake of ours."""
+        await self._scope.wait_failed()
+
     async def put(self, batch: Batch) -> None:
         """Return when the batch is on disk, as the fsync policy says. Raises pipeline.Refused."""
         settings = self._settings

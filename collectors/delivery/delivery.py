@@ -15,6 +15,7 @@ from collectors.delivery.writer import LogLimits
 from collectors.exporters.sink import Sink
 from collectors.records import Batch
 from collectors.settings.buffers import BufferSettings
+from collectors.watching import wait_any_failed
 from mesh.clock import Clock
 
 _ROLLS = 8
@@ -69,6 +70,10 @@ class Delivery:
         """See pipeline.Consumer."""
         if len(batch):
             await self._buffer.put(batch)
+
+    async def wait_failed(self) -> None:
+        """Return never, raise what ended the buffer or the sender: a mistake of ours."""
+        await wait_any_failed((self._buffer, self._sender))
 
     async def close(self) -> None:
         """Send what is under way, keep the rest on disk. Raises OSError."""

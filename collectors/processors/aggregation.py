@@ -65,6 +65,7 @@ def build(settings: Settings, name: str, context: Context, then: Consumer) -> Co
     stage = Aggregate(settings, name, context.clock, context.telemetry, then)
     stage.start()
     context.on_close(stage.close)
+    context.watch(stage)
     return stage
 
 
@@ -87,6 +88,10 @@ class Aggregate:
     def start(self) -> None:
         """Tell the sums, from now on."""
         self._scope.spawn(self._tell(), name=f"aggregate {self._name}")
+
+    async def wait_failed(self) -> None:
+        """Return never, raise what ended the telling."""
+        await self._scope.wait_failed()
 
     async def close(self) -> None:
         """Tell them once more, and stop."""

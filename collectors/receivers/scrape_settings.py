@@ -100,6 +100,10 @@ class ScrapeReceiver:
             self._scope.spawn(scraper.run(), name=f"scrape {name}")
         return {}
 
+    async def wait_failed(self) -> None:
+        """Return never, raise what ended a scraper."""
+        await self._scope.wait_failed()
+
     async def close(self) -> None:
         """See settings.registry.Receiver. The last samples mark the ends of series."""
         await self._scope.close()
@@ -107,7 +111,9 @@ class ScrapeReceiver:
 
 def build(settings: Settings, context: Context, consumer: Consumer) -> ScrapeReceiver:
     """See settings.registry."""
-    return ScrapeReceiver(settings, context, consumer)
+    receiver = ScrapeReceiver(settings, context, consumer)
+    context.watch(receiver)
+    return receiver
 
 
 def _job(job: JobSettings, settings: Settings, context: Context) -> Job:

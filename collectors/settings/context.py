@@ -9,6 +9,7 @@ from pathlib import Path
 from collectors.receivers.claims import Claims
 from collectors.telemetry import Telemetry
 from collectors.tls import Credentials
+from collectors.watching import Watched, wait_any_failed
 from mesh.clock import Clock
 
 
@@ -32,6 +33,8 @@ class Context:
     pages: dict[str, Callable[[], object]] = field(default_factory=dict)
     """More of what the health port shows: by path (`/cardinality`), what is rendered as JSON when somebody asks. Quick,
     without I/O; a component adds its own."""
+    watched: list[Watched] = field(default_factory=list)
+    """Parts whose failure ends the collector: `watch`."""
 
     def directory(self, *names: str) -> Path:
         """A private directory below the state directory, made if it is not there. Raises OSError."""
@@ -42,3 +45,12 @@ class Context:
     def on_close(self, close: Callable[[], Awaitable[object]]) -> None:
         """Await `close()` when the collector ends."""
         self.stack.push_async_callback(close)
+
+    def watch(self, part: Watched) -> None:
+        """End the collector when a task of this part fails: half a pipeline that looks well is worse than a restart,
+        after which what is on disk goes on."""
+        self.watched.append(part)
+
+    async def wait_failed(self) -> None:
+        """Return never, raise what ended a task of a part that is watched by now."""
+        await wait_any_failed(self.watched)

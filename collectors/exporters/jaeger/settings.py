@@ -63,6 +63,7 @@ def build(settings: Settings, name: str, context: Context) -> JaegerSink:
         reading, scope = Client(connection(settings), context.clock), TaskScope()
         context.on_close(reading.close)
         context.on_close(scope.close)
+        context.watch(scope)
         job = DependencyJob(reading, indices, counts, context.clock, settings.dependency_interval)
         scope.spawn(job.run(), name=f"dependencies {name}")
     return JaegerSink(

@@ -30,6 +30,7 @@ from collectors.records import Batch
 from collectors.settings.buffers import BufferSettings
 from collectors.settings.context import Context
 from collectors.telemetry import Telemetry
+from collectors.watching import wait_any_failed
 from mesh.clock import Clock
 from mesh.lifecycle import TaskScope
 
@@ -51,6 +52,7 @@ def build(settings: Settings, name: str, context: Context, then: Consumer) -> "T
     stage = TailSampling(settings, name, directory, log, then, context.clock, context.rng, context.telemetry)
     stage.start()
     context.on_close(stage.close)
+    context.watch(stage)
     return stage
 
 
@@ -113,6 +115,10 @@ class TailSampling:
         self._telemetry.watch_sampling(self._name, self._reading)
         for what, coroutine in (("take", self._take()), ("decide", self._keep_time()), ("hand on", self._hand_on())):
             self._scope.spawn(coroutine, name=f"sampling {self._name} {what}")
+
+    async def wait_failed(self) -> None:
+        """Return never, raise what ended one of its tasks: a mistake of ours, or of the next stage's."""
+        await wait_any_failed((self._scope, self._buffer))
 
     async def close(self) -> None:
         """Decide nothing more: what is undecided or on its way is in the buffer, for the next start."""

@@ -97,6 +97,10 @@ class TailReceiver:
         self._scope.spawn(self._watch.run(), name="tail watch")
         return {}
 
+    async def wait_failed(self) -> None:
+        """Return never, raise what ended the reading or the watching."""
+        await self._scope.wait_failed()
+
     async def close(self) -> None:
         """Store what is under way, save positions."""
         self._stopping = True

@@ -107,7 +107,7 @@ def build(settings: Settings, context: Context, consumer: Consumer) -> TailRecei
         FileLimits(settings.max_files, settings.max_line_bytes),
         node,
     )
-    return TailReceiver(
+    receiver = TailReceiver(
         Tailer(files, ReadLimits(settings.read_bytes, settings.turn_bytes, settings.rotate_wait)),
         Origins(settings.tag, node, metadata or NoMetadata()),
         consumer,
@@ -117,6 +117,8 @@ def build(settings: Settings, context: Context, consumer: Consumer) -> TailRecei
         Pace(poll_s=settings.poll, scan_s=settings.scan),
         metadata,
     )
+    context.watch(receiver)
+    return receiver
 
 
 def _grouping(settings: MultilineSettings) -> Grouping:

@@ -25,13 +25,13 @@ class Sampling:
         self._stack = AsyncExitStack()
         clock = SystemClock()
         claims = Claims(Members, self.telemetry, clock)
-        self._context = Context(clock, random.Random(1), self.telemetry, state, claims, None, self._stack)
+        self.context = Context(clock, random.Random(1), self.telemetry, state, claims, None, self._stack)
         self._then = then or self.sink
         self._settings = Settings.model_validate({"policies": [{"type": "errors"}], "decision_wait": "50ms", **said})
         self.stage: TailSampling
 
     async def __aenter__(self) -> "Sampling":
-        self.stage = build(self._settings, "sampling", self._context, self._then)
+        self.stage = build(self._settings, "sampling", self.context, self._then)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -40,7 +40,7 @@ class Sampling:
 
     def second(self) -> TailSampling:
         """Of another route that names the same processor."""
-        return build(self._settings, "sampling", self._context, self._then)
+        return build(self._settings, "sampling", self.context, self._then)
 
     @property
     def kept(self) -> list[SpanRecord]:

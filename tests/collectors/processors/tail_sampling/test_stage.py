@@ -15,6 +15,7 @@ from collectors.pipeline import Refused
 from collectors.processors.tail_sampling.decisions import Decisions
 from collectors.records import Batch, Sample, SpanRecord
 from tests.collectors.build import NOW, log, span
+from tests.collectors.fakes import Sink
 from tests.collectors.processors.tail_sampling.sampling import Sampling
 
 Eventually = Callable[..., Awaitable[None]]
@@ -288,3 +289,14 @@ async def test_a_disk_that_takes_no_decisions_stops_nothing(
         await sampling.stage.consume(batch(*trace(1, error=True)))
         await eventually(lambda: len(sampling.kept) == 2, "handed on all the same")
     assert "decisions cannot be saved" in caplog.text
+
+
+async def test_a_next_stage_that_fails_in_an_unforeseen_way_is_no_silent_end(tmp_path: Path) -> None:
+    class Broken(Sink):
+        async def consume(self, batch: Batch) -> None:
+            raise RuntimeError("a mistake of ours")
+
+    async with Sampling(tmp_path, Broken()) as sampling:
+        await sampling.stage.consume(batch(*trace(1, error=True)))
+        with pytest.raises(RuntimeError, match="a mistake of ours"):
+            await asyncio.wait_for(sampling.context.wait_failed(), 5)
