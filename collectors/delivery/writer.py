@@ -149,7 +149,7 @@ class Writer:
             _write_all(self._fd, parts)
             self._unsynced = True
             if sync:
-                self.sync()
+                self._sync()
         except OSError:
             # After an fsync that failed the kernel may call the same pages clean: this segment is not used any more.
             with contextlib.suppress(OSError):
@@ -160,7 +160,15 @@ class Writer:
             segment.wrote(frame.header, frame.size)
 
     def sync(self) -> None:
-        """Make what was appended durable. Raises OSError."""
+        """Make what was appended durable. Raises OSError; then the next append begins a new segment: after an fsync
+        that failed the kernel may call the same pages clean, and another one would say that all is well."""
+        try:
+            self._sync()
+        except OSError:
+            self._abandon()
+            raise
+
+    def _sync(self) -> None:
         if self._unsynced and self._fd >= 0:
             os.fdatasync(self._fd)
         self._unsynced = False
@@ -169,7 +177,7 @@ class Writer:
         """Let the next append begin a new segment. Raises OSError."""
         if self._fd >= 0:
             try:
-                self.sync()
+                self._sync()
             finally:
                 self._abandon()
 

@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 from collections.abc import Sequence
@@ -309,6 +310,27 @@ def test_what_does_not_fit_is_spilled_to_the_second_directory_and_read_in_order(
     write(log, made(300, 1))
     assert len(segments(tmp_path / "fast")) == 1
     assert segments(tmp_path / "slow") == []
+    log.close()
+
+
+def test_after_an_fsync_that_failed_nothing_more_goes_into_the_same_segment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the kernel could not write it may call clean, and the next fsync would succeed."""
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    log = Log.open(tmp_path, LogLimits())
+    log.append(made(0, 1), sync=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            log.sync()
+    log.append(made(5, 1), sync=False)
+    log.sync()
+    assert [path.stat().st_size > 100 for path in segments(tmp_path)] == [True, True]
+    assert rest(log) == names(0, 10)
     log.close()
 
 
