@@ -24,8 +24,8 @@ HEADERS = {"content-encoding": "snappy", "x-prometheus-remote-write-version": "0
 CONTENT_TYPE = "application/x-protobuf"
 
 MAX_REQUESTS = 200
-"""For one shard of one batch. A back end that refuses everything is not asked about each of thousands of samples alone:
-what is left then is refused together."""
+"""For one shard of one batch. Where many samples are bad, looking for them goes on after a while, with what is left:
+nothing is refused that was not refused alone."""
 
 
 class Poster(Protocol):
@@ -64,11 +64,9 @@ class RemoteWriteSink:
         results = await asyncio.gather(*(self._send_shard(shard) for shard in shards))
         outcome = Outcome(refused=[each for result in results for each in result.refused])
         for result in results:
-            if result.unavailable is not None:
-                outcome.again.samples += result.again
-                wait_s = result.unavailable.retry_after_s
-                if wait_s is not None:
-                    outcome.retry_after_s = max(wait_s, outcome.retry_after_s or 0.0)
+            outcome.again.samples += result.again
+            if result.unavailable is not None and (wait_s := result.unavailable.retry_after_s) is not None:
+                outcome.retry_after_s = max(wait_s, outcome.retry_after_s or 0.0)
         failed = [result.unavailable for result in results if result.unavailable is not None]
         if failed and len(outcome.again) == len(batch.samples):
             raise Unavailable(str(failed[0]), retry_after_s=outcome.retry_after_s)
@@ -85,16 +83,19 @@ class RemoteWriteSink:
         waiting = list(_requests(samples, self._max_series))[::-1]
         while waiting:
             part = waiting.pop()
+            # In order: nothing newer before what could not be sent.
+            if result.refused and result.requests >= MAX_REQUESTS:
+                result.again = [*part, *(each for later in reversed(waiting) for each in later)]
+                break
             try:
                 why = await self._post(part, result)
             except Unavailable as error:
                 result.unavailable = error
-                # In order: nothing newer before what could not be sent.
                 result.again = [*part, *(each for later in reversed(waiting) for each in later)]
                 break
             if not why:
                 result.stored += len(part)
-            elif len(part) > 1 and result.requests < MAX_REQUESTS:
+            elif len(part) > 1:
                 middle = len(part) // 2
                 waiting += [part[middle:], part[:middle]]
             else:

@@ -95,11 +95,33 @@ async def test_one_bad_sample_is_found_and_the_others_are_stored() -> None:
     assert back_end.requests < 30
 
 
+async def test_many_bad_samples_among_good_ones_cost_no_good_one() -> None:
+    bad = {f'x{{n="{number:04d}"}}' for number in range(0, 1000, 25)}
+    back_end = BackEnd(lambda series: (400, b"out of order sample") if bad & series.keys() else (204, b""))
+    batch, refused, rounds = readings(1000), [], 0
+    while len(batch):
+        before = back_end.requests
+        outcome = await sink(back_end).send(batch)
+        assert back_end.requests - before <= MAX_REQUESTS
+        assert len(outcome.again) < len(batch)
+        refused += [f'x{{n="{dict(each.record.labels)["n"]}"}}' for each in outcome.refused]  # type: ignore[union-attr]
+        batch, rounds = outcome.again, rounds + 1
+    assert rounds > 1
+    assert sorted(refused) == sorted(bad)
+    assert sum(map(len, back_end.taken)) == 1000 - len(bad)
+
+
 async def test_a_back_end_that_refuses_everything_is_not_asked_for_ever() -> None:
     back_end = BackEnd(lambda _: (400, b"no"))
-    outcome = await sink(back_end).send(readings(3000))
-    assert len(outcome.refused) == 3000
-    assert back_end.requests <= MAX_REQUESTS + 20
+    batch, refused = readings(500), 0
+    while len(batch):
+        before = back_end.requests
+        outcome = await sink(back_end).send(batch)
+        assert back_end.requests - before <= MAX_REQUESTS, "then others have their turn, and the delivery waits"
+        assert outcome.refused
+        refused, batch = refused + len(outcome.refused), outcome.again
+    assert refused == 500
+    assert back_end.requests < 2 * 500 + 50
 
 
 async def test_a_request_that_is_too_large_is_halved() -> None:
