@@ -81,9 +81,10 @@ class Files:
 
     def open(self, now: float) -> None:
         """Go on where the positions say. Raises OSError if they cannot be read."""
-        positions = self._positions.load()
+        loaded = self._positions.load()
         finished = self._positions.last_finished()
-        self._is_first_start = not positions and not finished
+        self._is_first_start = loaded is None
+        positions = loaded or []
         for position in positions:
             self._account(Path(position.path), position.accounted_ns)
         found = [self._restore(position, now) for position in positions]
@@ -164,6 +165,8 @@ class Files:
         try:
             is_copy = self._is_copy(follower)
             if self._is_first_start and self._patterns.from_end:
+                # Known at once, by half a line if need be: one in which nothing more comes has a position to save, too.
+                self.identify(follower, force=True)
                 size = os.fstat(follower.fd).st_size
                 follower.resume(size, skipping=bool(size) and os.pread(follower.fd, 1, size - 1) != b"\n")
         except OSError:
@@ -216,11 +219,11 @@ class Files:
             is_deleted = True
         self.counts["deleted" if is_deleted else "renamed"] += 1
 
-    def identify(self, follower: Follower) -> bool:
-        """Give it its id. False while its first line is not whole."""
+    def identify(self, follower: Follower, *, force: bool = False) -> bool:
+        """Give it its id. False while its first line is not whole (`force`: what there is will do)."""
         if follower.id:
             return True
-        if not follower.identify(force=follower.ended):
+        if not follower.identify(force=force or follower.ended):
             return False
         first = follower.first_digest
         for position in self._positions.finished_like(first):

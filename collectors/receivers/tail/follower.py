@@ -91,7 +91,12 @@ class Follower:
         self.device, self.inode = position.device, position.inode
         self.origin, self.generation = position.origin, position.generation
         # The head may have grown by lines that were not there when it was first seen.
-        self.first = self.head[: self.head.find(b"\n") + 1] or self.head
+        first = self.head[: self.head.find(b"\n") + 1] or self.head
+        if digest(first) != position.first_digest:
+            # It was named when there was half of its first line; it keeps its name.
+            parts = (self.head[:length] for length in range(1, len(self.head)))
+            first = next((part for part in parts if digest(part) == position.first_digest), first)
+        self.first = first
         self.resume(position.offset, skipping=position.skipping)
 
     def resume(self, offset: int, *, skipping: bool = False) -> None:

@@ -84,13 +84,13 @@ class PositionFile:
         self._path = path
         self._finished: OrderedDict[Key, Position] = OrderedDict()
 
-    def load(self) -> list[Position]:
-        """Empty where there is none, or where it is broken: that one is moved aside. Raises OSError."""
+    def load(self) -> list[Position] | None:
+        """None where there is no file yet; empty where it is broken: that one is moved aside. Raises OSError."""
         try:
             with open(self._path, "rb") as file:
                 data = file.read(MAX_FILE_BYTES + 1)
         except FileNotFoundError:
-            return []
+            return None
         try:
             if len(data) > MAX_FILE_BYTES:
                 raise ValueError(f"more than {MAX_FILE_BYTES} bytes")

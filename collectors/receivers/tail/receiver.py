@@ -93,6 +93,9 @@ class TailReceiver:
     async def start(self) -> dict[str, str]:
         """See settings.registry.Receiver. Raises OSError if positions cannot be read."""
         await asyncio.to_thread(self._tailer.files.open, self._clock.monotonic())
+        # At once: the next start is not the first one any more, whatever comes of this one.
+        self._unsaved = True
+        await self._save()
         self._running = self._scope.spawn(self._run(), name="tail")
         self._scope.spawn(self._watch.run(), name="tail watch")
         return {}

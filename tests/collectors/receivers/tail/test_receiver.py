@@ -237,7 +237,20 @@ async def test_a_position_that_cannot_be_saved_is_told_and_saved_later(tail: Tai
     tail.write("app.log", "a")
     await eventually(lambda: tail.value("remora_tail_position_failures_total") >= 1, "it is told")
     (tail.directory / "away").rename(positions)
-    await eventually((positions / "positions.json").exists, "it is saved")
+    await eventually(lambda: "app.log" in (positions / "positions.json").read_text(), "it is saved")
+
+
+async def test_a_kill_right_after_the_first_start_does_not_make_the_next_one_the_first(
+    tail: Tail, eventually: Eventually
+) -> None:
+    tail.write("old.log", "from before")
+    await tail.start(from_end=True, poll="60s")
+    await tail.crash()
+    tail.write("old.log", "while it was down")
+    tail.write("new.log", "new while it was down")
+    await tail.start(from_end=True)
+    await eventually(lambda: len(tail.sink.messages) == 2, "what came meanwhile is read")
+    assert sorted(map(str, tail.sink.messages)) == ["new while it was down", "while it was down"]
 
 
 async def test_state_is_shown(tail: Tail, eventually: Eventually) -> None:

@@ -360,6 +360,38 @@ def test_from_the_end_only_at_the_very_first_start(logs: Path) -> None:
     assert rig.turn() == ["d"]
 
 
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_a_file_in_which_nothing_came_is_still_read_from_its_end_after_a_restart(logs: Path, end: str) -> None:
+    append(logs / "quiet.log", "a", "b", end=end)
+    append(logs / "half.log", "half a line", end="")
+    append(logs / "empty.log", "", end="")
+    rig = Rig(logs, from_end=True)
+    append(logs / "busy.log", "c")
+    assert rig.turn() == ["c"]
+    for name in ("quiet.log", "half.log"):
+        append(logs / name, "", "d " + name)
+    append(logs / "empty.log", "e")
+    rig.crash()
+    rig.restart()
+    assert sorted(text for text in rig.turn(save=False) if text) == ["d half.log", "d quiet.log", "e"]
+    ids = list(rig.got)
+    rig.crash()
+    rig.restart()
+    rig.turn()
+    assert list(rig.got) == ids, "the same records have the same ids"
+
+
+def test_what_came_after_a_broken_position_file_is_read_though_only_the_end_was_wanted_once(logs: Path) -> None:
+    append(logs / "app.log", "a")
+    rig = Rig(logs, from_end=True)
+    rig.files.save()
+    rig.crash()
+    (rig.state / "positions.json").write_text("{")
+    append(logs / "app.log", "b")
+    rig.restart()
+    assert rig.turn() == ["a", "b"]
+
+
 def test_a_broken_position_file_is_moved_aside(logs: Path, caplog: pytest.LogCaptureFixture) -> None:
     rig = Rig(logs)
     append(logs / "app.log", "a")
