@@ -128,9 +128,11 @@ class JaegerSink:
         items = [self._item(span, span_document(span)) for span in spans]
         made = list(requests(items, max_bytes=self._max_bytes, max_items=self._max_spans))
         for number, request in enumerate(made):
+            # Of a request that fails half-way nothing counts: it is sent again whole.
+            part = Outcome()
             try:
-                refused = self._sort(await self._bulk(request), outcome)
-                await self._reduced(refused, outcome)
+                refused = self._sort(await self._bulk(request), part)
+                await self._reduced(refused, part)
             except Unavailable as error:
                 if number == 0:
                     raise
@@ -139,6 +141,8 @@ class JaegerSink:
                     outcome.again.spans += [cast(SpanRecord, item.record) for item in rest.items]
                 outcome.retry_after_s = error.retry_after_s
                 return
+            outcome.again.spans += part.again.spans
+            outcome.refused += part.refused
 
     async def _reduced(self, refused: list[tuple[Item, str]], outcome: Outcome) -> None:
         """What the mapping does not take (too many nested objects, say) is stored without logs and tags, but its

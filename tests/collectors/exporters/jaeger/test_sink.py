@@ -127,6 +127,29 @@ async def test_what_was_answered_stays_answered_when_a_later_request_fails() -> 
         assert outcome.retry_after_s == 9
 
 
+async def test_a_request_that_fails_half_way_is_sent_again_whole_and_no_span_twice() -> None:
+    spans = [span(1, number, None, "a", start=NOW, attributes={"x": "y" * 25_000}) for number in range(1, 5)]
+    names = [f"{one.trace_id}-{one.span_id}" for one in spans]
+
+    def judge(index: str, id_: str, source: Any) -> tuple[int, str, str] | None:
+        if index == SPANS and id_ == names[2]:
+            return 429, "es_rejected_execution_exception", "busy"
+        return (400, "document_parsing_exception", "no") if index == SPANS and id_ == names[3] else None
+
+    async with Backend(item=judge) as backend, sink_to(backend, max_bulk_bytes="64KiB") as sink:
+
+        def fail(call: Call) -> Any:
+            """The request with the reduced span."""
+            return (
+                error(503, "unavailable", "gone") if call.path == "/_bulk" and b"remora.reduced" in call.body else None
+            )
+
+        backend.answers.append(fail)
+        outcome = await sink.send(Batch(spans=spans))
+        assert outcome.again.spans == spans[2:]
+        assert outcome.refused == []
+
+
 @pytest.mark.parametrize(
     ("status", "raised"),
     [(413, TooLarge), (401, Unavailable), (403, Unavailable), (503, Unavailable), (404, Unavailable)],
