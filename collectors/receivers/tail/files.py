@@ -9,19 +9,17 @@ import logging
 import os
 import stat as modes
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from collectors.receivers.tail.assembly import Assembly
 from collectors.receivers.tail.follower import HEAD_BYTES, Follower
-from collectors.receivers.tail.paths import is_compressed, rotated_siblings
+from collectors.receivers.tail.paths import base_names, is_compressed, rotated_siblings
 from collectors.receivers.tail.positions import Position, PositionFile
 
 _log = logging.getLogger("remora.tail")
-
-_LONGER = tuple(".-_~")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +138,9 @@ class Files:
                         found[Path(name)] = stat
         return found
 
-    def _is_rotated_name(self, path: Path, found: Iterable[Path]) -> bool:
+    def _is_rotated_name(self, path: Path, found: Container[Path]) -> bool:
         """`app.log.1` beside `app.log`: what is in it was read under its own name."""
-        return any(
-            other != path
-            and other.parent == path.parent
-            and path.name.startswith(other.name)
-            and path.name[len(other.name)] in _LONGER
-            for other in found
-        )
+        return any(path.with_name(name) in found for name in base_names(path.name))
 
     def follows(self, place: tuple[int, int]) -> bool:
         """Whether the file with this device and inode is open."""

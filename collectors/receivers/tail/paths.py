@@ -8,6 +8,7 @@ but looking into directories.
 import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ _POD_DIRECTORY = re.compile(
 )
 _DOCKER = re.compile(r"(?P<id>[0-9a-f]{64})-json\.log")
 _ROTATED = r"(?:[.\-_][0-9][0-9T.:_\-Z]*|[.\-_](?:old|bak|prev|orig)|~)"
+_SUFFIX = re.compile(_ROTATED)
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".tmp")
 
 
@@ -46,6 +48,13 @@ def container_of(path: Path) -> Container | None:
 def is_compressed(name: str) -> bool:
     """By its ending; `.tmp` is what the kubelet calls one that it is compressing."""
     return name.endswith(_COMPRESSED)
+
+
+def base_names(name: str) -> Iterator[str]:
+    """Of which a file of this name would be a rotated one: `app.log` for `app.log.1` and `app.log-20260131`."""
+    for end in range(1, len(name)):
+        if name[end] in ".-_~" and _SUFFIX.fullmatch(name, end) is not None:
+            yield name[:end]
 
 
 def rotated_siblings(path: Path, *, limit: int = 64) -> list[os.DirEntry[str]]:

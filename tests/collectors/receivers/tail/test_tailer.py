@@ -334,6 +334,14 @@ def test_a_flood_in_one_file_does_not_keep_the_others_waiting(logs: Path) -> Non
     assert len(texts) < 2_000
 
 
+def test_a_longer_name_is_a_rotated_one_only_if_it_looks_so(logs: Path) -> None:
+    for name in ("mail", "mail.1", "mail-20260131", "mail.old", "mail~", "mail.err", "mail-backend", "mail.err.1"):
+        append(logs / name, name)
+    rig = Rig(logs, "mail*")
+    rig.turn()
+    assert sorted(rig.texts) == ["mail", "mail-backend", "mail.err"]
+
+
 def test_more_files_than_may_be_open_wait_for_their_turn(logs: Path) -> None:
     for number in range(5):
         append(logs / f"{number}.log", f"of {number}")
