@@ -54,6 +54,8 @@ class ForwardLimits:
     max_total_bytes: int = 2 * 1024 * 1024
     """Of all connections together: where there are many, each has a share of this, and none reads while it is used up.
     So little since it takes four times as much decoded, and what stays in the processor's caches costs less."""
+    max_pending_bytes: int = 64 * 1024 * 1024
+    """Of messages that are not complete, of all connections together; beyond it who has most of them is closed."""
     message_timeout_s: float = 60.0
     """From a message's first byte to its last."""
     handshake_timeout_s: float = 10.0
@@ -81,6 +83,7 @@ class ForwardReceiver:
         self.full = False
         """Whether nobody may read at present."""
         self._in_flight = 0
+        self._pending = 0
         self._tls_failures = 0
         self._tls_logged = float("-inf")
         self._servers: list[asyncio.Server] = []
@@ -127,6 +130,15 @@ class ForwardReceiver:
         self._in_flight -= size
         if self.full and self._in_flight < self.limits.max_total_bytes // 2:
             self._let_read(True)
+
+    def pending(self, more: int) -> None:
+        """A connection has so many more bytes (less, if negative) of a message that is not complete."""
+        self._pending += more
+        while self._pending > self.limits.max_pending_bytes and self.connections:
+            largest = max(self.connections, key=lambda one: one.pending_bytes)
+            if not largest.pending_bytes:
+                return
+            largest.too_much()
 
     def _let_read(self, allowed: bool) -> None:
         self.full = not allowed

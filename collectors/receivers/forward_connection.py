@@ -34,6 +34,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._queue: list[Delivery] = []
         self._in_flight = 0
+        self.pending_bytes = 0
+        """Of a message that is not complete."""
         self._paused = False
         self._writable = True
         self._finishing = False
@@ -109,6 +111,7 @@ class Connection(asyncio.Protocol):
             _log.warning("closing %s: %s", self._name, error)
             self.abort("protocol error")
             return
+        self._note_pending(self._parser.pending_bytes)
         if deliveries:
             self._cancel_timer()
             self._queue += deliveries
@@ -142,7 +145,7 @@ class Connection(asyncio.Protocol):
         return welcome.rest
 
     def eof_received(self) -> bool:
-        if self._parser.pending_bytes:
+        if self.pending_bytes:
             _log.warning("%s ended within a message", self._name)
         self.finish()
         # A plaintext peer may still read its acknowledgements; TLS knows no half-closed connections.
@@ -250,6 +253,8 @@ class Connection(asyncio.Protocol):
     def finish(self) -> None:
         """Read no more; end once everything received whole is stored."""
         self._finishing = True
+        self._parser.drop()
+        self._note_pending(0)
         self._cancel_timer()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
@@ -279,9 +284,21 @@ class Connection(asyncio.Protocol):
 
     def _watch_message(self) -> None:
         """Messages must come to their end in time; a connection without one may be idle for ever."""
-        if self._parser.pending_bytes and self._timer is None and not self._paused and not self._finishing:
+        if self.pending_bytes and self._timer is None and not self._paused and not self._finishing:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._receiver.limits.message_timeout_s, self._too_slow, "slow message")
+
+    def _note_pending(self, size: int) -> None:
+        more, self.pending_bytes = size - self.pending_bytes, size
+        self._receiver.pending(more)
+
+    def too_much(self) -> None:
+        """Incomplete messages of all connections take more than they may, and this one has most of it."""
+        _log.warning(
+            "closing %s: it has %d of more than %d bytes of incomplete messages of all connections",
+            self._name, self.pending_bytes, self._receiver.limits.max_pending_bytes,
+        )  # fmt: skip
+        self.abort("too much incomplete")
 
     def _too_slow(self, reason: str) -> None:
         _log.warning("closing %s: %s", self._name, reason)

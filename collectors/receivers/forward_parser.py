@@ -78,6 +78,11 @@ class ForwardParser:
         """Bytes of a message that is not complete."""
         return len(self._pending)
 
+    def drop(self) -> None:
+        """Hold nothing any more. Afterwards the parser is of no use."""
+        self._pending = bytearray()
+        self._framer = None
+
     def feed(self, data: bytes) -> list[Delivery]:
         """Raises ProtocolError; what was complete before the error in the same bytes is lost with it, since nothing of
         it was acknowledged."""

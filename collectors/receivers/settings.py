@@ -65,17 +65,27 @@ class Settings(Model):
     """Of one connection: received and not stored."""
     max_message_bytes: Size = Field(default=16 << 20, ge=1 << 10, le=256 << 20)
     """As sent."""
+    max_pending_bytes: Size | None = Field(default=None, ge=1 << 10)
+    """Of messages that are not complete, of all connections together; beyond it the connection with most of them is
+    closed. Default: 64 MiB, or four of the largest messages if that is more."""
     max_inflated_bytes: Size = Field(default=32 << 20, ge=1 << 10, le=512 << 20)
     """A message's entries after decompression."""
     message_timeout: Duration = Field(default=60.0, ge=0.1, le=3600)
     """From a message's first byte to its last."""
     handshake_timeout: Duration = Field(default=10.0, ge=0.1, le=300)
 
+    @model_validator(mode="after")
+    def _holds_a_message(self) -> Self:
+        if self.max_pending_bytes is not None and self.max_pending_bytes < self.max_message_bytes:
+            raise wrong("has max_pending_bytes below max_message_bytes; raise it: no such message would come whole")
+        return self
+
     def limits(self) -> ForwardLimits:
         """As the receiver wants them."""
         return ForwardLimits(
             max_connections=self.max_connections,
             max_in_flight_bytes=self.max_in_flight_bytes,
+            max_pending_bytes=self.max_pending_bytes or max(64 << 20, 4 * self.max_message_bytes),
             message_timeout_s=self.message_timeout,
             handshake_timeout_s=self.handshake_timeout,
             parser=ParserLimits(max_message_bytes=self.max_message_bytes, max_inflated_bytes=self.max_inflated_bytes),

@@ -181,6 +181,41 @@ async def test_a_message_that_does_not_end_in_time_ends_the_connection(rig: Rig)
     assert rig.closed_for("slow message") == 1
 
 
+async def test_incomplete_messages_together_take_no_more_than_they_may_and_the_largest_goes(
+    eventually: Eventually,
+) -> None:
+    sink, telemetry, clock = Sink(), Telemetry(), FakeClock()
+    limits = ForwardLimits(max_pending_bytes=100_000)
+    receiver = ForwardReceiver(sink, telemetry, clock, Claims(Members, telemetry, clock), limits)
+    sock, address = bound()
+    await receiver.listen(sock, None)
+    sizes = (20_000, 50_000, 25_000)
+    streams = [await asyncio.open_connection(*address) for _ in sizes]
+    whole = [message(str(size), f"c{size}", size) for size in sizes]
+    for (_, writer), sent in zip(streams, whole, strict=True):
+        writer.write(sent[:-1])
+    await eventually(lambda: receiver._pending == sum(map(len, whole)) - 3, "all three are under way")
+    late_reader, late = await asyncio.open_connection(*address)
+    late.write(message("one more", "c4", 10_000)[:-1])
+    assert await ended(streams[1][0]), "the one with most of it"
+    assert (
+        telemetry.registry.get_sample_value(
+            "remora_collector_closed_connections_total", {"receiver": "forward", "reason": "too much incomplete"}
+        )
+        == 1
+    )
+    for index in (0, 2):
+        reader, writer = streams[index]
+        writer.write(whole[index][-1:])
+        assert await ack(reader) == {"ack": f"c{sizes[index]}"}
+    late.write(message("one more", "c4", 10_000)[-1:])
+    assert await ack(late_reader) == {"ack": "c4"}
+    assert receiver._pending == 0
+    for _, writer in [*streams, (late_reader, late)]:
+        writer.close()
+    await receiver.close(1.0)
+
+
 async def test_an_idle_connection_is_left_in_peace(rig: Rig) -> None:
     reader, writer = await rig.connect()
     writer.write(message("a", "c1"))

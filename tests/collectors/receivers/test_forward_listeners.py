@@ -277,3 +277,12 @@ def test_settings_that_are_unsafe_or_wrong_are_refused(
     with pytest.raises(ValidationError, match=problem) as error:
         Settings.model_validate({"listeners": [described]})
     assert "wonder" not in str(error.value)
+
+
+def test_what_incomplete_messages_may_take_has_room_for_one() -> None:
+    listeners = [{"address": "127.0.0.1:0"}]
+    assert Settings.model_validate({"listeners": listeners}).limits().max_pending_bytes == 64 << 20
+    large = Settings.model_validate({"listeners": listeners, "max_message_bytes": "256MiB"})
+    assert large.limits().max_pending_bytes == 1 << 30
+    with pytest.raises(ValidationError, match="max_pending_bytes below max_message_bytes"):
+        Settings.model_validate({"listeners": listeners, "max_pending_bytes": "8MiB"})
