@@ -24,6 +24,7 @@ from collectors.store import Reader, Store
 from collectors.tls import client_context
 from mesh.records import ACCESS_TAG
 from mesh.spiffe import SpiffeId
+from mesh.state_directory import default_state
 from tests.collectors.authority import DOMAIN, PRODUCTPAGE, Doors, Mint
 from tests.collectors.build import access_body, labels
 from tests.collectors.forward_peers import AckingSender, TlsFluentSender
@@ -283,7 +284,6 @@ GOOD = ["--state", "s", "--control", "127.0.0.1:1", "--root", "r", "--token-file
     "argv",
     [
         [],
-        GOOD[2:],
         [*GOOD, "--forward", "nonsense"],
         [*GOOD, "--forward", "127.0.0.1:99999"],
         [*GOOD, "--plaintext-forward", "0.0.0.0:24224"],
@@ -308,6 +308,7 @@ def test_flags_have_the_documented_defaults() -> None:
         ("127.0.0.1", 4318),
     )
     assert options.plaintext_forward is None
+    assert parse(GOOD[2:]).state == default_state()
     assert parse([*GOOD, "--forward", "[::1]:5"]).forward == ("::1", 5)
 
 

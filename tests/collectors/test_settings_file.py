@@ -154,7 +154,6 @@ MESH = ["--control", "127.0.0.1:1", "--root", "r", "--token-file", "t"]
     ("argv", "said"),
     [
         (["--check"], "needs --config"),
-        (["--config", "c"], "--state"),
         (["--state", "s"], "--control, --root, --token-file"),
         (["--state", "s", "--config", "c", "--control", "127.0.0.1:1"], "--root, --token-file"),
         (["--state", "s", "--config", "c", "--forward", "127.0.0.1:1"], "--forward: needs --control"),
