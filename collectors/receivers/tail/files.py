@@ -68,6 +68,8 @@ class Files:
         """What happened: renamed, deleted, copied, truncated, vanished, unreadable."""
         self.waiting = 0
         """Files that are not open, for there are too many."""
+        self.has_unsaved_names = False
+        """A file has got its id since whoever saves positions looked: they are to be saved before it is read on."""
         self._cut = 0
         self._accounted: dict[Path, int] = {}
         """By path: up to which time of their last change rotated files are accounted for."""
@@ -240,6 +242,7 @@ class Files:
     def _name(self, follower: Follower) -> None:
         text = f"{self._node}\0{follower.origin}\0{follower.first_digest}\0{follower.generation}"
         follower.id = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
+        self.has_unsaved_names = True
 
     # Rotation by copying.
 

@@ -136,6 +136,11 @@ class TailReceiver:
             self._watch.follow()
         self._wake.clear()
         chunks, batch = await self._in_thread(self._gather, now)
+        if self._tailer.files.has_unsaved_names:
+            # A start after a crash must know whose rest to look for among what was rotated meanwhile.
+            self._tailer.files.has_unsaved_names = False
+            self._unsaved = True
+            await self._save()
         if chunks:
             await self._store(batch)
             self._gathered = []
