@@ -4,7 +4,6 @@ looked. It blocks: run it in a thread.
 
 import contextlib
 import glob
-import hashlib
 import logging
 import os
 import stat as modes
@@ -17,7 +16,7 @@ from pathlib import Path
 from collectors.receivers.tail.assembly import Assembly
 from collectors.receivers.tail.follower import HEAD_BYTES, Follower
 from collectors.receivers.tail.paths import base_names, is_compressed, rotated_siblings
-from collectors.receivers.tail.positions import Position, PositionFile
+from collectors.receivers.tail.positions import Position, PositionFile, content_id
 
 _log = logging.getLogger("remora.tail")
 
@@ -240,8 +239,7 @@ class Files:
         return max(generations) + 1
 
     def _name(self, follower: Follower) -> None:
-        text = f"{self._node}\0{follower.origin}\0{follower.first_digest}\0{follower.generation}"
-        follower.id = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
+        follower.id = content_id(self._node, follower.origin, follower.first_digest, follower.generation)
         self.has_unsaved_names = True
 
     # Rotation by copying.

@@ -29,6 +29,12 @@ def digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
+def content_id(node: str, origin: str, first_digest: str, generation: int) -> str:
+    """What ids of the records in one content begin with: 24 hex digits."""
+    text = f"{node}\0{origin}\0{first_digest}\0{generation}"
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
+
+
 Key = tuple[str, str]
 
 

@@ -302,9 +302,11 @@ def test_too_many_or_too_long_attributes_are_refused() -> None:
 @given(st.binary(max_size=300))
 def test_any_bytes_are_samples_or_refused(body: bytes) -> None:
     try:
-        decode_metrics(body, None, NOW, Deltas())
+        found = decode_metrics(body, None, NOW, Deltas())
     except MalformedRequest:
-        pass
+        return
+    assert found.rejected >= 0
+    assert all(isinstance(sample, Sample) and sample.name for sample in found.batch.samples)
 
 
 @pytest.mark.parametrize(
