@@ -239,6 +239,8 @@ class H2Origin:
 
     def __init__(self, tls: ssl.SSLContext | None = None, **settings: int) -> None:
         self.handler: H2Handler = answer_ok
+        self.greedy = True
+        """How a peer starts: a handler is told of a request only after what came with its head was acknowledged."""
         self.requests: list[Stream] = []
         self.peers: list[H2Peer] = []
         self.address = Address("127.0.0.1", 0)
@@ -262,6 +264,7 @@ class H2Origin:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = H2Peer(reader, writer, client=False)
+        peer.greedy = self.greedy
         self.peers.append(peer)
 
         def begun(stream: Stream) -> None:

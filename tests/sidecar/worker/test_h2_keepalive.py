@@ -199,7 +199,6 @@ async def test_a_client_waits_when_so_much_of_its_request_is_unsent(
     go_on = asyncio.Event()
 
     async def greedy_later(peer: H2Peer, stream: Stream) -> None:
-        peer.greedy = False
         await go_on.wait()
         peer.greedy = True
         peer.acknowledge(stream)
@@ -207,6 +206,7 @@ async def test_a_client_waits_when_so_much_of_its_request_is_unsent(
         await peer.until(lambda: stream.ended, "the request's end")
         peer.send_head(stream, [(b":status", b"200")], end=True)
 
+    h2_origin.greedy = False
     h2_origin.handler = greedy_later
     address = await serve(proxy, h2_origin.address, http2=Http2(), buffer_bytes=1024)
     peer = await h2_client.connect(address)

@@ -326,7 +326,6 @@ async def test_an_upstream_that_opens_no_window_pauses_the_client(
     go_on = asyncio.Event()
 
     async def greedy_later(peer: H2Peer, stream: Stream) -> None:
-        peer.greedy = False
         await go_on.wait()
         peer.greedy = True
         peer.acknowledge(stream)
@@ -334,6 +333,7 @@ async def test_an_upstream_that_opens_no_window_pauses_the_client(
         await whole(peer, stream)
         peer.send_head(stream, [(b":status", b"200")], end=True)
 
+    h2_origin.greedy = False
     h2_origin.handler = greedy_later
     peer = await h2_client.connect(await serve(proxy, h2_origin.address))
     stream = peer.open(get(method=b"POST"), end=False)
