@@ -85,10 +85,14 @@ class Sending(Holder):
         return self._unsent_bytes
 
     def connected(self, stream: UpstreamStream) -> None:
-        # Before anything is written: the stream may itself hold the client from then on.
-        self._hold_client(False)
+        # The stream may itself hold the client as soon as it is written to: the client is let go only after, or it
+        # would be told to send a window more than there is room for.
+        held = self._held_client
+        self._held_client = False
         self._begin(stream)
         stream.flush()
+        if held and not self._held_client:
+            self._client.hold_client(False)
 
     def upstream_blocked(self, blocked: bool) -> None:
         self._hold_client(blocked)
