@@ -33,6 +33,8 @@ class Service:
     members: tuple[Workload, ...] = ()
     resource: Resource | None = field(default=None, compare=False)
     """The stored Service, where there is one."""
+    addresses: tuple[str, ...] = ()
+    """Its own, by which captured connections to it are known; empty: it is headless, or of a laptop."""
 
     @property
     def host(self) -> str:
@@ -43,6 +45,8 @@ def derive_services(resources: Mapping[Key, Resource], workloads: Iterable[Workl
     """Every service by (namespace, name), sorted, with its ports' instances."""
     by_namespace: dict[str, list[Workload]] = {}
     for workload in sorted(workloads, key=lambda w: (w.namespace, w.name)):
+        if workload.finished:
+            continue
         by_namespace.setdefault(workload.namespace, []).append(workload)
     found: dict[ServiceKey, Service] = {}
     for key in sorted(resources):
@@ -72,7 +76,7 @@ def _declared(resource: Resource, spec: ServiceSpec, candidates: list[Workload])
         if protocol == AUTO and behind:
             protocol = behind[0][1].protocol  # the Service leaves open what its instances may have said
         ports.append(Port(port.port, port.name or "http", protocol, tuple(behind)))
-    return Service(resource.namespace, resource.name, tuple(ports), tuple(members), resource)
+    return Service(resource.namespace, resource.name, tuple(ports), tuple(members), resource, spec.addresses)
 
 
 def _selected(name: str, spec: ServiceSpec, workload: Workload) -> bool:

@@ -57,11 +57,24 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _ip(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError as error:
+        raise wrong(f"is {shorten(value)}; write an IP address, such as 10.0.0.7") from error
+
+
+IpAddress = Annotated[Str, AfterValidator(_ip)]
+"""IPv4 or IPv6, in its canonical form."""
+
+
 class AppPort(_Record):
     """A port of the service, and where the application listens for it."""
 
     name: Annotated[Str, Field(max_length=63)] = "http"
     service_port: PortNumber
+    """The number that clients know; of a captured workload the application's own one, since what arrives there is told
+    apart by it (Istio: `inbound|TARGET_PORT||`)."""
     app: HostPort
     inbound: HostPort | None = None
     """Where the sidecar accepts connections for this port alone; None: at the workload's address, with others."""
@@ -100,6 +113,12 @@ class Workload(_Record):
     admin: Annotated[OneLine, AfterValidator(_admin_url)] = ""
     """URL of its sidecar's admin pages."""
     metrics: Annotated[OneLine, AfterValidator(_metrics_address)] = ""
+    addresses: tuple[IpAddress, ...] = Field(default=(), max_length=8)
+    """Of a pod, the one by which it is known first; its ports are at these. Empty: addresses are all loopback's."""
+    capture: bool = False
+    """Its connections are redirected to its sidecar, in both directions, which learns where they were going."""
+    finished: bool = False
+    """It ended and does not come back (a Job's pod): member of no service."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Workload":
@@ -109,15 +128,37 @@ class Workload(_Record):
         numbers = [port.service_port for port in self.ports]
         if len(set(numbers)) != len(numbers):
             raise wrong(f"ports names a service_port twice: {numbers}")
-        if self.ports and self.inbound is None:
+        if len(set(self.addresses)) != len(self.addresses):
+            raise wrong(f"addresses has an address twice: {', '.join(self.addresses)}")
+        if self.capture and not self.addresses:
+            raise wrong("has capture but no addresses; captured connections are told apart by the pod's addresses")
+        if self.addresses:
+            self._check_pod()
+        elif self.ports and self.inbound is None:
             raise wrong("has ports but no inbound address at which its sidecar accepts requests for them")
         self._check_addresses()
         return self
 
+    def _check_pod(self) -> None:
+        """What a pod's application listens on is at the pod's addresses, and what is captured arrives nowhere else."""
+        for port in self.ports:
+            host, number = split_host_port(port.app)
+            if str(ipaddress.ip_address(host)) not in self.addresses:
+                raise wrong(f"port {port.service_port} is at {port.app}, not at one of {', '.join(self.addresses)}")
+            if self.capture and number != port.service_port:
+                raise wrong(
+                    f"port {port.service_port} is captured and at {port.app}; write service_port {number}: what is "
+                    "captured is told apart by the application's own port"
+                )
+            if port.inbound is not None:
+                raise wrong(f"port {port.service_port} has both an inbound address and the pod's")
+        if self.capture and (self.inbound or self.outbound or self.tcp_outbound):
+            raise wrong("has capture; inbound, outbound and tcp_outbound are for applications that are not captured")
+
     def _check_addresses(self) -> None:
         """At one address several ports are told apart by what requests say, which bytes do not."""
         at: dict[str, list[AppPort]] = {}
-        for port in self.ports:
+        for port in self.ports if not self.addresses else ():
             at.setdefault(port.inbound or self.inbound or "", []).append(port)
         for address, ports in at.items():
             mute = [port for port in ports if port.protocol not in REQUESTS and port.protocol != AUTO]
@@ -136,7 +177,7 @@ class Workload(_Record):
         """`sidecar~IP~WORKLOAD.NAMESPACE~NAMESPACE.svc.cluster.local`, as Istio writes it (`router` for a gateway)."""
         address = self.inbound or self.outbound or next(iter(self.gateway_ports.values()), "127.0.0.1:1")
         kind = "router" if self.kind == "gateway" else "sidecar"
-        host = split_host_port(address)[0]
+        host = self.addresses[0] if self.addresses else split_host_port(address)[0]
         return f"{kind}~{host}~{self.name}.{self.namespace}~{self.namespace}.svc.cluster.local"
 
     @property

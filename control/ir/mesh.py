@@ -1,6 +1,6 @@
 """The whole mesh without dialect: what every proxy's configuration is generated from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,24 +79,29 @@ class Mesh:
         return DestinationPolicy()
 
     def services_of(self, namespace: str, workload: str, port: int) -> list[Service]:
-        """The services whose port of this number a workload is an instance of, by host."""
-        found = self.parts.get("services_of")
-        if found is None:
-            found = self.parts["services_of"] = {}
-            for service in self.services.values():
-                for number, endpoints in service.endpoints.items():
-                    for endpoint in endpoints:
-                        found.setdefault((endpoint.namespace, endpoint.workload, number), []).append(service)
-        services: list[Service] = found.get((namespace, workload, port), [])
-        return services
+        """The services whose port of this number a workload is an instance of, by host; a pod's port is its own."""
+        found = [service for service, _ in self._behind(namespace, workload, port)]
+        return [service for index, service in enumerate(found) if index == 0 or found[index - 1] is not service]
 
     def protocol_of(self, namespace: str, workload: str, port: int) -> Protocol | None:
         """What the services whose port a workload stands behind say of it; None: nothing."""
-        for service in self.services_of(namespace, workload, port):
-            known = service.port(port)
+        for service, number in self._behind(namespace, workload, port):
+            known = service.port(number)
             if known is not None and known.protocol is not Protocol.AUTO:
                 return known.protocol
         return None
+
+    def _behind(self, namespace: str, workload: str, port: int) -> Sequence[tuple[Service, int]]:
+        """The services, and their own ports' numbers, that lead to a workload's port."""
+        found: dict[tuple[str, str, int], list[tuple[Service, int]]] | None = self.parts.get("behind")
+        if found is None:
+            found = self.parts["behind"] = {}
+            for service in self.services.values():
+                for number, endpoints in service.endpoints.items():
+                    for endpoint in endpoints:
+                        at = endpoint.address.port if endpoint.pod else number
+                        found.setdefault((endpoint.namespace, endpoint.workload, at), []).append((service, number))
+        return found.get((namespace, workload, port), ())
 
     def addressed(self, proxy: Proxy) -> frozenset[Labels]:
         """Of the labels by which routes choose whom they are for, those that the proxy has."""

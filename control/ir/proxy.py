@@ -54,6 +54,10 @@ class Proxy:
     tcp_outbound: tuple[TcpOutbound, ...] = ()
     gateway_ports: Mapping[int, Address] = field(default_factory=dict)
     """Port number of a Gateway's server to the address that is bound for it."""
+    addresses: tuple[str, ...] = ()
+    """Of its pod, the main one first."""
+    capture: bool = False
+    """Connections from and to its application are redirected to it; `ports` are then the application's own."""
 
     def ports_by_address(self) -> dict[Address, tuple[AppPort, ...]]:
         """Where connections for which ports arrive."""

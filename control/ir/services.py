@@ -55,6 +55,8 @@ class Endpoint:
     workload: str = ""
     namespace: str = ""
     cluster_id: str = ""
+    pod: bool = False
+    """The address is the instance's own, port included, and not its sidecar's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Service:
     """Named by a ServiceEntry: known by its full name alone."""
     sans: tuple[str, ...] = ()
     """Names that the instances' certificates may have besides their own principals."""
+    addresses: tuple[str, ...] = ()
+    """Its own, by which captured connections to it are known. Empty: none, its instances' are meant."""
 
     def port(self, number: int) -> Port | None:
         """The port of that number."""

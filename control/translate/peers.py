@@ -41,7 +41,8 @@ def _ports_that_differ(world: World, resource: Resource, policies: PeerPolicies)
             continue
         by_address: dict[str | None, list[int]] = {}
         for port in workload.ports:
-            by_address.setdefault(port.inbound or workload.inbound, []).append(port.service_port)
+            at = port.app if workload.addresses else port.inbound or workload.inbound
+            by_address.setdefault(at, []).append(port.service_port)
         for ports in by_address.values():
             numbers.update(ports)
             if len({policies.of_port(workload.namespace, labels, number) for number in ports}) > 1:

@@ -42,4 +42,6 @@ def proxy_of(workload: Workload, trust_domain: str) -> Proxy:
             TcpOutbound(each.service, each.port, address(each.listen)) for each in workload.tcp_outbound
         ),
         gateway_ports={int(port): address(at) for port, at in sorted(workload.gateway_ports.items())},
+        addresses=workload.addresses,
+        capture=workload.capture,
     )

@@ -54,10 +54,14 @@ class ServiceTranslator:
             namespace=service.namespace,
             ports=tuple(Port(port.number, port.name, protocol(port.protocol)) for port in service.ports),
             endpoints={port.number: tuple(self._endpoints(port)) for port in service.ports},
+            addresses=service.addresses,
         )
 
     def _endpoints(self, port: WorldPort) -> Iterator[Endpoint]:
         for workload, app in port.members:
+            if workload.addresses:
+                yield self._pod(workload, app)
+                continue
             at = app.inbound or workload.inbound
             if at is not None:
                 yield self._endpoint(workload, at)
@@ -75,6 +79,21 @@ class ServiceTranslator:
             workload=workload.name,
             namespace=workload.namespace,
             cluster_id=self.settings.cluster_id,
+        )
+
+    def _pod(self, workload: Workload, app: AppPort) -> Endpoint:
+        """Clients reach it at its own port, whoever takes the connection there."""
+        labels = workload.effective_labels
+        mode = self.peers.of_port(workload.namespace, labels, app.service_port)
+        return Endpoint(
+            address=address(app.app),
+            labels=labels,
+            tls=workload.capture and mode is not MtlsMode.DISABLE,
+            principal=str(identity_of(workload, self.settings.trust_domain)) if workload.capture else "",
+            workload=workload.name,
+            namespace=workload.namespace,
+            cluster_id=self.settings.cluster_id,
+            pod=True,
         )
 
     def _entry(self, resource: Resource, spec: ServiceEntrySpec, host: str) -> Service:
@@ -104,6 +123,8 @@ class ServiceTranslator:
 
 
 def _shares_address(workload: Workload, port: AppPort) -> bool:
+    if workload.addresses:
+        return False
     at = port.inbound or workload.inbound
     return sum((each.inbound or workload.inbound) == at for each in workload.ports) > 1
 

@@ -1,12 +1,29 @@
-"""Kubernetes' core Service, v1: a name, its ports, and which workloads are behind it."""
+"""Kubernetes' core Service, v1: a name, its ports, its addresses, and which workloads are behind it."""
 
-from typing import Any, Literal
+import ipaddress
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from control.api.model import Model, Unsupported, wrong
 from control.api.protocols import protocol_of
 from control.api.scalars import DnsLabel, Int, Labels, PortNumber, Str, shorten
+
+HEADLESS = "None"
+"""What `clusterIP` says of a service that has no address of its own: its name stands for its instances' addresses."""
+
+
+def _cluster_ip(value: str) -> str:
+    if value in ("", HEADLESS):
+        return value
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError as error:
+        raise wrong(f"is {shorten(value)}; write an IP address, or None for a headless service") from error
+
+
+ClusterIp = Annotated[Str, AfterValidator(_cluster_ip)]
+"""An address, `None`, or nothing where the API server has not given one yet."""
 
 
 class ServicePort(Model):
@@ -40,8 +57,8 @@ class ServiceSpec(Model):
     ports: tuple[ServicePort, ...] = Field(min_length=1)
     selector: Labels = Field(default_factory=dict)
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
-    cluster_ip: Any = Field(default=None, alias="clusterIP")
-    cluster_ips: Any = Field(default=None, alias="clusterIPs")
+    cluster_ip: ClusterIp | None = Field(default=None, alias="clusterIP")
+    cluster_ips: tuple[ClusterIp, ...] = Field(default=(), alias="clusterIPs", max_length=2)
     ip_families: Any = None
     ip_family_policy: Any = None
     internal_traffic_policy: Any = None
@@ -60,3 +77,23 @@ class ServiceSpec(Model):
         if len(ports) > 1 and (None in names or len(set(names)) != len(names)):
             raise wrong("has several ports; each needs a name of its own")
         return ports
+
+    @model_validator(mode="after")
+    def _one_first_address(self) -> "ServiceSpec":
+        """As the API server demands it: the first of the addresses is the address."""
+        if self.cluster_ip and self.cluster_ips and self.cluster_ips[0] != self.cluster_ip:
+            raise wrong(f"clusterIPs begins with {shorten(self.cluster_ips[0])}, clusterIP is {self.cluster_ip}")
+        if HEADLESS in self.cluster_ips and len(self.cluster_ips) > 1:
+            raise wrong("clusterIPs has None beside an address; a headless service has no other")
+        return self
+
+    @property
+    def headless(self) -> bool:
+        """Its name stands for its instances' own addresses."""
+        return HEADLESS in (self.cluster_ip, *self.cluster_ips)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """By which clients reach it, whichever instance answers; none if it is headless or has none yet."""
+        given = self.cluster_ips or ((self.cluster_ip,) if self.cluster_ip else ())
+        return tuple(each for each in given if each not in ("", HEADLESS))
