@@ -17,7 +17,7 @@ DONE, NO, WRONG_USE = 0, 1, 2
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
-COMPONENTS = ("proxy", "control", "collect", "query", "console")
+COMPONENTS = ("proxy", "init-iptables", "control", "collect", "query", "console")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

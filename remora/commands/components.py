@@ -1,4 +1,7 @@
-"""`remora proxy|control|collect|query|console`: run one component. Each parses its own flags; typer only lists them."""
+"""`remora proxy|init-iptables|control|collect|query|console`: run one component.
+
+Each parses its own flags; typer only lists them.
+"""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -7,6 +10,7 @@ from remora.failure import Failure
 
 SUMMARIES = {
     "proxy": "Run a sidecar or gateway: the entry point of its container.",
+    "init-iptables": "Capture a pod's traffic for its sidecar: the entry point of its init container.",
     "control": "Run the control plane: the entry point of its container.",
     "collect": "Run the collector of logs, traces and metrics: the entry point of its container.",
     "query": "Run the service with Jaeger's HTTP API: the entry point of its container.",
@@ -15,6 +19,7 @@ SUMMARIES = {
 
 EXTRAS = {
     "proxy": "sidecar",
+    "init-iptables": "sidecar",
     "control": "control",
     "collect": "collectors",
     "query": "collectors",
@@ -47,6 +52,12 @@ def _proxy(argv: Sequence[str]) -> int:
     return main(parse(list(argv)))
 
 
+def _init_iptables(argv: Sequence[str]) -> int:
+    from remora.commands import init_iptables
+
+    return init_iptables.run(argv)
+
+
 def _control(argv: Sequence[str]) -> int:
     from control.app import parse, run
 
@@ -73,6 +84,7 @@ def _console(argv: Sequence[str]) -> int:
 
 _COMPONENTS: dict[str, Callable[[Sequence[str]], int]] = {
     "proxy": _proxy,
+    "init-iptables": _init_iptables,
     "control": _control,
     "collect": _collect,
     "query": _query,

@@ -1,0 +1,50 @@
+"""`remora init-iptables`, also `remora-init`: capture a pod's traffic for its sidecar, as its init container does."""
+
+import sys
+from collections.abc import Sequence
+
+from remora.failure import Failure
+from remora.init import render
+from remora.init.apply import application
+from remora.init.back_end import CaptureError
+from remora.init.options import Options, parse
+from remora.init.plan import plan
+from remora.init.probe import probe
+from remora.output import Format, print_data, print_error, print_line
+
+
+def run(argv: Sequence[str]) -> int:
+    """Returns the exit status. Raises Failure where rules could not be had as asked for."""
+    options = parse(argv)
+    for warning in options.warnings:
+        print_error(f"remora init-iptables: {warning}")
+    if options.dry_run:
+        _print(options)
+        return 0
+    try:
+        here = application(options.back_end, options.wait_s, print_line)
+        if options.remove:
+            here.remove()
+            return 0
+        here.install(plan(options.capture))
+        if options.probe:
+            probe(options.capture, print_line)
+    except CaptureError as error:
+        raise Failure(*(f"remora init-iptables: {line}" for line in error.lines)) from error
+    return 0
+
+
+def main() -> None:
+    """The script `remora-init`."""
+    from remora.cli import main as command
+
+    command(["init-iptables", *sys.argv[1:]])
+
+
+def _print(options: Options) -> None:
+    rules = plan(options.capture)
+    if options.json:
+        print_data(render.data(rules), Format.JSON)
+        return
+    for line in render.text(rules):
+        print_line(line)
