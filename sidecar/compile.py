@@ -27,6 +27,7 @@ HOT = (
     "clusters/h2_requests",
     "clusters/h2_upstream",
     "clusters/losses",
+    "clusters/original",
     "clusters/pool",
     "clusters/raw_pool",
     "clusters/raw_upstream",

@@ -179,7 +179,7 @@ class Supervisor(WorkerEvents):
     async def apply(self, snapshot: Snapshot) -> Refused | None:
         """Have all workers serve it. None when they do; else why not, and they serve what they served before."""
         try:
-            opened = self._sockets.ensure(listener.address for listener in snapshot.listeners)
+            opened = self._sockets.ensure(listener.address for listener in snapshot.listeners if listener.bound)
         except CannotListen as error:
             return _refused_listener(snapshot, error)
         for slot in self._slots:
@@ -188,7 +188,7 @@ class Supervisor(WorkerEvents):
         refused = await self._rollout.apply(snapshot)
         good = self._rollout.good
         if good is not None:
-            self._sockets.keep(listener.address for listener in good.listeners)
+            self._sockets.keep(listener.address for listener in good.listeners if listener.bound)
         return refused
 
     async def inspect(self, what: str) -> list[str]:

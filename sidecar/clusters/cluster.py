@@ -16,10 +16,18 @@ from sidecar.config.endpoint import Address, Endpoint
 class LiveCluster:
     """Routes of every snapshot that names it share it, so that its pools outlive a change of rules."""
 
-    def __init__(self, config: Cluster, security: Security | None, around: Surroundings, rng: random.Random) -> None:
+    def __init__(
+        self,
+        config: Cluster,
+        security: Security | None,
+        around: Surroundings,
+        rng: random.Random,
+        counts: ClusterCounts | None = None,
+    ) -> None:
+        """`counts`: those of the cluster that it is a part of."""
         self.config = config
         self.name = config.name
-        self.counts = ClusterCounts()
+        self.counts = counts or ClusterCounts()
         self._security = security
         self._around = around
         self._rng = rng

@@ -6,16 +6,18 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from mesh.clock import Clock
 from mesh.lifecycle import TaskScope
 from sidecar.clusters.upstream import ConnectFailed
-from sidecar.config.cluster import TcpKeepAlive
+from sidecar.config.cluster import Cluster
 from sidecar.config.endpoint import Address
 from sidecar.net.outbox import Outbox
 from sidecar.net.timers import TimerWheel
 from sidecar.net.tls_stream import TlsStream
+
+_IP_BIND_ADDRESS_NO_PORT: Final = 24  # linux/in.h; Python has no name for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +44,18 @@ class Security:
 async def dial(
     address: Address,
     security: Security | None,
-    timeout_s: float,
+    config: Cluster,
     loop: asyncio.AbstractEventLoop,
     make: Callable[[socket.socket], Any],
     outbox: Outbox | None = None,
     ready: Callable[[], Awaitable[None]] | None = None,
-    keepalive: TcpKeepAlive | None = None,
 ) -> None:
-    """`make` gets the connected socket and returns the loop's protocol; after TLS, if any, its `connection_made` has
-    been called; then `ready`, if any, is awaited. `outbox`: where TLS gathers what it writes. Raises ConnectFailed."""
+    """As the cluster's `config` says. `make` gets the connected socket and returns the loop's protocol; after TLS, if
+    any, its `connection_made` has been called; then `ready`, if any, is awaited. `outbox`: where TLS gathers what it
+    writes. Raises ConnectFailed."""
     try:
-        async with asyncio.timeout(timeout_s):
-            sock = _socket_for(address, keepalive)
+        async with asyncio.timeout(config.connect_timeout_s):
+            sock = _socket_for(address, config)
             transport: asyncio.Transport | None = None
             try:
                 await loop.sock_connect(sock, (address.host, address.port))
@@ -91,12 +93,19 @@ async def dial(
         raise ConnectFailed(f"delayed connect error: {known}") from error
 
 
-def _socket_for(address: Address, keepalive: TcpKeepAlive | None) -> socket.socket:
+def _socket_for(address: Address, config: Cluster) -> socket.socket:
     """A non-blocking TCP socket without Nagle's delay. Raises OSError."""
+    keepalive = config.tcp_keepalive
     sock = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for source in config.source_addresses:
+            if (":" in source) == (":" in address.host):
+                # The port is chosen at connect: so there are as many as without, for each address connected to.
+                sock.setsockopt(socket.SOL_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+                sock.bind((source, 0))
+                break
         if keepalive is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for option, value in (

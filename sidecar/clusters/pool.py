@@ -131,12 +131,9 @@ class Pool(Owner):
             await self._ready(made[0])
 
         failure: ConnectFailed | None = None
-        config = self._config
-        timeout_s = config.connect_timeout_s
         loop = self._around.loop
-        keepalive = config.tcp_keepalive
         try:
-            await dial(self.address, self.security, timeout_s, loop, make, self.outbox, ready, keepalive)
+            await dial(self.address, self.security, self._config, loop, make, self.outbox, ready)
         except ConnectFailed as error:
             failure = error
         finally:

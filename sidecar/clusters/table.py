@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from sidecar.clusters.cluster import LiveCluster
 from sidecar.clusters.dial import Security, Surroundings
+from sidecar.clusters.original import OriginalCluster
 from sidecar.clusters.resolver import Resolver
 from sidecar.clusters.secrets import Secrets
 from sidecar.config.cluster import Cluster, Discovery, Protocol, UpstreamTls
@@ -82,7 +83,10 @@ class ClusterTable:
                     security = secrets.upstream(_offering(config.tls, config.protocol))
                 except UnusableSecret as error:
                     raise UnusableCluster(config.name, "transport_socket", str(error)) from error
-            live = self._live.get(config.name) or LiveCluster(config, security, self._around, self._rng)
+            kind = OriginalCluster if config.discovery is Discovery.ORIGINAL else LiveCluster
+            live = self._live.get(config.name)
+            if live is None or type(live) is not kind:
+                live = kind(config, security, self._around, self._rng)
             prepared[config.name] = PreparedCluster(live, config, security)
         return PreparedClusters(prepared)
 
@@ -95,7 +99,7 @@ class ClusterTable:
             present[name] = each.live
         self._live = present
         for name, live in former.items():
-            if name not in present:
+            if present.get(name) is not live:
                 live.retire()
         self._resolver.follow([live for live in present.values() if live.config.discovery is Discovery.DNS])
 

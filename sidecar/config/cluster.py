@@ -12,6 +12,7 @@ class Discovery(Enum):
     EDS = "eds"
     STATIC = "static"
     DNS = "dns"  # STRICT_DNS and LOGICAL_DNS: resolved by the worker
+    ORIGINAL = "original"  # ORIGINAL_DST: wherever the client's redirected connection was going
 
 
 class Balancing(Enum):
@@ -30,6 +31,8 @@ class Protocol(Enum):
     """From the first byte on (prior knowledge)."""
     AUTO = "auto"
     """What the upstream chose by ALPN; HTTP/1.1 where there is no TLS."""
+    DOWNSTREAM = "downstream"
+    """What the client speaks; of clusters by original destination alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +123,7 @@ class Cluster:
     http2: Http2 = Http2()
     tcp_keepalive: TcpKeepAlive | None = None
     """None: the kernel asks nothing."""
+    source_addresses: tuple[str, ...] = ()
+    """Connect from the first of these that is of the endpoint's family; empty: as the system chooses."""
+    cleanup_s: float = 5.0
+    """By original destination: addresses that nobody used for so long are forgotten."""

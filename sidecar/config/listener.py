@@ -136,11 +136,15 @@ class FilterChain:
     """By SNI, in lower case: `name` or `*.suffix`; empty: any, or none."""
     application_protocols: tuple[str, ...] = ()
     """By the ALPN that a ClientHello offers, or by what plaintext begins with (`http/1.0`, `http/1.1`, `h2c`)."""
+    destination_port: int | None = None
+    """By the port that the client meant; None: any."""
+    destinations: tuple[str, ...] = ()
+    """By the address that it meant, `10.0.0.0/8` or `fd00::/8`; empty: any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A bound address. A connection that no chain takes is closed."""
+    """An address, usually with a socket. A connection that no chain takes is closed."""
 
     name: str
     address: Address
@@ -156,6 +160,12 @@ class Listener:
     """... is served as one that is neither TLS nor HTTP; otherwise it is closed."""
     default_chain: FilterChain | None = None
     """Takes what none of the others does."""
+    bound: bool = True
+    """False: it has no socket, and is handed the connections that were going to its address."""
+    original_destination: bool = False
+    """Connections are redirected here: ask where each was going (Envoy `original_dst`)."""
+    hand_over: bool = False
+    """... and give it to the listener of that address, where there is one (Envoy `use_original_dst`)."""
 
     @property
     def chains(self) -> tuple[FilterChain, ...]:

@@ -3,6 +3,7 @@
 Envoy's `use_remote_address`, `forward_client_cert_details` and edge sanitising, reduced to the mesh's cases.
 """
 
+from sidecar.config.endpoint import Address
 from sidecar.http.head import RequestHead
 from sidecar.telemetry.request_id import IdSource
 
@@ -12,7 +13,7 @@ _ENVOY = b"x-envoy-"
 class Admission:
     """The rules of one client connection."""
 
-    __slots__ = ("_address", "_certificate", "_ids", "_scheme", "_trusted")
+    __slots__ = ("_address", "_certificate", "_ids", "_scheme", "_trusted", "destination")
 
     def __init__(
         self, ids: IdSource, *, trusted: bool, address: str, secure: bool, client_certificate: bytes | None
@@ -24,6 +25,8 @@ class Admission:
         self._address = address.encode()
         self._scheme = b"https" if secure else b"http"
         self._certificate = client_certificate
+        self.destination: Address | None = None
+        """Where a redirected connection was going."""
 
     def admit(self, head: RequestHead) -> bytes:
         """Rewrite the proxy's own fields in `head`; returns the request's id.

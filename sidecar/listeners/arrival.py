@@ -2,14 +2,16 @@
 
 from typing import Any
 
+from sidecar.config.endpoint import Address
 from sidecar.listeners.admission import Admission, client_certificate_header
 from sidecar.listeners.client_stream import ClientStream
 from sidecar.net.peer import check_client
 from sidecar.net.tls import requested_server_name
 
 
-def identify(client: ClientStream, transport: Any) -> None:
-    """Set `client`'s peer, admission and binding. Raises PeerRefused."""
+def identify(client: ClientStream, transport: Any, destination: Address | None) -> None:
+    """Set `client`'s peer, admission and binding. `destination`: where a redirected connection was going, which stands
+    for its local address then. Raises PeerRefused."""
     context = client.context
     remote = transport.get_extra_info("peername") or ("", 0)
     local = transport.get_extra_info("sockname") or ("", 0)
@@ -32,9 +34,10 @@ def identify(client: ClientStream, transport: Any) -> None:
         secure=tls is not None,
         client_certificate=certificate,
     )
+    client.admission.destination = destination
     client.binding = process.telemetry.downstream(
         context.direction,
-        _place(local),
+        _place(local) if destination is None else str(destination),
         _place(remote),
         principal=client.peer,
         server_name=server_name,

@@ -40,7 +40,7 @@ class DownstreamConnection(H1Link):
         context.counts.cx_total += 1
         context.connections.add(self)
         try:
-            identify(self, transport)
+            identify(self, transport, self.destination)
         except PeerRefused as error:
             context.counts.cx_refused += 1
             log.info("client refused: %s", error)
@@ -111,7 +111,7 @@ class DownstreamConnection(H1Link):
         self._closing = self._special = True
         self.deadline = NEVER
         plain.set_protocol(cast(asyncio.Protocol, other))
-        if context.ends:
+        if context.ends and not context.winding_down:
             other.drain()
         if data:
             other.data_received(data)

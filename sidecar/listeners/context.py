@@ -74,6 +74,7 @@ COUNTERS = (
     ("cx_overflow", "envoy_listener_downstream_cx_overflow"),
     ("cx_global_overflow", "envoy_listener_downstream_global_cx_overflow"),
     ("cx_shed", "remora_listener_cx_shed_total"),
+    ("cx_loop", "remora_listener_cx_loop_total"),
     ("cx_idle", "envoy_http_downstream_cx_idle_timeout"),
     ("cx_spent", "envoy_http_downstream_cx_max_requests_reached"),
     ("cx_old", "envoy_http_downstream_cx_max_duration_reached"),
@@ -96,6 +97,7 @@ class ListenerCounts:
         "cx_active",
         "cx_global_overflow",
         "cx_idle",
+        "cx_loop",
         "cx_no_chain",
         "cx_old",
         "cx_overflow",
@@ -120,6 +122,8 @@ class ListenerCounts:
         """TLS handshakes that failed and certificates that were not accepted."""
         self.cx_no_chain = 0
         """Closed because no filter chain takes such a connection, plaintext under STRICT for example."""
+        self.cx_loop = 0
+        """Closed because they were going to the listener itself: nothing redirected them, or they would come back."""
         self.cx_overflow = 0
         """Closed at once since the listener, or ..."""
         self.cx_global_overflow = 0
@@ -185,6 +189,7 @@ class HttpContext:
         "trust_domains",
         "upgrades",
         "watch",
+        "winding_down",
     )
 
     def __init__(
@@ -227,6 +232,8 @@ class HttpContext:
         self.in_flight = 0
         """Requests whose answers are not whole."""
         self.draining = False
+        self.winding_down = False
+        """The application is about to end: every connection ends with its next answer, the new ones too."""
         self.ends = process.load.shedding
         """Connections end with their next answer: the chain is going away, or memory is short."""
         self.careful = self.ends or self._has_limits
@@ -269,11 +276,19 @@ class HttpContext:
     def shed(self) -> None:
         """The process's load has changed: what comes is refused from now on, or is served again."""
         shedding = self.process.load.shedding
-        self.ends = self.draining or shedding
-        self.careful = shedding or self._has_limits
+        self.ends = self.draining or self.winding_down or shedding
+        self.careful = shedding or self.winding_down or self._has_limits
         if shedding:
             for connection in list(self.connections):
                 connection.end_soon()
+
+    def wind_down(self) -> None:
+        """What is there drains; a connection that comes later is not told to go before it has brought a request, or
+        clients that wait for the first SETTINGS (grpc-go) would never get to send one."""
+        if not self.winding_down:
+            self.winding_down = self.ends = self.careful = True
+            for connection in list(self.connections):
+                connection.drain()
 
     def drain(self) -> None:
         """Idle connections close now, the others with their next answer."""

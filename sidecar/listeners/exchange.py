@@ -1,5 +1,6 @@
 """One request between a client's connection and the router: admit, match, filter, forward; who may take how long."""
 
+from sidecar.clusters.cluster import LiveCluster
 from sidecar.clusters.endpoint import LiveEndpoint
 from sidecar.filters import failures
 from sidecar.filters.chain import LocalReply, NeedBody
@@ -97,9 +98,11 @@ class Exchange(Filtering):
         context = self._stream.context
         choice = self._choice = forward.choices.pick(context.process.rng.random())
         self.record.target = choice.target
-        if choice.cluster is None:
-            self.failed(failures.NO_CLUSTER)
-            return
+        cluster = choice.cluster
+        if cluster is None:
+            cluster = self._meant(choice)
+            if cluster is None:
+                return
         self._forward = forward
         if head.upgrade is not None and not self._may_switch(head.upgrade, forward):
             head.close = True  # as Envoy: what the client sent behind it may be meant for another protocol
@@ -120,11 +123,11 @@ class Exchange(Filtering):
         self._front = None  # it refers to us: a cycle would wait for the garbage collector
         router: Router
         if head.upgrade is None:
-            router = self._router = Router(client, choice.cluster, forward.retries)
+            router = self._router = Router(client, cluster, forward.retries)
         else:
             raw = forward.end_connect and not head.target
             nonce = context.process.rng.randbytes(16)
-            router = self._router = TunnelRouter(client, choice.cluster, forward.retries, raw=raw, nonce=nonce)
+            router = self._router = TunnelRouter(client, cluster, forward.retries, raw=raw, nonce=nonce)
         router.request_whole = whole
         self._asked_at = now
         if whole and forward.timeout_s is not None:
@@ -132,6 +135,21 @@ class Exchange(Filtering):
         router.start(now)
         if self._timeout_at != NEVER or router.try_deadline != NEVER or forward.idle_timeout_s is not None:
             self._stream.deadline_moved(self.deadline(), now)
+
+    def _meant(self, choice: Choice) -> LiveCluster | None:
+        """Where the client's redirected connection was going; None: it is answered, there is no way."""
+        original = choice.original
+        if original is None:
+            self.failed(failures.NO_CLUSTER)
+            return None
+        destination = self._stream.admission.destination
+        if destination is None:
+            self.failed(failures.NO_HEALTHY_UPSTREAM)
+            return None
+        cluster = original.to(destination, self.head.version == "HTTP/2")
+        if cluster is None:
+            self.failed(failures.OVERFLOW)
+        return cluster
 
     def _may_switch(self, protocol: bytes, forward: BoundForward) -> bool:
         """Whether listener and route let the client leave HTTP."""
@@ -217,9 +235,10 @@ class Exchange(Filtering):
         if binding is None:
             choice = self._choice
             assert choice is not None
-            assert choice.cluster is not None
+            cluster = choice.cluster or choice.original
+            assert cluster is not None
             binding = endpoint.binding = context.process.telemetry.upstream(
-                choice.cluster.config, endpoint.config, secure=endpoint.secure
+                cluster.config, endpoint.config, secure=endpoint.secure
             )
         record.upstream = binding
         if attempt > 1:

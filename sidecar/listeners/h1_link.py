@@ -5,6 +5,7 @@ import struct
 from collections import deque
 from typing import Final
 
+from sidecar.config.endpoint import Address
 from sidecar.config.listener import Codec
 from sidecar.filters.chain import LocalReply
 from sidecar.http.h1_request import RequestEvent, RequestReader
@@ -52,6 +53,7 @@ class H1Link(H1Writer):
         "_special",
         "_trailers",
         "deadline",
+        "destination",
         "exchange",
         "look_at",
     )
@@ -61,6 +63,8 @@ class H1Link(H1Writer):
         self.context = context
         self.exchange: Exchange | None = None
         self.peer = None
+        self.destination: Address | None = None
+        """Where a redirected connection was going; set before it is made."""
         self.deadline = NEVER
         self.look_at = NEVER
         config = context.config

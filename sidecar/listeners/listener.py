@@ -1,23 +1,26 @@
 """One listener as it runs: its socket's connections, the choice of a filter chain, changes without cutting anyone."""
 
 import asyncio
+import functools
 import json
 import logging
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
-from sidecar.config.listener import FilterChain, Listener
+from sidecar.config.endpoint import Address
+from sidecar.config.listener import Direction, FilterChain, Listener
 from sidecar.listeners.connection import DownstreamConnection
 from sidecar.listeners.context import HttpContext, ListenerCounts, Process
 from sidecar.listeners.h1_link import IDLE_GRACE_S
 from sidecar.listeners.h2_link import H2Link
-from sidecar.listeners.match import NOTHING, PLAINTEXT, Facts, choose, wanted
+from sidecar.listeners.match import NOTHING, PLAINTEXT, Candidates, Destinations, Facts, choose
 from sidecar.listeners.sniff import Sniffer
 from sidecar.listeners.tcp import TcpContext
 from sidecar.listeners.tcp_relay import TcpConnection
 from sidecar.net.accept import Acceptor
+from sidecar.net.original_destination import local_address, original_destination
 from sidecar.net.tls_stream import TlsStream
 
 HANDSHAKE_TIMEOUT_S = 10.0
@@ -52,18 +55,29 @@ class LiveChain:
 
 
 class LiveListener:
-    """Accepts from `start` to `close`. `use` takes a changed configuration: new connections get the new chains."""
+    """Accepts from `start` to `close`. `use` takes a changed configuration: new connections get the new chains.
 
-    def __init__(self, listening: socket.socket, process: Process) -> None:
+    Without a socket it serves what another listener hands over, whose connections were redirected."""
+
+    def __init__(
+        self,
+        listening: socket.socket | None,
+        process: Process,
+        elsewhere: "Callable[[Address], LiveListener | None]" = lambda _: None,
+    ) -> None:
+        """`elsewhere`: who else has the address that a redirected connection was going to."""
         self._process = process
+        self._elsewhere = elsewhere
         self._chains: Sequence[LiveChain] = ()
-        self._choices: list[tuple[FilterChain, LiveChain]] = []
+        self._destinations: Destinations[LiveChain] | None = None
+        self._only: Candidates[LiveChain] | None = None
+        """Where chains do not depend on the destination: all of them."""
+        self._captures = False
         self._default: LiveChain | None = None
         self._former: list[HttpContext] = []
         self._former_tcp: list[TcpContext] = []
-        self._wanted = NOTHING
         self._sniffer = Sniffer(process.loop, process.clock, process.timers, process.open)
-        self._acceptor = Acceptor(process.loop, listening, self._accepted)
+        self._acceptor = None if listening is None else Acceptor(process.loop, listening, self._accepted)
         self.config: Listener | None = None
         self.counts = ListenerCounts()
         self._told_at = -TELL_EVERY_S
@@ -89,28 +103,41 @@ class LiveListener:
         self._chains = chains
         self._default = chains[-1] if config.default_chain is not None else None
         count = len(config.filter_chains)
-        self._choices = [(chain.config, chain) for chain in chains[:count]]
-        self._wanted = wanted(config)
+        self._destinations = Destinations(config, [(chain.config, chain) for chain in chains[:count]])
+        self._only = self._destinations.only
+        self._captures = config.original_destination
 
     def start(self) -> None:
-        self._acceptor.hold(not self._process.load.accepting)
-        self._acceptor.start()
+        if self._acceptor is not None:
+            self._acceptor.hold(not self._process.load.accepting)
+            self._acceptor.start()
 
     def load_changed(self) -> None:
         """Refuse or serve, accept or not, as the process's load says now."""
-        self._acceptor.hold(not self._process.load.accepting)
+        if self._acceptor is not None:
+            self._acceptor.hold(not self._process.load.accepting)
         for context in self.contexts():
             context.shed()
 
     def stop_accepting(self) -> None:
         """Leave the backlog to others; connections that have said nothing yet are closed."""
-        self._acceptor.stop()
+        self._stop()
         self._sniffer.close()
+
+    def _stop(self) -> None:
+        if self._acceptor is not None:
+            self._acceptor.stop()
+
+    def wind_down(self) -> None:
+        """Inbound requests' connections end with their next answers. What is relayed as bytes can not be told to."""
+        for context in self.contexts():
+            if context.direction is Direction.INBOUND:
+                context.wind_down()
 
     def drain(self) -> None:
         """Stop accepting; every connection ends with its answer under way. Those that have said nothing yet may for a
         moment still."""
-        self._acceptor.stop()
+        self._stop()
         if self._sniffer.waiting:
             self._process.loop.call_later(IDLE_GRACE_S, self._sniffer.close)
         for context in self._every_context():
@@ -151,9 +178,15 @@ class LiveListener:
         return sum(len(context.connections) for context in self._every_context())
 
     @property
+    def spoken_to(self) -> bool:
+        """It has a socket, or was handed a connection."""
+        counts = self.counts
+        return self._acceptor is not None or bool(counts.cx_total or counts.cx_overflow)
+
+    @property
     def shed(self) -> int:
         """Connections closed unserved for want of descriptors."""
-        return self._acceptor.shed
+        return 0 if self._acceptor is None else self._acceptor.shed
 
     # connections
 
@@ -163,32 +196,70 @@ class LiveListener:
         if process.load.full(process.open.count):
             counts.cx_global_overflow += 1
             connection.close()
+        elif self._captures:
+            self._captured(connection)
+        else:
+            self._serve(connection, None)
+
+    def _captured(self, connection: socket.socket) -> None:
+        """It was redirected here: find out where it was going, and who has that address."""
+        config = self.config
+        assert config is not None
+        try:
+            destination = original_destination(connection)
+        except OSError:
+            connection.close()
             return
-        if process.load.listener_full(counts.cx_active + self._sniffer.waiting):
+        if destination.port == config.address.port:
+            # Nothing redirected it, or a rule redirected what was on its way to us: served, it would come back for
+            # ever.
+            self.counts.cx_loop += 1
+            connection.close()
+            return
+        other = self._elsewhere(destination) if config.hand_over else None
+        (other or self)._serve(connection, destination)
+
+    def _serve(self, connection: socket.socket, destination: Address | None) -> None:
+        """`destination`: where it was going if it was redirected."""
+        counts = self.counts
+        if self._process.load.listener_full(counts.cx_active + self._sniffer.waiting):
             counts.cx_overflow += 1
             connection.close()
             return
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            candidates = self._candidates(connection, destination)
         except OSError:
             connection.close()
             return
         config = self.config
-        if config is not None and self._wanted is not NOTHING:
-            self._sniffer.sniff(connection, self._wanted, config.detect_timeout_s, self._sniffed)
+        if config is not None and candidates.wanted is not NOTHING:
+            then = self._sniffed if destination is None else functools.partial(self._sniffed, destination=destination)
+            self._sniffer.sniff(connection, candidates.wanted, config.detect_timeout_s, then)
         else:
-            self._take(connection, PLAINTEXT)
+            self._take(connection, PLAINTEXT, destination)
 
-    def _sniffed(self, connection: socket.socket, facts: Facts | None) -> None:
+    def _candidates(self, connection: socket.socket, destination: Address | None) -> Candidates[LiveChain]:
+        """The chains for where it was going. Raises OSError for a connection that is gone."""
+        if self._only is not None:
+            return self._only
+        assert self._destinations is not None
+        return self._destinations.of(destination or local_address(connection))
+
+    def _sniffed(self, connection: socket.socket, facts: Facts | None, destination: Address | None = None) -> None:
         if facts is not None:
-            self._take(connection, facts)
+            self._take(connection, facts, destination)
         elif self.config is not None and self.config.serve_undetected:
-            self._take(connection, PLAINTEXT)
+            self._take(connection, PLAINTEXT, destination)
         else:
             connection.close()
 
-    def _take(self, connection: socket.socket, facts: Facts) -> None:
-        chain = choose(facts, self._choices, self._default)
+    def _take(self, connection: socket.socket, facts: Facts, destination: Address | None) -> None:
+        try:
+            chain = choose(facts, self._candidates(connection, destination).chains, self._default)
+        except OSError:
+            connection.close()
+            return
         if chain is None:
             self.counts.cx_no_chain += 1
             connection.close()
@@ -196,22 +267,28 @@ class LiveListener:
             # Counted as open from here on; the protocol counts its end.
             self.counts.cx_active += 1
             self._process.open.opened()
-            self._process.scope.spawn(self._open(connection, chain, facts), name="accept")
+            self._process.scope.spawn(self._open(connection, chain, facts, destination), name="accept")
 
-    async def _open(self, connection: socket.socket, chain: LiveChain, facts: Facts) -> None:
-        if not await self._connect(connection, chain, facts):
+    async def _open(
+        self, connection: socket.socket, chain: LiveChain, facts: Facts, destination: Address | None
+    ) -> None:
+        if not await self._connect(connection, chain, facts, destination):
             self.counts.cx_active -= 1
             self._process.open.closed()
 
-    async def _connect(self, connection: socket.socket, chain: LiveChain, facts: Facts) -> bool:
+    async def _connect(
+        self, connection: socket.socket, chain: LiveChain, facts: Facts, destination: Address | None
+    ) -> bool:
         """False: it ended before there was anything for the protocol to do."""
         loop = self._process.loop
         http = chain.http
         if http is not None:
-            protocol = cast(asyncio.Protocol, DownstreamConnection(http))
+            client = DownstreamConnection(http)
+            client.destination = destination
+            protocol = cast(asyncio.Protocol, client)
         else:
             assert chain.tcp is not None
-            protocol = TcpConnection(chain.tcp, facts.server_name)
+            protocol = TcpConnection(chain.tcp, facts.server_name, destination)
         # What is relayed as bytes leaves as it comes: there is little to gather.
         outbox = self._process.outbox if chain.http is not None else None
         tls = None if chain.tls is None else TlsStream(protocol, chain.tls, loop, server_side=True, outbox=outbox)
@@ -257,7 +334,7 @@ class LiveListener:
             "connections": self.connections,
             "in_flight": self.in_flight,
             "downstream_cx_total": self.counts.cx_total,
-            "downstream_cx_refused": self.counts.cx_refused + self.counts.cx_no_chain,
+            "downstream_cx_refused": self.counts.cx_refused + self.counts.cx_no_chain + self.counts.cx_loop,
             "shed": self.shed,
             "downstream_cx_overflow": self.counts.cx_overflow + self.counts.cx_global_overflow,
         }

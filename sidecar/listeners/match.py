@@ -1,15 +1,17 @@
 """Which filter chain takes a connection. Pure; Envoy's rules, as far as their conditions are supported.
 
-Condition by condition, in this order: server name, transport, application protocols. Each leaves only the chains that
-name the connection's value most precisely, or those without that condition; there is no way back to a wider chain when
-a later condition fails. Whatever no chain takes is the default chain's.
+Condition by condition, in this order: destination port, destination address, server name, transport, application
+protocols. Each leaves only the chains that name the connection's value most precisely, or those without that condition;
+there is no way back to a wider chain when a later condition fails. Whatever no chain takes is the default chain's.
 https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener_components.proto#config-listener-v3-filterchainmatch
 """
 
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
+from sidecar.config.endpoint import Address
 from sidecar.config.listener import FilterChain, Listener, TransportMatch
 
 
@@ -41,9 +43,58 @@ TLS = Facts(tls=True)
 T = TypeVar("T")
 
 
-def wanted(config: Listener) -> Wanted:
-    """Only what makes a difference between the chains is looked for."""
-    chains = config.filter_chains
+class Candidates(Generic[T]):
+    """The chains that are left when the destination has been looked at, and what there is to find out for them."""
+
+    __slots__ = ("chains", "wanted")
+
+    def __init__(self, config: Listener, chains: Sequence[tuple[FilterChain, T]]) -> None:
+        self.chains = chains
+        self.wanted = wanted(config, [chain for chain, _ in chains])
+
+
+class Destinations(Generic[T]):
+    """A listener's chains by where connections were going."""
+
+    def __init__(self, config: Listener, chains: Sequence[tuple[FilterChain, T]]) -> None:
+        ports: dict[int | None, list[tuple[FilterChain, T]]] = {None: []}
+        for each in chains:
+            ports.setdefault(each[0].destination_port, []).append(each)
+        self._ports = {port: _Ranges(config, found) for port, found in ports.items()}
+        self._any = self._ports[None]
+        self.only = self._any.plain if len(self._ports) == 1 and not self._any.ranges else None
+        """Where no chain asks for a destination: all of them."""
+
+    def of(self, destination: Address) -> Candidates[T]:
+        """Those of the destination's port or, where no chain names that one, those that name none."""
+        ranges = self._ports.get(destination.port, self._any)
+        if ranges.ranges:
+            address = ipaddress.ip_address(destination.host)
+            for network, candidates in ranges.ranges:
+                if address in network:
+                    return candidates
+        return ranges.plain
+
+
+class _Ranges(Generic[T]):
+    """The chains of one port by range of addresses, the narrowest first; `plain` are those without."""
+
+    __slots__ = ("plain", "ranges")
+
+    def __init__(self, config: Listener, chains: Sequence[tuple[FilterChain, T]]) -> None:
+        found: dict[str, list[tuple[FilterChain, T]]] = {}
+        for each in chains:
+            for text in each[0].destinations:
+                found.setdefault(text, []).append(each)
+        networks = [(ipaddress.ip_network(text), Candidates(config, among)) for text, among in found.items()]
+        self.ranges = sorted(networks, key=lambda each: -each[0].prefixlen)
+        self.plain = Candidates(config, [each for each in chains if not each[0].destinations])
+
+
+def wanted(config: Listener, chains: Sequence[FilterChain] | None = None) -> Wanted:
+    """Only what makes a difference between the chains, by default all of the listener's, is looked for."""
+    if chains is None:
+        chains = config.filter_chains
     by_hello = config.detect_tls and any(
         chain.server_names or (chain.application_protocols and chain.transport is not TransportMatch.RAW)
         for chain in chains

@@ -65,7 +65,13 @@ def _continues(around: Around, former: LiveChain, chain: FilterChain) -> bool:
 
 
 def _conditions(chain: FilterChain) -> tuple[object, ...]:
-    return chain.transport, chain.server_names, chain.application_protocols
+    return (
+        chain.destination_port,
+        chain.destinations,
+        chain.transport,
+        chain.server_names,
+        chain.application_protocols,
+    )
 
 
 def _same_demands(one: FilterChain, other: FilterChain) -> bool:

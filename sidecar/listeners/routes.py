@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sidecar.clusters.cluster import LiveCluster
+from sidecar.clusters.original import OriginalCluster
 from sidecar.clusters.table import PreparedClusters
 from sidecar.config.route import (
     DirectResponse,
@@ -43,11 +44,14 @@ class UnusableRoute(ValueError):
 class Choice:
     """One of the clusters of a forwarding route, with what depends on that choice."""
 
-    __slots__ = ("cluster", "edits", "target")
+    __slots__ = ("cluster", "edits", "original", "target")
 
     def __init__(self, cluster: LiveCluster | None, edits: Edits, target: Target) -> None:
-        self.cluster = cluster
-        """None: the configuration has no such cluster; answered NC."""
+        original = cluster if isinstance(cluster, OriginalCluster) else None
+        self.cluster = cluster if original is None else None
+        """None: the configuration has no such cluster, which is answered NC, or ..."""
+        self.original = original
+        """... it goes where the client's connection was going."""
         self.edits = edits
         self.target = target
 
@@ -192,6 +196,8 @@ class Binder:
             for name, percent in action.mirror
             if (found := self.clusters.get(name)) is not None and percent > 0
         )
+        if any(isinstance(cluster, OriginalCluster) for cluster, _ in forward.mirrors):
+            raise ValueError("request_mirror_policies: a copy cannot go to where the client's connection was going")
         return forward
 
 

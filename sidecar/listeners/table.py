@@ -5,6 +5,7 @@ import socket
 from sidecar.clusters.secrets import Secrets
 from sidecar.clusters.table import PreparedClusters
 from sidecar.config.endpoint import Address
+from sidecar.config.listener import Listener
 from sidecar.config.messages import Growth, Reading
 from sidecar.config.snapshot import Snapshot
 from sidecar.filters.python_table import PythonFilters
@@ -30,6 +31,7 @@ class ListenerTable:
         self._filters = filters
         self._sockets: dict[Address, socket.socket] = {}
         self._live: dict[str, LiveListener] = {}
+        self._by_address: dict[Address, LiveListener] = {}
         self._leaving: list[LiveListener] = []
         self._tables: dict[TableKey, BoundTable] = {}
 
@@ -61,7 +63,7 @@ class ListenerTable:
                 raise UnusableListener(resource, "name", "two listeners have this name")
             if config.address in addresses:
                 raise UnusableListener(resource, "address", f"another listener has {config.address}, too")
-            if config.address not in self._sockets:
+            if config.bound and config.address not in self._sockets:
                 raise UnusableListener(resource, "address", f"no socket is bound to {config.address}")
             names.add(config.name)
             addresses.add(config.address)
@@ -75,10 +77,11 @@ class ListenerTable:
         for each in prepared.listeners:
             config = each.config
             live = former.get(config.name)
-            if live is not None and live.config is not None and live.config.address != config.address:
+            if live is not None and live.config is not None and _moved(live.config, config):
                 live = None
             if live is None:
-                live = LiveListener(self._sockets[config.address], self._process)
+                listening = self._sockets[config.address] if config.bound else None
+                live = LiveListener(listening, self._process, self._elsewhere)
                 for chain in each.chains:
                     chain.context.counts = live.counts
             present[config.name] = live
@@ -96,8 +99,20 @@ class ListenerTable:
             live.use(each.config, each.chains)
             live.start()
         self._live = present
+        self._by_address = {live.config.address: live for live in present.values() if live.config is not None}
         self._tables = prepared.tables
         prepared.filters.commit()
+
+    def _elsewhere(self, destination: Address) -> LiveListener | None:
+        """Whose a redirected connection is: the listener's of just this address or, as Envoy has it, of its port at
+        any address. One that redirected connections arrive at is not what they were going to."""
+        found = self._by_address.get(destination)
+        if found is None:
+            anywhere = "::" if ":" in destination.host else "0.0.0.0"  # noqa: S104  compared, not bound
+            found = self._by_address.get(Address(anywhere, destination.port))
+        if found is None or found.config is None or found.config.original_destination:
+            return None
+        return found
 
     def load_changed(self) -> None:
         """Refuse or serve, accept or not, as the process's load says now."""
@@ -105,6 +120,11 @@ class ListenerTable:
             live.load_changed()
 
     # ends
+
+    def wind_down(self) -> None:
+        """Connections from other workloads end with their next answers; new ones are still accepted."""
+        for live in self.listeners:
+            live.wind_down()
 
     def drain(self) -> None:
         """Stop accepting everywhere; connections end with their answers."""
@@ -143,7 +163,7 @@ class ListenerTable:
     def growth(self) -> list[Growth]:
         """Counters that grew since the last call."""
         grown: list[Growth] = []
-        for live in self._live.values():
+        for live in self._spoken_to():
             live.counts.cx_shed = live.shed
             for name, by in live.counts.growth():
                 grown.append(Growth(name, _labels(live, name), by))
@@ -151,7 +171,17 @@ class ListenerTable:
 
     def readings(self) -> list[Reading]:
         """Gauges of every listener."""
-        return [Reading(_ACTIVE, _labels(live, _ACTIVE), float(live.counts.cx_active)) for live in self._live.values()]
+        return [Reading(_ACTIVE, _labels(live, _ACTIVE), float(live.counts.cx_active)) for live in self._spoken_to()]
+
+    def _spoken_to(self) -> list[LiveListener]:
+        """Those with something to tell: of listeners without a socket, of which there is one for each port of each
+        service, most never see a connection."""
+        return [live for live in self._live.values() if live.spoken_to]
+
+
+def _moved(former: Listener, config: Listener) -> bool:
+    """It needs another socket, or needs one at all, or none any more."""
+    return (former.address, former.bound) != (config.address, config.bound)
 
 
 def _labels(live: LiveListener, metric: str) -> tuple[tuple[str, str], ...]:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from sidecar.clusters.cluster import LiveCluster
+from sidecar.clusters.original import OriginalCluster
 from sidecar.clusters.table import PreparedClusters
 from sidecar.config.listener import Direction, Tcp
 from sidecar.config.snapshot import Node
@@ -22,11 +23,14 @@ DRAIN_S: Final = 600.0
 class TcpChoice:
     """One of a TCP proxy's targets."""
 
-    __slots__ = ("cluster", "target")
+    __slots__ = ("cluster", "original", "target")
 
     def __init__(self, cluster: LiveCluster | None, target: Target) -> None:
-        self.cluster = cluster
-        """None: the snapshot has no such cluster."""
+        original = cluster if isinstance(cluster, OriginalCluster) else None
+        self.cluster = cluster if original is None else None
+        """None: the snapshot has no such cluster, or ..."""
+        self.original = original
+        """... it goes where the client meant to."""
         self.target = target
 
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from typing import Any, Final
 
+from sidecar.config.endpoint import Address
 from sidecar.listeners.tcp import TcpChoice, TcpContext
 from sidecar.listeners.tcp_upstream import NoUpstream, UpstreamSide, reach, reset
 from sidecar.net.peer import PeerRefused, check_client
@@ -38,6 +39,7 @@ class TcpConnection(asyncio.Protocol):
         "_server_name",
         "_upstream",
         "deadline",
+        "destination",
         "look_at",
         "record",
         "transport",
@@ -52,9 +54,10 @@ class TcpConnection(asyncio.Protocol):
         """More than this unsent, to either side, stops reading from the other."""
         return self._context.config.buffer_bytes
 
-    def __init__(self, context: TcpContext, server_name: str | None = None) -> None:
-        """`server_name`: of TLS that is passed through."""
+    def __init__(self, context: TcpContext, server_name: str | None = None, destination: Address | None = None) -> None:
+        """`server_name`: of TLS that is passed through. `destination`: where a redirected client was going."""
         self._context = context
+        self.destination = destination
         self._server_name = server_name
         self._upstream: UpstreamSide | None = None
         self._dialling: asyncio.Task[None] | None = None
@@ -92,10 +95,11 @@ class TcpConnection(asyncio.Protocol):
             else:
                 principal = str(identity.spiffe) if identity is not None and identity.spiffe is not None else None
         remote = transport.get_extra_info("peername") or ("", 0)
+        destination = self.destination
         now = process.clock.monotonic()
         binding = process.telemetry.downstream(
             context.direction,
-            _place(transport.get_extra_info("sockname") or ("", 0)),
+            _place(transport.get_extra_info("sockname") or ("", 0)) if destination is None else str(destination),
             _place(remote),
             principal=principal,
             server_name=self._server_name,

@@ -92,9 +92,7 @@ class UpstreamSide(asyncio.Protocol):
 async def reach(relay: "TcpConnection", context: TcpContext, choice: TcpChoice) -> None:
     """Connect to an endpoint of the cluster; `relay.upstream_made` hears of it. Raises NoUpstream."""
     record = relay.record
-    cluster = choice.cluster
-    if cluster is None:
-        raise NoUpstream("NC", "cluster_not_found")
+    cluster = choice.cluster or _meant(relay, choice)
     tried: list[LiveEndpoint] = []
     loop = context.process.loop
     while True:
@@ -111,10 +109,7 @@ async def reach(relay: "TcpConnection", context: TcpContext, choice: TcpChoice) 
         endpoint.active += 1
         try:
             pool = endpoint.pool
-            config = cluster.config
-            keepalive = config.tcp_keepalive
-            timeout_s = config.connect_timeout_s
-            await dial(pool.address, pool.security, timeout_s, loop, upstream.made, keepalive=keepalive)
+            await dial(pool.address, pool.security, cluster.config, loop, upstream.made)
             if upstream.refused is not None:
                 raise ConnectFailed(f"TLS_error: {upstream.refused}")
         except ConnectFailed as error:
@@ -132,6 +127,18 @@ async def reach(relay: "TcpConnection", context: TcpContext, choice: TcpChoice) 
         if record.attempts >= context.config.max_connect_attempts:
             record.add_flag("UF")
             raise NoUpstream("URX", "upstream_connection_failure")
+
+
+def _meant(relay: "TcpConnection", choice: TcpChoice) -> LiveCluster:
+    """Where the client's connection was going. Raises NoUpstream."""
+    if choice.original is None:
+        raise NoUpstream("NC", "cluster_not_found")
+    if relay.destination is None:
+        raise NoUpstream("UH", "no_healthy_upstream")
+    found = choice.original.to(relay.destination, False)
+    if found is None:
+        raise NoUpstream("UO", "upstream_max_destinations_exceeded")
+    return found
 
 
 def reset(transport: asyncio.Transport | None) -> None:

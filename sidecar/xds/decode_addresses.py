@@ -1,4 +1,4 @@
-"""`core.v3.Address` and `core.v3.ConfigSource`."""
+"""`core.v3.Address`, `core.v3.CidrRange`, `core.v3.BindConfig` and `core.v3.ConfigSource`."""
 
 import ipaddress
 
@@ -22,6 +22,39 @@ def decode_address(fields: Fields, *, host_name: bool = False) -> Address:
     if port > 65535:
         raise socket.reject("port_value", f"{port} is not a port")
     return Address(host, port)
+
+
+def decode_ranges(fields: Fields, name: str) -> tuple[str, ...]:
+    """Of a repeated CidrRange: `10.0.0.0/8`, sorted. As Envoy, bits beyond the prefix are dropped."""
+    found: set[str] = set()
+    for each in fields.children(name):
+        prefix = each.required("address_prefix")
+        length = each.wrapped("prefix_len", 0)
+        try:
+            found.add(str(ipaddress.ip_network(f"{prefix}/{length}", strict=False)))
+        except ValueError:
+            raise each.reject("", f"{prefix[:100]!r} with prefix_len {length} is not a range of addresses") from None
+    return tuple(sorted(found))
+
+
+def decode_sources(fields: Fields) -> tuple[str, ...]:
+    """Of a BindConfig: the addresses to connect from, at most one of each family. The port is the system's choice."""
+    addresses = [fields.must("source_address")]
+    addresses += [each.must("address") for each in fields.children("extra_source_addresses")]
+    found: list[str] = []
+    for each in addresses:
+        each.only("protocol", ("TCP",))
+        host = each.required("address")
+        try:
+            version = ipaddress.ip_address(host).version
+        except ValueError:
+            raise each.reject("address", f"{host[:100]!r} is not an IP address") from None
+        if each.value("port_value"):
+            raise each.reject("port_value", "must be 0: one port would do for one connection")
+        if any(ipaddress.ip_address(other).version == version for other in found):
+            raise each.reject("address", f"is a second address of IPv{version}; one of each family is possible")
+        found.append(host)
+    return tuple(found)
 
 
 def expect_ads(fields: Fields) -> None:

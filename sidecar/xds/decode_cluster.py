@@ -16,7 +16,7 @@ from sidecar.config.cluster import (
     UpstreamTls,
 )
 from sidecar.config.endpoint import Endpoint
-from sidecar.xds.decode_addresses import expect_ads
+from sidecar.xds.decode_addresses import decode_sources, expect_ads
 from sidecar.xds.decode_endpoints import decode_endpoints
 from sidecar.xds.decode_limits import MAX_WINDOW, decode_window
 from sidecar.xds.decode_tls import decode_upstream_tls
@@ -29,12 +29,14 @@ _DISCOVERY = {
     "EDS": Discovery.EDS,
     "STRICT_DNS": Discovery.DNS,
     "LOGICAL_DNS": Discovery.DNS,
+    "ORIGINAL_DST": Discovery.ORIGINAL,
 }
 _BALANCING = {
     "ROUND_ROBIN": Balancing.ROUND_ROBIN,
     "LEAST_REQUEST": Balancing.LEAST_REQUEST,
     "RANDOM": Balancing.RANDOM,
 }
+_NONE_TO_CHOOSE = {"CLUSTER_PROVIDED": Balancing.ROUND_ROBIN}
 MIN_BUFFER_BYTES = 1024
 MAX_BUFFER_BYTES = 64 * 1024 * 1024
 """Of a request unsent per connection: less would stall, more is no bound."""
@@ -51,6 +53,9 @@ _OPTION_CLASSES = by_name(HttpProtocolOptions)
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _DEFAULT_CONNECT_TIMEOUT_S = 5.0  # Envoy's
 _DEFAULT_DNS_REFRESH_S = 5.0  # Envoy's
+_DEFAULT_CLEANUP_S = 5.0  # Envoy's
+MAX_CLEANUP_S = 3600.0
+"""Longer would be never."""
 
 
 def decode_cluster(fields: Fields, decoding: Decoding) -> Cluster:
@@ -66,11 +71,19 @@ def decode_cluster(fields: Fields, decoding: Decoding) -> Cluster:
     if not connect_timeout_s:
         raise fields.reject("connect_timeout", "must be more than 0")
     options = _decode_http_options(fields)
+    original = discovery is Discovery.ORIGINAL
+    if options.protocol is Protocol.DOWNSTREAM and not original:
+        raise fields.reject(
+            f"typed_extension_protocol_options[{_HTTP_OPTIONS}].use_downstream_protocol_config",
+            "is supported in clusters of type ORIGINAL_DST alone",
+        )
+    balancing = _NONE_TO_CHOOSE if original else _BALANCING
+    bind = fields.child("upstream_bind_config")
     return Cluster(
         name=name,
         discovery=discovery,
         endpoints=_decode_membership(fields, decoding, name, discovery),
-        balancing=_BALANCING[fields.only("lb_policy", _BALANCING)],
+        balancing=balancing[fields.only("lb_policy", balancing)],
         connect_timeout_s=connect_timeout_s,
         tls=_decode_tls(fields, decoding),
         thresholds=_decode_thresholds(fields),
@@ -82,7 +95,17 @@ def decode_cluster(fields: Fields, decoding: Decoding) -> Cluster:
         protocol=options.protocol,
         http2=options.http2,
         tcp_keepalive=_decode_tcp_keepalive(fields),
+        source_addresses=() if bind is None else decode_sources(bind),
+        cleanup_s=_decode_cleanup(fields) if original else _DEFAULT_CLEANUP_S,
     )
+
+
+def _decode_cleanup(fields: Fields) -> float:
+    fields.child("original_dst_lb_config")  # where to is what the connection says: no header, no other port
+    seconds = fields.seconds("cleanup_interval", _DEFAULT_CLEANUP_S) or 0.0
+    if not 0 < seconds <= MAX_CLEANUP_S:
+        raise fields.reject("cleanup_interval", f"must be more than 0 and at most {MAX_CLEANUP_S:.0f} s")
+    return seconds
 
 
 def _decode_tcp_keepalive(fields: Fields) -> TcpKeepAlive | None:
@@ -116,6 +139,8 @@ def _decode_membership(fields: Fields, decoding: Decoding, name: str, discovery:
     assignment = fields.child("load_assignment")
     if assignment is None:
         return ()
+    if discovery is Discovery.ORIGINAL:
+        raise fields.reject("load_assignment", "a cluster of type ORIGINAL_DST has no endpoints of its own")
     assignment.informational("cluster_name")
     return decode_endpoints(assignment, host_names=discovery is Discovery.DNS)
 
@@ -191,12 +216,18 @@ def _decode_protocol(options: Fields) -> tuple[Protocol, Http2]:
     kind = options.which("upstream_protocol_options")
     if kind is None:
         return Protocol.HTTP1, _HTTP2
+    if kind == "use_downstream_protocol_config":
+        same = options.must(kind)
+        same.child("http_protocol_options")
+        return Protocol.DOWNSTREAM, _decode_http2(same.child("http2_protocol_options"))
     if kind == "auto_config":
         auto = options.must(kind)
         auto.child("http_protocol_options")
         return Protocol.AUTO, _decode_http2(auto.child("http2_protocol_options"))
     if kind != "explicit_http_config":
-        raise options.reject(kind, "only explicit_http_config and auto_config are supported")
+        raise options.reject(
+            kind, "only explicit_http_config, auto_config, use_downstream_protocol_config are supported"
+        )
     explicit = options.must(kind)
     protocol = explicit.which("protocol_config")
     if protocol == "http2_protocol_options":

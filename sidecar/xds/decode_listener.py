@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
+from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -10,7 +11,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from sidecar.config.listener import Direction, FilterChain, Listener, TransportMatch
-from sidecar.xds.decode_addresses import decode_address
+from sidecar.xds.decode_addresses import decode_address, decode_ranges
 from sidecar.xds.decode_http import decode_http
 from sidecar.xds.decode_tcp import decode_tcp
 from sidecar.xds.decode_tls import decode_downstream_tls
@@ -19,6 +20,7 @@ from sidecar.xds.needs import Decoding
 
 _TRANSPORTS = {"": TransportMatch.ANY, "tls": TransportMatch.TLS, "raw_buffer": TransportMatch.RAW}
 _TLS_INSPECTOR = TlsInspector.DESCRIPTOR.full_name
+_ORIGINAL_DST = OriginalDst.DESCRIPTOR.full_name
 _HTTP = HttpConnectionManager.DESCRIPTOR.full_name
 _MAX_DETECTION_S = 60.0
 MIN_BUFFER_BYTES = 1024
@@ -28,7 +30,7 @@ MAX_BUFFER_BYTES = 64 * 1024 * 1024
 _SEEN_IN_PLAINTEXT = ("http/1.0", "http/1.1", "h2c")
 """What Envoy's http_inspector tells of a connection."""
 
-_LISTENER_FILTER_CLASSES = by_name(TlsInspector, HttpInspector)
+_LISTENER_FILTER_CLASSES = by_name(TlsInspector, HttpInspector, OriginalDst)
 _NETWORK_FILTER_CLASSES = by_name(HttpConnectionManager, TcpProxy)
 
 
@@ -38,6 +40,7 @@ class _Detection:
 
     tls: bool = False
     http: bool = False
+    destination: bool = False
     timeout_s: float = 15.0  # Envoy's
     serve_undetected: bool = False
 
@@ -52,10 +55,10 @@ def decode_listener(fields: Fields, decoding: Decoding) -> Listener:
     address = decode_address(fields.must("address"))
     if address.port == 0:
         raise fields.reject("address.socket_address.port_value", "must not be 0")
-    if not fields.wrapped("bind_to_port", True):
-        raise fields.reject("bind_to_port", "listeners without a socket are not supported")
-    if fields.wrapped("use_original_dst", False):
-        raise fields.reject("use_original_dst", "connections are not handed over by their original destination")
+    bound = fields.wrapped("bind_to_port", True)
+    hand_over = fields.wrapped("use_original_dst", False)
+    if hand_over and not bound:
+        raise fields.reject("use_original_dst", "needs a socket: a listener that has none is itself handed connections")
     detection = _decode_detection(fields)
     direction = _decode_direction(fields, decoding)
     chains = [_decode_chain(each, decoding, direction, detection) for each in fields.children("filter_chains")]
@@ -71,7 +74,13 @@ def decode_listener(fields: Fields, decoding: Decoding) -> Listener:
     default_chain = None if default is None else chains.pop()
     seen: set[object] = set()
     for at, chain in enumerate(chains):
-        key = (chain.transport, chain.server_names, chain.application_protocols)
+        key = (
+            chain.destination_port,
+            chain.destinations,
+            chain.transport,
+            chain.server_names,
+            chain.application_protocols,
+        )
         if key in seen:
             raise fields.reject(f"filter_chains[{at}].filter_chain_match", "another chain has the same conditions")
         seen.add(key)
@@ -85,6 +94,9 @@ def decode_listener(fields: Fields, decoding: Decoding) -> Listener:
         detect_http=detection.http,
         detect_timeout_s=detection.timeout_s,
         serve_undetected=detection.serve_undetected,
+        bound=bound,
+        original_destination=bound and (detection.destination or hand_over),
+        hand_over=hand_over,
     )
 
 
@@ -115,6 +127,8 @@ def _decode_detection(fields: Fields) -> _Detection:
         if kind == _TLS_INSPECTOR:
             message.informational("enable_ja3_fingerprinting")
             found.tls = True
+        elif kind == _ORIGINAL_DST:
+            found.destination = True
         else:
             found.http = True
     timeout_s = fields.seconds("listener_filters_timeout", None)
@@ -160,6 +174,9 @@ def _decode_match(fields: Fields, detection: _Detection) -> FilterChain:
         raise match.reject("transport_protocol", f"{text!r} is not supported; supported: tls, raw_buffer")
     transport = _TRANSPORTS[text]
     names = match.texts("server_names")
+    port = match.wrapped("destination_port", None)
+    if port is not None and not 0 < port < 65_536:
+        raise match.reject("destination_port", f"{port} is not a port")
     protocols = match.texts("application_protocols")
     if not detection.tls and (transport is TransportMatch.TLS or names):
         name = "server_names" if names else "transport_protocol"
@@ -178,6 +195,8 @@ def _decode_match(fields: Fields, detection: _Detection) -> FilterChain:
         transport,
         server_names=tuple(sorted({name.lower() for name in names})),
         application_protocols=tuple(sorted(set(protocols))),
+        destination_port=port,
+        destinations=decode_ranges(match, "prefix_ranges"),
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from sidecar.config.endpoint import Address
 from sidecar.config.listener import Direction, FilterChain, Listener, TransportMatch
-from sidecar.listeners.match import NOTHING, Facts, Wanted, choose, wanted
+from sidecar.listeners.match import NOTHING, Destinations, Facts, Wanted, choose, wanted
 
 ANY, TLS, RAW = TransportMatch.ANY, TransportMatch.TLS, TransportMatch.RAW
 
@@ -81,3 +81,53 @@ def listener(*chains: FilterChain, tls: bool = False, http: bool = False) -> Lis
 )
 def test_only_what_decides_is_looked_for(config: Listener, expected: Wanted) -> None:
     assert wanted(config) == expected
+
+
+def by_destination(port: int | None, *ranges: str, transport: TransportMatch = ANY) -> FilterChain:
+    return FilterChain(transport, destination_port=port, destinations=ranges)
+
+
+BY_DESTINATION = (
+    by_destination(80),
+    by_destination(81, "10.0.0.0/8"),
+    by_destination(81, "10.1.0.0/16", "fd00::/8"),
+    by_destination(None, "10.0.0.0/8"),
+    by_destination(None),
+)
+
+
+@pytest.mark.parametrize(
+    ("destination", "position"),
+    [
+        pytest.param(Address("192.0.2.1", 80), 0, id="by port"),
+        pytest.param(Address("10.0.0.1", 80), 0, id="the port comes before the address"),
+        pytest.param(Address("10.2.0.1", 81), 1, id="by port and range"),
+        pytest.param(Address("10.1.0.1", 81), 2, id="by the narrower range"),
+        pytest.param(Address("fd00::1", 81), 2, id="by a range of IPv6"),
+        pytest.param(Address("192.0.2.1", 81), None, id="no way back from a port whose ranges do not fit"),
+        pytest.param(Address("10.9.0.1", 9), 3, id="by range alone"),
+        pytest.param(Address("192.0.2.1", 9), 4, id="by nothing"),
+    ],
+)
+def test_the_destination_leaves_only_the_chains_that_name_it_most_precisely(
+    destination: Address, position: int | None
+) -> None:
+    found = Destinations(listener(*BY_DESTINATION), [(each, at) for at, each in enumerate(BY_DESTINATION)])
+    assert [at for _, at in found.of(destination).chains] == ([] if position is None else [position])
+
+
+def test_only_what_makes_a_difference_at_the_destination_is_looked_for() -> None:
+    chains = (
+        by_destination(80, transport=TLS),
+        by_destination(80, transport=RAW),
+        by_destination(3306),
+    )
+    found = Destinations(listener(*chains, tls=True, http=True), [(each, None) for each in chains])
+    assert found.of(Address("10.0.0.1", 80)).wanted == Wanted(transport=True)
+    assert found.of(Address("10.0.0.1", 3306)).wanted is NOTHING
+
+
+def test_where_no_chain_asks_for_a_destination_none_is_looked_at() -> None:
+    plain = (chain(TLS), chain(RAW))
+    assert Destinations(listener(*plain, tls=True), [(each, None) for each in plain]).only is not None
+    assert Destinations(listener(by_destination(80)), [(by_destination(80), None)]).only is None

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -211,6 +212,14 @@ class H2Client:
         reader, writer = await asyncio.open_connection(
             address.host, address.port, ssl=tls, server_hostname="" if tls else None
         )
+        return self._begin(reader, writer, **settings)
+
+    async def adopt(self, sock: socket.socket) -> H2Peer:
+        """Speak on a connection that is there already."""
+        sock.setblocking(False)
+        return self._begin(*await asyncio.open_connection(sock=sock))
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, **settings: int) -> H2Peer:
         peer = H2Peer(reader, writer, client=True)
         peer.start(**settings)
         self._peers.append(peer)

@@ -66,7 +66,6 @@ LUA = {"name": "lua", "typed_config": {"@type": TYPE + "google.protobuf.Duration
     [
         pytest.param({"outlier_detection": {}}, "outlier_detection", "is not supported", id="outlier detection"),
         pytest.param({"health_checks": [{"timeout": "1s"}]}, "health_checks", "not supported", id="health checks"),
-        pytest.param({"type": "ORIGINAL_DST"}, "type", "ORIGINAL_DST is not supported", id="passthrough"),
         pytest.param({"lb_policy": "RING_HASH"}, "lb_policy", "RING_HASH", id="ring hash"),
         pytest.param({"lb_policy": 99}, "lb_policy", "99 is no value", id="a policy of the future"),
         pytest.param({"connect_timeout": "0s"}, "connect_timeout", "more than 0", id="no time to connect"),

@@ -116,7 +116,7 @@ def test_http_is_looked_for_within_a_time() -> None:
             "not supported", id="subset",
         ),
         pytest.param(
-            tcp(), {"destination_port": 80}, {}, f"{MATCH}.destination_port", "not supported", id="match by port"
+            tcp(), {"source_ports": [80]}, {}, f"{MATCH}.source_ports", "not supported", id="match by the source's port"
         ),
         pytest.param(
             tcp(), {"server_names": ["*"]}, {"listener_filters": [INSPECTOR]}, f"{MATCH}.server_names[0]", "neither",
@@ -138,7 +138,6 @@ def test_http_is_looked_for_within_a_time() -> None:
             tcp(), {"application_protocols": ["istio"]}, {"listener_filters": [HTTP_INSPECTOR]},
             f"{MATCH}.application_protocols[0]", "tls_inspector", id="ALPN that nobody looks for",
         ),
-        pytest.param(tcp(), None, {"use_original_dst": True}, "use_original_dst", "not handed over", id="handing over"),
         pytest.param(
             tcp(), None, {"listener_filters_timeout": "0s"}, "listener_filters_timeout", "more than 0", id="no time-out"
         ),

@@ -1,0 +1,110 @@
+"""A cluster whose endpoint is wherever the client's redirected connection was going (Envoy ORIGINAL_DST).
+
+Each address that clients meant is a cluster of one endpoint, with a pool of its own, made when it is first wanted and
+forgotten when nobody uses it any more; limits and counters are those of the whole. Addresses are clients' to choose, so
+there are MAX_DESTINATIONS of them at most.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from sidecar.clusters.cluster import LiveCluster
+from sidecar.clusters.dial import Security, Surroundings
+from sidecar.clusters.endpoint import LiveEndpoint
+from sidecar.config.cluster import Cluster, Protocol
+from sidecar.config.endpoint import Address, Endpoint
+from sidecar.net.timers import NEVER
+
+MAX_DESTINATIONS: Final = 4096
+"""Of one cluster at once; the next is refused as by a circuit breaker, unless one is idle and can go."""
+
+_SWEEP_S: Final = 1.0
+"""When all are busy, another look for idle ones is worth it only after this long."""
+
+_Key = tuple[Address, bool]
+"""Where to, and whether in HTTP/2 by choice of the client."""
+
+
+class OriginalCluster(LiveCluster):
+    """`to` gives the cluster of one destination; by itself it has no endpoint to pick."""
+
+    def __init__(self, config: Cluster, security: Security | None, around: Surroundings, rng: random.Random) -> None:
+        super().__init__(config, security, around, rng)
+        self._destinations: dict[_Key, LiveCluster] = {}
+        self._used: set[_Key] = set()
+        self._swept_at = -_SWEEP_S
+        self.deadline = NEVER
+        self.look_at = NEVER
+
+    @property
+    def endpoints(self) -> Sequence[LiveEndpoint]:
+        return tuple([endpoint for each in self._destinations.values() for endpoint in each.endpoints])
+
+    def to(self, destination: Address, http2: bool) -> LiveCluster | None:
+        """The one endpoint there; None: there are too many. `http2`: the client speaks HTTP/2."""
+        key = (destination, http2 and self.config.protocol is Protocol.DOWNSTREAM)
+        found = self._destinations.get(key)
+        if found is None:
+            if len(self._destinations) >= MAX_DESTINATIONS and not self._make_room():
+                self.counts.rq_overflow += 1
+                return None
+            config = _towards(self.config, key)
+            found = LiveCluster(config, self._security, self._around, self._rng, self.counts)
+            self._destinations[key] = found
+            self._watch(self._around.clock.monotonic())
+        self._used.add(key)
+        return found
+
+    def update(self, config: Cluster, security: Security | None) -> None:
+        if config == self.config and security == self._security:
+            return
+        super().update(config, security)
+        for key, each in self._destinations.items():
+            each.update(_towards(config, key), security)
+
+    def retire(self) -> None:
+        """The cluster is gone from the configuration: idle connections close, requests finish."""
+        self.deadline = NEVER
+        for each in self._destinations.values():
+            each.retire()
+
+    # who is forgotten
+
+    def expired(self, now: float) -> None:
+        """The wheel looks: forget where nobody has gone since its last look, and where no connection is open."""
+        for key, each in list(self._destinations.items()):
+            if key not in self._used and not any(e.active or e.connections for e in each.endpoints):
+                each.retire()
+                del self._destinations[key]
+        self._used.clear()
+        self.deadline = NEVER
+        if self._destinations:
+            self._watch(now)
+
+    def _watch(self, now: float) -> None:
+        if self.deadline == NEVER:
+            self.deadline = now + self.config.cleanup_s
+            self._around.timers.watch(self, now)
+
+    def _make_room(self) -> bool:
+        """Forget those that have nothing under way, whatever idle connections they keep."""
+        now = self._around.clock.monotonic()
+        if now < self._swept_at + _SWEEP_S:
+            return False
+        self._swept_at = now
+        for key, each in list(self._destinations.items()):
+            if not any(endpoint.active for endpoint in each.endpoints):
+                each.retire()
+                del self._destinations[key]
+                self._used.discard(key)
+        return len(self._destinations) < MAX_DESTINATIONS
+
+
+def _towards(config: Cluster, key: _Key) -> Cluster:
+    destination, http2 = key
+    protocol = config.protocol
+    if protocol is Protocol.DOWNSTREAM:
+        protocol = Protocol.HTTP2 if http2 else Protocol.HTTP1
+    return replace(config, endpoints=(Endpoint(destination),), protocol=protocol)

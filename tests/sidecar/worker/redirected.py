@@ -1,0 +1,79 @@
+"""A network namespace in which every connection is redirected to one listening socket, as in a pod.
+
+A thread of its own lives in it; sockets made there stay there, whoever uses them: the worker under test accepts what
+was redirected, and dials in the test's own namespace.
+"""
+
+import ctypes
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import pytest
+
+from sidecar.config.endpoint import Address
+
+CLONE_NEWNET = 0x40000000
+T = TypeVar("T")
+
+needs_namespaces = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("iptables") is None or shutil.which("ip") is None,
+    reason="needs root and apt-get install iptables iproute2",
+)
+
+SET_UP = (
+    "ip link set lo up",
+    "ip address add 10.96.0.1/8 dev lo",
+    "ip address add fd00::1/64 dev lo nodad",
+    "iptables -t nat -A OUTPUT -p tcp -j REDIRECT --to-ports {port}",
+    "ip6tables -t nat -A OUTPUT -p tcp -j REDIRECT --to-ports {port6}",
+)
+
+
+class Redirected:
+    """`listening` and `listening6` are sockets to which connections in the namespace are redirected."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._inside(_leave)
+        self.listening = self._inside(lambda: _listen(socket.AF_INET, "0.0.0.0"))
+        self.listening6 = self._inside(lambda: _listen(socket.AF_INET6, "::"))
+        ports = {"port": self.port, "port6": self.listening6.getsockname()[1]}
+        self._inside(lambda: [subprocess.run(each.format(**ports).split(), check=True) for each in SET_UP])
+
+    def _inside(self, what: Callable[[], T]) -> T:
+        return self._thread.submit(what).result(10)
+
+    @property
+    def port(self) -> int:
+        port: int = self.listening.getsockname()[1]
+        return port
+
+    def connect(self, to: Address) -> socket.socket:
+        """A client's connection to `to`, which is redirected."""
+        return self._inside(lambda: socket.create_connection((to.host, to.port), timeout=5))
+
+    def close(self) -> None:
+        """The namespace goes with its last socket."""
+        self.listening.close()
+        self.listening6.close()
+        self._thread.shutdown()
+
+
+def _leave() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "unshare")
+
+
+def _listen(family: socket.AddressFamily, host: str) -> socket.socket:
+    sock = socket.socket(family)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind((host, 0))
+    sock.listen(128)
+    return sock
