@@ -25,6 +25,11 @@ def relayed_cluster(host: str, port: int, subset: str = "") -> str:
     return f"outbound_tcp|{port}|{subset}|{host}"
 
 
+def assignment_name(cluster: str) -> str:
+    """Of the EDS resource that has a cluster's endpoints: relayed connections go where requests go."""
+    return cluster.replace("outbound_tcp|", "outbound|", 1) if cluster.startswith("outbound_tcp|") else cluster
+
+
 def inbound_cluster(port: int) -> str:
     """`inbound|PORT||`."""
     return f"inbound|{port}||"

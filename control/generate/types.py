@@ -2,41 +2,58 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from google.protobuf.any_pb2 import Any as AnyMessage
+
+from control.generate.resources import EMPTY, Resources, packed
 
 CDS = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 EDS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 LDS = "type.googleapis.com/envoy.config.listener.v3.Listener"
 RDS = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 SDS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+RTDS = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
 
-TYPES: Mapping[str, str] = {"CDS": CDS, "EDS": EDS, "LDS": LDS, "RDS": RDS, "SDS": SDS}
+TYPES: Mapping[str, str] = {"CDS": CDS, "EDS": EDS, "LDS": LDS, "RDS": RDS, "SDS": SDS, "RTDS": RTDS}
 """Short name to type URL, in push order: what is referred to comes before what refers to it."""
 
 
-@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything one proxy is told. Equal hashes mean equal bytes."""
+    """Everything one proxy is told. Equal hashes mean equal resources. What snapshots have in common they share."""
 
-    hash: str
-    resources: Mapping[str, Mapping[str, AnyMessage]]
-    """By type URL, then by name, sorted; each is packed as DiscoveryResponse carries it."""
-    versions: Mapping[str, str]
-    """By type URL: hash of that type's resources, `version_info` on the wire."""
+    __slots__ = ("_hash", "resources")
+
+    def __init__(self, resources: Mapping[str, Resources]) -> None:
+        self.resources: Mapping[str, Resources] = {url: resources.get(url, EMPTY) for url in TYPES.values()}
+        """By type URL, in push order."""
+        self._hash: str | None = None
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """By type URL: `version_info` on the wire for a client that takes all of the type."""
+        return {url: resources.version for url, resources in self.resources.items()}
+
+    @property
+    def hash(self) -> str:
+        """Of all types' versions."""
+        if self._hash is None:
+            self._hash = hashlib.sha256("\0".join(self.versions.values()).encode()).hexdigest()[:16]
+        return self._hash
+
+    def shares(self, other: "Snapshot") -> bool:
+        """Whether the two are of the very same parts, which is quicker to say than whether they are equal."""
+        return all(self.resources[url] is other.resources[url] for url in self.resources)
+
+    def __eq__(self, other: object) -> bool:
+        return self.hash == other.hash if isinstance(other, Snapshot) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    def __repr__(self) -> str:
+        return f"<Snapshot {self.hash}>"
 
 
 def snapshot(resources: Mapping[str, Mapping[str, AnyMessage]]) -> Snapshot:
-    """Hash and freeze what was generated; a type without resources has a version too."""
-    ordered = {url: dict(sorted(resources.get(url, {}).items())) for url in TYPES.values()}
-    versions = {}
-    for url, named in ordered.items():
-        digest = hashlib.sha256()
-        for name, message in named.items():
-            for part in (name.encode(), message.value):
-                digest.update(len(part).to_bytes(8, "big"))
-                digest.update(part)
-        versions[url] = digest.hexdigest()[:16]
-    whole = hashlib.sha256("\0".join(versions[url] for url in TYPES.values()).encode()).hexdigest()[:16]
-    return Snapshot(whole, ordered, versions)
+    """Of resources as they are, packed already or not; a type without any has a version too."""
+    return Snapshot({url: made if isinstance(made, Resources) else packed(made) for url, made in resources.items()})

@@ -1,10 +1,8 @@
 """Discovery requests and responses without protobuf, and the names of the resource types."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from google.protobuf.any_pb2 import Any as AnyMessage
-
+from control.generate.resources import Selection
 from control.generate.types import CDS, EDS, LDS, RDS, SDS, TYPES
 
 ORDER: tuple[str, ...] = tuple(TYPES.values())
@@ -19,7 +17,24 @@ WILDCARDS = frozenset({CDS, LDS})
 MAX_NAMES = 50_000
 """Names in one request; ten times the clusters of a large mesh."""
 
-__all__ = ["CDS", "EDS", "LDS", "MAX_NAMES", "ORDER", "RDS", "SDS", "SHORT", "WILDCARDS", "Request", "Response"]
+PARTIAL = frozenset({EDS, RDS})
+"""Types of which an answer may leave out what has not changed (Envoy's xDS protocol, "Knowing When a Requested Resource
+Does Not Exist" and "Grouping Resources Into Responses")."""
+
+__all__ = [
+    "CDS",
+    "EDS",
+    "LDS",
+    "MAX_NAMES",
+    "ORDER",
+    "PARTIAL",
+    "RDS",
+    "SDS",
+    "SHORT",
+    "WILDCARDS",
+    "Request",
+    "Response",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +58,4 @@ class Response:
     type_url: str
     version: str
     nonce: str
-    resources: Sequence[AnyMessage]
+    resources: Selection

@@ -16,6 +16,7 @@ from control.ca.limits import Buckets, Rate
 from control.ca.peer import Peer
 from control.xds.messages import MAX_NAMES, Request, Response
 from control.xds.metrics import DiscoveryMetrics
+from control.xds.names import NamePool
 from control.xds.publisher import Publisher
 from control.xds.stream import Stream
 from control.xds.subscription import UnknownType
@@ -86,6 +87,7 @@ class DiscoveryService:
         self._metrics = metrics
         self._rates = Buckets(STREAM_RATE)
         self._first_pushes = asyncio.Semaphore(FIRST_PUSHES)
+        self._names = NamePool()
 
     def handler(self) -> Any:
         """What a grpc.aio server is given."""
@@ -158,7 +160,7 @@ class DiscoveryService:
 
     def _receive(self, stream: Stream, message: Any) -> None:
         try:
-            stream.receive(_request(message), self._clock.monotonic(), self._clock.now())
+            stream.receive(_request(message, self._names), self._clock.monotonic(), self._clock.now())
         except UnknownType as error:
             raise Turned(grpc.StatusCode.INVALID_ARGUMENT, str(error), "unknown type") from error
 
@@ -208,22 +210,19 @@ def _decode(data: bytes) -> Any:
     return message
 
 
-def _request(message: Any) -> Request:
+def _request(message: Any, names: NamePool) -> Request:
     return Request(
         message.type_url,
         message.version_info,
         message.response_nonce,
-        frozenset(message.resource_names),
+        names.one(frozenset(message.resource_names)),
         message.error_detail.message if message.HasField("error_detail") else None,
     )
 
 
 def _encode(response: Response) -> bytes:
-    return bytes(
-        discovery_pb2.DiscoveryResponse(
-            version_info=response.version,
-            resources=response.resources,
-            type_url=response.type_url,
-            nonce=response.nonce,
-        ).SerializeToString()
+    """A DiscoveryResponse. Its resources are bytes already, which most of those who get it share."""
+    rest = discovery_pb2.DiscoveryResponse(
+        version_info=response.version, type_url=response.type_url, nonce=response.nonce
     )
+    return response.resources.wire() + bytes(rest.SerializeToString())

@@ -3,7 +3,7 @@
 import pytest
 
 from control.generate.types import Snapshot
-from control.xds.messages import CDS, EDS, LDS, ORDER, RDS, SDS, SHORT, Request, Response
+from control.xds.messages import CDS, EDS, LDS, RDS, SDS, SHORT, Request, Response
 from control.xds.subscription import GATE_S, REPEAT_S, Accepted, Refused, Subscription, UnknownType
 from tests.control.xds.snapshots import made_of
 
@@ -155,7 +155,7 @@ def test_changes_go_out_in_order_each_after_the_last_was_taken(client: Client) -
     assert client.sent() == []  # it has not asked for c's endpoints
     client.ask(EDS, "a", "b", "c")
     assert client.sent() == ["EDS"]
-    assert client.names_in(EDS) == {"a", "b", "c"}
+    assert client.names_in(EDS) == {"c"}, "it has the others"
     client.ack(EDS)
     assert client.sent() == ["LDS"]
     client.ack(LDS)
@@ -185,7 +185,7 @@ def test_a_changed_cluster_gets_its_endpoints_again(client: Client) -> None:
 
 
 def test_a_client_that_does_not_answer_is_waited_for_only_so_long(client: Client) -> None:
-    client.subscription.offer(made_of(CDS="a b c", LDS="out in", RDS={"routes": "v2"}))
+    client.subscription.offer(made_of(CDS={"a": "v2", "b": "v1", "c": "v1"}, LDS="out in", RDS={"routes": "v2"}))
     assert client.sent() == ["CDS"]
     assert client.subscription.deadline(client.now) == client.now + GATE_S
     client.now += GATE_S
@@ -219,7 +219,7 @@ def test_replaced_clusters_are_made_before_the_old_ones_are_broken(client: Clien
     assert client.names_in(CDS) == {"a", "b", "c"}
     client.ask(EDS, "a", "b", "c")
     assert client.sent() == ["EDS"]
-    assert client.names_in(EDS) == {"a", "b", "c"}
+    assert client.names_in(EDS) == {"c"}, "it has the others"
     client.ack(CDS)
     client.ack(EDS)
     assert client.sent() == ["RDS"]
@@ -251,7 +251,7 @@ def test_a_new_name_is_answered_though_nothing_changed(client: Client) -> None:
     client.ask(EDS, "a")
     client.ask(EDS, "a", "b")
     assert client.sent() == ["EDS"]
-    assert client.names_in(EDS) == {"a", "b"}
+    assert client.names_in(EDS) == {"b"}
 
 
 def test_a_stale_nonce_is_passed_over(client: Client) -> None:
@@ -347,17 +347,15 @@ def test_clusters_refused_while_the_next_version_waits_are_not_kept_either(clien
     assert client.sent() == ["CDS"]
     client.subscription.offer(made_of(CDS="a b", LDS="out in", RDS={"routes": "v3"}))
     client.nack(CDS)
-    assert client.sent() == ["CDS", "EDS"]
+    assert client.sent() == ["CDS"]
     assert client.names_in(CDS) == {"a", "b"}
     client.ack(CDS)
-    client.ack(EDS)
     assert client.sent() == ["RDS"]
 
 
 def test_a_reconnecting_client_that_has_everything_is_sent_nothing(client: Client) -> None:
     again = Client()
-    for url in ORDER:
-        names = client.names[url]
+    for url, names in client.names.items():
         assert again.ask(url, *names, version=client.versions[url]) == Accepted(url, client.versions[url])
     assert again.sent() == []
     assert again.subscription.synced
@@ -365,8 +363,8 @@ def test_a_reconnecting_client_that_has_everything_is_sent_nothing(client: Clien
 
 def test_a_reconnecting_client_is_sent_what_changed_meanwhile(client: Client) -> None:
     again = Client(made_of(CDS="a b", LDS="out in", RDS={"routes": "v2"}))
-    for url in ORDER:
-        again.ask(url, *client.names[url], version=client.versions[url])
+    for url, names in client.names.items():
+        again.ask(url, *names, version=client.versions[url])
     assert again.sent() == ["RDS"]
 
 
@@ -379,9 +377,90 @@ def test_a_reconnecting_client_that_wants_more_than_it_had_gets_it() -> None:
     assert again.sent() == ["EDS"]
 
 
+def test_of_endpoints_only_the_changed_are_sent(client: Client) -> None:
+    client.subscription.offer(made_of(CDS="a b", EDS={"a": "v1", "b": "v2"}, LDS="out in", RDS="routes"))
+    assert client.sent() == ["EDS"]
+    assert client.names_in(EDS) == {"b"}
+    client.ack(EDS)
+    assert client.subscription.synced
+    assert client.versions[EDS] == made_of(EDS={"a": "v1", "b": "v2"}).versions[EDS], "the version is that of all"
+
+
+def test_of_changed_clusters_only_the_changed_get_their_endpoints_again(client: Client) -> None:
+    client.subscription.offer(made_of(CDS={"a": "v2", "b": "v1"}, EDS="a b", LDS="out in", RDS="routes"))
+    assert client.sent() == ["CDS", "EDS"]
+    assert client.names_in(CDS) == {"a", "b"}, "clusters are always sent whole"
+    assert client.names_in(EDS) == {"a"}
+
+
+def test_routes_wait_for_clusters_that_need_no_endpoints_too(client: Client) -> None:
+    client.subscription.offer(made_of(CDS="a b by-dns", EDS="a b", LDS="out in", RDS={"routes": "v2"}))
+    assert client.sent() == ["CDS"]
+    client.ack(CDS)
+    assert client.sent() == ["RDS"]
+
+
+def test_what_was_refused_comes_with_the_next_change(client: Client) -> None:
+    client.subscription.offer(made_of(CDS="a b", EDS={"a": "bad", "b": "v1"}, LDS="out in", RDS="routes"))
+    client.sent()
+    client.nack(EDS)
+    client.subscription.offer(made_of(CDS="a b", EDS={"a": "bad", "b": "v2"}, LDS="out in", RDS="routes"))
+    assert client.sent() == ["EDS"]
+    assert client.names_in(EDS) == {"a", "b"}, "the version that it may accept is of both"
+
+
+def test_what_nobody_has_answered_comes_with_the_next_change(client: Client) -> None:
+    """The client's refusal of the first of two answers is not heard: it speaks of the second one alone."""
+    client.subscription.offer(made_of(CDS="a b", EDS={"a": "v2", "b": "v1"}, LDS="out in", RDS="routes"))
+    assert client.sent() == ["EDS"]
+    client.subscription.offer(made_of(CDS="a b", EDS={"a": "v2", "b": "v2"}, LDS="out in", RDS="routes"))
+    client.now += GATE_S
+    assert client.sent() == ["EDS"]
+    assert client.names_in(EDS) == {"a", "b"}
+    client.ack(EDS)
+    client.subscription.offer(made_of(CDS="a b", EDS={"a": "v3", "b": "v2"}, LDS="out in", RDS="routes"))
+    client.sent()
+    assert client.names_in(EDS) == {"a"}, "what it took is not owed any more"
+
+
+def test_clusters_that_changed_in_refused_versions_get_their_endpoints_when_taken(client: Client) -> None:
+    client.subscription.offer(made_of(CDS={"a": "bad", "b": "v2"}, EDS="a b", LDS="out in", RDS="routes"))
+    client.sent()
+    client.nack(CDS)
+    client.ack(EDS)
+    client.subscription.offer(made_of(CDS={"a": "v3", "b": "v2"}, EDS="a b", LDS="out in", RDS="routes"))
+    assert client.sent() == ["CDS", "EDS"]
+    assert client.names_in(EDS) == {"a", "b"}, "b has not been accepted before"
+
+
+def test_a_name_that_was_left_and_comes_back_is_sent(client: Client) -> None:
+    client.ask(EDS, "a")
+    client.subscription.offer(made_of(CDS="a b", EDS={"a": "v1", "b": "v2"}, LDS="out in", RDS="routes"))
+    assert client.sent() == [], "nothing that it wants"
+    client.ask(EDS, "a", "b")
+    assert client.sent() == ["EDS"]
+    assert client.last[EDS].resources[0].value == b"b v2"
+
+
+def test_a_reconnecting_client_that_has_another_version_gets_all(client: Client) -> None:
+    again = Client(made_of(CDS="a b", EDS={"a": "v1", "b": "v2"}, LDS="out in", RDS="routes"))
+    again.ask(EDS, "a", "b", version=client.versions[EDS])
+    assert again.sent() == ["EDS"]
+    assert again.names_in(EDS) == {"a", "b"}
+
+
+def test_a_reconnecting_client_that_has_the_version_gets_what_changes_later(client: Client) -> None:
+    again = Client()
+    again.ask(EDS, "a", "b", version=client.versions[EDS])
+    assert again.sent() == []
+    again.subscription.offer(made_of(CDS="a b", EDS={"a": "v1", "b": "v2"}, LDS="out in", RDS="routes"))
+    assert again.sent() == ["EDS"]
+    assert again.names_in(EDS) == {"b"}
+
+
 def test_an_unknown_type_is_an_error() -> None:
     with pytest.raises(UnknownType, match="unknown type URL"):
-        Client().ask("type.googleapis.com/envoy.service.runtime.v3.Runtime")
+        Client().ask("type.googleapis.com/envoy.service.nothing.v3.Nothing")
 
 
 def test_many_changes_before_an_answer_become_one(client: Client) -> None:

@@ -15,14 +15,16 @@ CLUSTERS = ("a", "b", "c", "d")
 def meshes() -> st.SearchStrategy[Snapshot]:
     """The route configuration's edition names the cluster that it sends to, which exists."""
 
-    def build(clusters: list[str], edition: str, listener: str) -> Snapshot:
+    editions = st.sampled_from(["v1", "v2"])
+
+    def build(clusters: list[str], edition: str, endpoints: list[str], listener: str) -> Snapshot:
         return made_of(
-            CDS=dict.fromkeys(clusters, edition), EDS=" ".join(clusters), LDS={"out": listener},
-            RDS={"routes": f"to-{clusters[0]}"},
+            CDS=dict.fromkeys(clusters, edition), EDS=dict(zip(clusters, endpoints, strict=False)),
+            LDS={"out": listener}, RDS={"routes": f"to-{clusters[0]}"},
         )  # fmt: skip
 
     names = st.lists(st.sampled_from(CLUSTERS), min_size=1, max_size=4, unique=True)
-    return st.builds(build, names, st.sampled_from(["v1", "v2"]), st.sampled_from(["v1", "v2"]))
+    return st.builds(build, names, editions, st.lists(editions, min_size=4, max_size=4), editions)
 
 
 class Proxy(Client):
@@ -31,6 +33,7 @@ class Proxy(Client):
     def __init__(self) -> None:
         super().__init__(None)
         self.clusters: set[str] = set()
+        self.endpoints: dict[str, bytes] = {}
         self.route = ""
         self.refusing: set[str] = set()
 
@@ -50,6 +53,9 @@ class Proxy(Client):
             return True
         if url == CDS:
             self.clusters = self.names_in(CDS)
+        elif url == EDS:
+            # What an answer leaves out stays as it was.
+            self.endpoints |= {each.value.decode().split()[0]: each.value for each in response.resources}
         elif url == RDS and response.resources:
             self.route = response.resources[0].value.decode().partition("to-")[2]
         self.ack(url)
@@ -67,7 +73,7 @@ STEPS = st.lists(
         st.just("take"),
         st.just("take"),
         st.just("wait"),
-        st.sampled_from(["refuse CDS", "refuse RDS", "refuse LDS", "accept"]),
+        st.sampled_from(["refuse CDS", "refuse EDS", "refuse RDS", "refuse LDS", "accept"]),
     ),
     max_size=30,
 )
@@ -94,7 +100,7 @@ def test_any_history_ends_in_sync(first: Snapshot, steps: list[object], last: Sn
                 proxy.refusing.clear()
             case str():
                 refused = True
-                proxy.refusing.add({"CDS": CDS, "RDS": RDS, "LDS": LDS}[step.removeprefix("refuse ")])
+                proxy.refusing.add({"CDS": CDS, "EDS": EDS, "RDS": RDS, "LDS": LDS}[step.removeprefix("refuse ")])
         if not refused:
             proxy.check()
     proxy.refusing.clear()
@@ -111,4 +117,5 @@ def test_any_history_ends_in_sync(first: Snapshot, steps: list[object], last: Sn
             break
     assert proxy.subscription.synced
     assert proxy.clusters == set(last.resources[CDS])
+    assert {n: proxy.endpoints[n] for n in proxy.clusters} == {n: a.value for n, a in last.resources[EDS].items()}
     assert proxy.subscription.deadline(proxy.now + GATE_S) is None
