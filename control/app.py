@@ -90,7 +90,7 @@ async def _serve(options: Options, stored: Stored, clock: SystemClock, stopping:
             serving = scope.spawn(rest.run_until_told(), name="rest")
             scope.spawn(plane.publisher.run(), name="publisher")
             scope.spawn(plane.targets.run(), name="targets")
-            scope.spawn(stored.authority.keep_rotating(), name="root rotation")
+            scope.spawn(stored.authority.keep(), name="root rotation")
             scope.spawn(_watch(stored.store, plane.publisher), name="store watch")
             _announce(options, addresses)
             try:

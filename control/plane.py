@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from prometheus_client import CollectorRegistry, generate_latest
 
-from control.ca.authority import Authority
+from control.ca.on_disk import DiskAuthority
 from control.ca.peer import Peer, peer_of
 from control.ca.service import MAX_MESSAGE_BYTES, CertificateService, by_certificate, by_token
 from control.ca.serving import ServingCertificate
@@ -42,7 +42,7 @@ class Stored:
     """What is on disk, opened."""
 
     store: FileStore
-    authority: Authority
+    authority: DiskAuthority
     tokens: Tokens
     admin_token: str
     prometheus_token: str
@@ -56,7 +56,7 @@ def open_stored(options: Options, clock: Clock) -> Stored:
     store.open()  # first: it holds the lock that keeps a second control plane away from the rest
     try:
         lifetimes = replace(DEFAULT_LIFETIMES, leaf_s=options.certificate_lifetime_s)
-        authority = Authority(options.state / "ca", options.trust_domain, clock, lifetimes)
+        authority = DiskAuthority(options.state / "ca", options.trust_domain, clock, lifetimes)
         authority.open()
         tokens = Tokens(options.state / "tokens")
         tokens.load(clock.now())

@@ -1,22 +1,22 @@
-"""The authority as the rest of the control plane sees it: identity and request in, a chain out, or a reason."""
+"""The authority as the rest of the control plane sees it: identity and request in, a chain out, or a reason.
 
-import asyncio
+Where its roots are kept, and who makes and changes them, is `on_disk` and `in_cluster`.
+"""
+
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from control.ca.audit import AuditLog
 from control.ca.check import check_issued
 from control.ca.errors import RateExceeded
 from control.ca.limits import Buckets, Rate
 from control.ca.request import PublicKey, check_request, parse_request
-from control.ca.root import RootFiles, Roots, to_pem
-from control.ca.rotate import Step, due, take
+from control.ca.root import Roots, to_pem
 from control.ca.sign import sign
 from control.ca.template import DEFAULT_LIFETIMES, Lifetimes, leaf_template, names_of
 from mesh.clock import Clock
@@ -44,34 +44,37 @@ class Applicant:
     up. Raises Unauthenticated."""
 
 
-class Authority:
-    """Owns the roots and the record."""
+class Audit(Protocol):
+    """Where the record of every certificate goes."""
 
-    def __init__(
-        self, directory: Path, trust_domain: str, clock: Clock, lifetimes: Lifetimes = DEFAULT_LIFETIMES
-    ) -> None:
-        self._files = RootFiles(directory)
+    async def append(self, record: dict[str, Any]) -> None:
+        """Return once `record` is safe. Raises AuditUnavailable."""
+
+
+class Authority:
+    """Signs with the roots that it was told of, and has every certificate recorded."""
+
+    def __init__(self, trust_domain: str, clock: Clock, audit: Audit, lifetimes: Lifetimes = DEFAULT_LIFETIMES) -> None:
         self._trust_domain = trust_domain
         self._clock = clock
         self._lifetimes = lifetimes
-        self._audit = AuditLog(directory / "audit.jsonl")
+        self._audit = audit
         self._buckets = Buckets(SIGNING_RATE)
         self._roots: Roots | None = None
         self.on_roots_changed: list[Callable[[], None]] = []
         """Called after a step of a rotation: what is trusted, or who signs, is different now."""
 
-    def open(self) -> None:
-        """Read the roots, or make the first. Raises BrokenAuthority, OSError."""
-        self._roots = self._files.open(self._trust_domain, now=self._clock.now(), lifetimes=self._lifetimes)
+    def adopt(self, roots: Roots) -> None:
+        """These are the roots now."""
+        before, self._roots = self._roots, roots
+        if before is not None and before.pem != roots.pem:  # the signer stands first: another signer is another text
+            for changed in self.on_roots_changed:
+                changed()
 
     @property
     def roots(self) -> Roots:
         assert self._roots is not None, "open() comes first"
         return self._roots
-
-    @property
-    def root_file(self) -> Path:
-        return self._files.certificates
 
     @property
     def trust_domain(self) -> str:
@@ -102,9 +105,12 @@ class Authority:
         return chain
 
     def certify(
-        self, identity: SpiffeId, key: PublicKey, wish_s: float = 0
+        self, identity: SpiffeId, key: PublicKey, wish_s: float = 0, hosts: tuple[str, ...] = ()
     ) -> tuple[x509.Certificate, tuple[str, ...]]:
-        """A certificate without a record, for this process itself. Raises CertificateError."""
+        """A certificate without a record, for this process itself, which `hosts` are further DNS names of.
+
+        Raises CertificateError.
+        """
         signer = self.roots.signer
         template = leaf_template(
             identity,
@@ -113,31 +119,11 @@ class Authority:
             now=self._clock.now(),
             lifetimes=self._lifetimes,
             signer=signer.certificate,
+            hosts=hosts,
         )
         certificate = sign(template, signer)
-        check_issued(certificate, identity, signer.certificate, self._lifetimes)
+        check_issued(certificate, identity, signer.certificate, self._lifetimes, hosts)
         return certificate, (to_pem(certificate), to_pem(signer.certificate))
-
-    def rotate(self) -> Step:
-        """Take the step of the root's rotation that is due, if any. Raises OSError."""
-        step = due(self.roots, now=self._clock.now(), lifetimes=self._lifetimes)
-        if step is not Step.NOTHING:
-            self._roots = take(
-                step, self._files, self.roots, self._trust_domain, now=self._clock.now(), lifetimes=self._lifetimes
-            )
-            _log.warning("root rotation: %s", step.value)
-            for changed in self.on_roots_changed:
-                changed()
-        return step
-
-    async def keep_rotating(self, every_s: float = 600) -> None:
-        """Look whether a step is due, for ever. A full disk delays a step, it does not end the control plane."""
-        while True:
-            try:
-                self.rotate()
-            except OSError as error:
-                _log.error("root rotation failed, trying again in %.0f s: %s", every_s, error)
-            await asyncio.sleep(every_s)
 
     def _record(self, applicant: Applicant, certificate: x509.Certificate) -> dict[str, object]:
         return {

@@ -19,10 +19,14 @@ class NotTrusted(Exception):
 
 
 def check_issued(
-    certificate: x509.Certificate, identity: SpiffeId, signer: x509.Certificate, lifetimes: Lifetimes
+    certificate: x509.Certificate,
+    identity: SpiffeId,
+    signer: x509.Certificate,
+    lifetimes: Lifetimes,
+    hosts: tuple[str, ...] = (),
 ) -> None:
     """Raises NotTrusted unless `certificate` is exactly what `identity` may have."""
-    if _names(certificate) != set(names_of(identity)):
+    if _names(certificate) != set(names_of(identity, hosts)):
         raise NotTrusted(f"its names are not those of {identity}")
     _check_leaf_usage(certificate)
     if certificate.not_valid_after_utc > signer.not_valid_after_utc:

@@ -21,6 +21,10 @@ class Unauthenticated(CertificateError):
     """The sender has not proven who it is. Why not is for the log, never for the sender."""
 
 
+class ProofUnavailable(CertificateError):
+    """Whoever could tell who the sender is cannot be asked now."""
+
+
 class AuditUnavailable(CertificateError):
     """The record could not be written, so there is no certificate."""
 

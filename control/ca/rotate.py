@@ -7,7 +7,7 @@ old one stays trusted until all that it signed has expired (`RETIRE`).
 from datetime import timedelta
 from enum import Enum
 
-from control.ca.root import RootFiles, Roots
+from control.ca.root import RootFiles, Roots, introduced, promoted, retired
 from control.ca.template import Lifetimes, instant
 
 INTRODUCE_AT = 2 / 3
@@ -53,3 +53,16 @@ def take(step: Step, files: RootFiles, roots: Roots, trust_domain: str, *, now: 
             return files.promote(roots)
         case Step.RETIRE:
             return files.retire(roots)
+
+
+def after(step: Step, roots: Roots, trust_domain: str, *, now: float, lifetimes: Lifetimes) -> Roots:
+    """As `take`, for roots that are kept elsewhere: whoever calls stores them, all at once."""
+    match step:
+        case Step.NOTHING:
+            return roots
+        case Step.INTRODUCE:
+            return introduced(roots, trust_domain, now=now, lifetimes=lifetimes)
+        case Step.PROMOTE:
+            return promoted(roots)
+        case Step.RETIRE:
+            return retired(roots)

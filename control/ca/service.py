@@ -1,11 +1,12 @@
 """Istio's certificate service over gRPC: proof in, chain out. Two doors, one room.
 
-On the token door (`--csr-port`) the proof is a bootstrap token, on the certificate door (`--ads-port`) the client's own
-certificate; a token shown there is not looked at. Whatever is wrong with a proof, the answer is the same word.
+On the token door (`--csr-port`) the proof is a token of ours (`by_token`) or a Kubernetes service account's
+(`token_review`), on the certificate door (`--ads-port`) the client's own certificate; a token shown there is not looked
+at. Whatever is wrong with a proof, the answer is the same word.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from control.ca.authority import Applicant, Authority
 from control.ca.errors import (
     AuditUnavailable,
     CertificateError,
+    ProofUnavailable,
     RateExceeded,
     RefusedRequest,
     SignerExpired,
@@ -34,7 +36,8 @@ FAILURE_RATE = Rate(burst=50, per_s=5.0)
 """Failed proofs from one address; beyond it, it is not even heard."""
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
-Prove = Callable[[Context], Applicant]
+Prove = Callable[[Context, CertificateRequest], Awaitable[Applicant]]
+"""Who asks. Raises Unauthenticated, ProofUnavailable, RateExceeded."""
 
 
 class CertificateService:
@@ -63,7 +66,7 @@ class CertificateService:
             if self._failures.exhausted(host, self._clock.monotonic()):
                 raise RateExceeded("too many failed attempts")
             request = CertificateRequest.from_bytes(data)
-            applicant = self._prove(context)
+            applicant = await self._prove(context, request)
             chain = await self._authority.issue(applicant, request.csr, request.validity_s)
         except MalformedCertificateMessage as error:
             self._count("refused")
@@ -87,23 +90,30 @@ def _answer(error: CertificateError | OSError) -> tuple[grpc.StatusCode, str, st
             return grpc.StatusCode.INVALID_ARGUMENT, str(error), "refused"
         case RateExceeded():
             return grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), "limited"
+        case ProofUnavailable():
+            return grpc.StatusCode.UNAVAILABLE, "tokens cannot be checked now", "unavailable"
         case AuditUnavailable() | SignerExpired() | OSError():
             return grpc.StatusCode.UNAVAILABLE, "the authority cannot sign now", "unavailable"
         case _:
             return grpc.StatusCode.INTERNAL, "internal error", "unavailable"
 
 
+def bearer_token(context: Context) -> str:
+    """What stands in `authorization: Bearer TOKEN`. Raises Unauthenticated."""
+    offered = [value for name, value in context.invocation_metadata() or () if name == "authorization"]
+    if len(offered) != 1 or not isinstance(offered[0], str):
+        raise Unauthenticated(f"{len(offered)} authorization headers")
+    scheme, _, token = offered[0].partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthenticated("no bearer token")
+    return token
+
+
 def by_token(tokens: Tokens, clock: Clock) -> Prove:
     """The door for a first certificate: `authorization: Bearer TOKEN`."""
 
-    def prove(context: Context) -> Applicant:
-        offered = [value for name, value in _metadata(context) if name == "authorization"]
-        if len(offered) != 1 or not isinstance(offered[0], str):
-            raise Unauthenticated(f"{len(offered)} authorization headers")
-        scheme, _, token = offered[0].partition(" ")
-        if scheme.lower() != "bearer":
-            raise Unauthenticated("no bearer token")
-        grant = tokens.find(token, clock.now())
+    async def prove(context: Context, _request: CertificateRequest) -> Applicant:
+        grant = tokens.find(bearer_token(context), clock.now())
         return Applicant(
             grant.identity, "token", context.peer(), grant.workload, bind=partial(tokens.bind, grant.digest)
         )
@@ -114,7 +124,7 @@ def by_token(tokens: Tokens, clock: Clock) -> Prove:
 def by_certificate(authority: Authority, clock: Clock, may_renew: Callable[[SpiffeId], bool]) -> Prove:
     """The door for renewal. `may_renew` is false for an identity of which no workload is registered any more."""
 
-    def prove(context: Context) -> Applicant:
+    async def prove(context: Context, _request: CertificateRequest) -> Applicant:
         peer = peer_of(
             context.auth_context(),
             context.peer(),
@@ -127,7 +137,3 @@ def by_certificate(authority: Authority, clock: Clock, may_renew: Callable[[Spif
         return Applicant(peer.identity, "certificate", peer.address)
 
     return prove
-
-
-def _metadata(context: Context) -> Any:
-    return context.invocation_metadata() or ()

@@ -29,9 +29,11 @@ class Served:
 class ServingCertificate:
     """Always a valid one. Renewed at half life and when the roots change, by whoever asks first after that."""
 
-    def __init__(self, authority: Authority, clock: Clock) -> None:
+    def __init__(self, authority: Authority, clock: Clock, hosts: tuple[str, ...] = ()) -> None:
+        """`hosts` are DNS names beside those that the identity has by itself."""
         self._authority = authority
         self._clock = clock
+        self._hosts = hosts
         self._identity = SpiffeId(authority.trust_domain, SYSTEM_NAMESPACE, CONTROL_ACCOUNT)
         self._served = self._make()
         self._contexts: list[ssl.SSLContext] = []
@@ -82,7 +84,7 @@ class ServingCertificate:
 
     def _make(self) -> Served:
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate, chain = self._authority.certify(self._identity, key.public_key())
+        certificate, chain = self._authority.certify(self._identity, key.public_key(), hosts=self._hosts)
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )

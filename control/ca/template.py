@@ -47,8 +47,9 @@ class Template:
     """With whether each is critical. Key identifiers are the signer's to add."""
 
 
-def names_of(identity: SpiffeId) -> tuple[x509.GeneralName, ...]:
-    """Subject alternative names: the SPIFFE URI, for the mesh's components also what their clients dial."""
+def names_of(identity: SpiffeId, hosts: tuple[str, ...] = ()) -> tuple[x509.GeneralName, ...]:
+    """Subject alternative names: the SPIFFE URI, for the mesh's components also what their clients dial. `hosts` are
+    further DNS names, of this process itself."""
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(str(identity))]
     if identity.namespace == SYSTEM_NAMESPACE:
         host = f"{identity.service_account}.{identity.namespace}.svc"
@@ -56,6 +57,7 @@ def names_of(identity: SpiffeId) -> tuple[x509.GeneralName, ...]:
             names.append(x509.DNSName(host))
         if identity.service_account == CONTROL_ACCOUNT:
             names += [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names += [each for each in map(x509.DNSName, hosts) if each not in names]
     return tuple(names)
 
 
@@ -67,6 +69,7 @@ def leaf_template(
     now: float,
     lifetimes: Lifetimes,
     signer: x509.Certificate,
+    hosts: tuple[str, ...] = (),
 ) -> Template:
     """A workload's certificate. `wish_s` 0 leaves the lifetime to us; either way the signer's end caps it.
 
@@ -93,7 +96,7 @@ def leaf_template(
             (_usage(digital_signature=True), True),
             (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False),
             # Critical, since the subject is empty (RFC 5280 4.1.2.6).
-            (x509.SubjectAlternativeName(names_of(identity)), True),
+            (x509.SubjectAlternativeName(names_of(identity, hosts)), True),
         ),
     )
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from control.ca.authority import Applicant, Authority
+from control.ca.authority import Applicant
+from control.ca.on_disk import DiskAuthority
 from mesh.spiffe import SpiffeId
 from tests.control.ca.requests import REVIEWS
 
@@ -32,8 +33,8 @@ def clock() -> TurnedClock:
 
 
 @pytest.fixture
-def authority(tmp_path: Path, clock: TurnedClock) -> Authority:
-    made = Authority(tmp_path / "ca", "cluster.local", clock)
+def authority(tmp_path: Path, clock: TurnedClock) -> DiskAuthority:
+    made = DiskAuthority(tmp_path / "ca", "cluster.local", clock)
     made.open()
     return made
 

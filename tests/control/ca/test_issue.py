@@ -9,15 +9,16 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from control.ca.authority import SIGNING_RATE, Applicant, Authority
+from control.ca.authority import SIGNING_RATE, Applicant
 from control.ca.errors import AuditUnavailable, LifetimeTooLong, RateExceeded, RefusedRequest, SignerExpired
+from control.ca.on_disk import DiskAuthority
 from control.ca.template import DEFAULT_LIFETIMES
 from mesh.spiffe import SpiffeId
 from tests.control.ca.conftest import TurnedClock
 from tests.control.ca.requests import REVIEWS, csr, ec_key, uri
 
 
-async def issue(authority: Authority, applicant: Applicant, pem: str, wish_s: float = 0) -> x509.Certificate:
+async def issue(authority: DiskAuthority, applicant: Applicant, pem: str, wish_s: float = 0) -> x509.Certificate:
     leaf, root = await authority.issue(applicant, pem, wish_s)
     assert root == authority.root_file.read_text()
     return x509.load_pem_x509_certificate(leaf.encode())
@@ -27,7 +28,9 @@ def names(certificate: x509.Certificate) -> list[x509.GeneralName]:
     return list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
 
 
-async def test_a_leaf_names_the_proven_identity_and_nothing_else(authority: Authority, applicant: Applicant) -> None:
+async def test_a_leaf_names_the_proven_identity_and_nothing_else(
+    authority: DiskAuthority, applicant: Applicant
+) -> None:
     leaf = await issue(authority, applicant, csr(names=[uri(REVIEWS)], subject="admin"))
     assert names(leaf) == [uri(REVIEWS)]
     assert leaf.subject == x509.Name([])
@@ -37,7 +40,7 @@ async def test_a_leaf_names_the_proven_identity_and_nothing_else(authority: Auth
 
 
 async def test_a_leaf_lives_a_day_and_began_a_minute_ago(
-    authority: Authority, applicant: Applicant, clock: TurnedClock
+    authority: DiskAuthority, applicant: Applicant, clock: TurnedClock
 ) -> None:
     leaf = await issue(authority, applicant, csr())
     assert leaf.not_valid_after_utc.timestamp() == clock.wall + 24 * 3600
@@ -45,18 +48,20 @@ async def test_a_leaf_lives_a_day_and_began_a_minute_ago(
 
 
 async def test_a_shorter_life_is_given_when_asked_for(
-    authority: Authority, applicant: Applicant, clock: TurnedClock
+    authority: DiskAuthority, applicant: Applicant, clock: TurnedClock
 ) -> None:
     leaf = await issue(authority, applicant, csr(), 90)
     assert leaf.not_valid_after_utc.timestamp() == clock.wall + 90
 
 
-async def test_a_longer_life_is_an_error(authority: Authority, applicant: Applicant) -> None:
+async def test_a_longer_life_is_an_error(authority: DiskAuthority, applicant: Applicant) -> None:
     with pytest.raises(LifetimeTooLong, match="the most is 86400 s"):
         await authority.issue(applicant, csr(), 86_401)
 
 
-async def test_a_leaf_never_outlives_its_signer(authority: Authority, applicant: Applicant, clock: TurnedClock) -> None:
+async def test_a_leaf_never_outlives_its_signer(
+    authority: DiskAuthority, applicant: Applicant, clock: TurnedClock
+) -> None:
     end = authority.roots.signer.certificate.not_valid_after_utc
     clock.wall = end.timestamp() - 600
     leaf = await issue(authority, applicant, csr())
@@ -66,7 +71,7 @@ async def test_a_leaf_never_outlives_its_signer(authority: Authority, applicant:
         await authority.issue(applicant, csr(), 0)
 
 
-async def test_serial_numbers_are_large_and_differ(authority: Authority, applicant: Applicant) -> None:
+async def test_serial_numbers_are_large_and_differ(authority: DiskAuthority, applicant: Applicant) -> None:
     serials = {(await issue(authority, applicant, csr())).serial_number for _ in range(3)}
     assert len(serials) == 3
     assert min(serials).bit_length() > 64
@@ -80,7 +85,7 @@ async def test_serial_numbers_are_large_and_differ(authority: Authority, applica
     ],
 )
 async def test_a_component_is_also_named_as_its_clients_dial_it(
-    authority: Authority, account: str, expected: set[str]
+    authority: DiskAuthority, account: str, expected: set[str]
 ) -> None:
     component = Applicant(SpiffeId("cluster.local", "remora-system", account), "token", "ipv4:127.0.0.1:1")
     leaf = await issue(authority, component, csr())
@@ -95,7 +100,7 @@ async def test_a_component_is_also_named_as_its_clients_dial_it(
     ],
 )
 async def test_keys_that_existing_agents_use_are_certified(
-    authority: Authority, applicant: Applicant, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+    authority: DiskAuthority, applicant: Applicant, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 ) -> None:
     leaf = await issue(authority, applicant, csr(key))
     assert leaf.public_key() == key.public_key()
@@ -139,14 +144,14 @@ def authority_usage() -> x509.KeyUsage:
     ],
 )
 async def test_a_bad_request_gets_no_certificate_and_leaves_no_record(
-    authority: Authority, applicant: Applicant, tmp_path: Path, pem: str, why: str
+    authority: DiskAuthority, applicant: Applicant, tmp_path: Path, pem: str, why: str
 ) -> None:
     with pytest.raises(RefusedRequest, match=why):
         await authority.issue(applicant, pem, 0)
     assert not (tmp_path / "ca" / "audit.jsonl").exists()
 
 
-async def test_a_request_over_sha1_is_refused(authority: Authority, applicant: Applicant) -> None:
+async def test_a_request_over_sha1_is_refused(authority: DiskAuthority, applicant: Applicant) -> None:
     # The library no longer makes such a request; the bytes of the algorithm's identifier are put in their place.
     der = bytearray(base64.b64decode("".join(csr().splitlines()[1:-1])))
     sha256, sha1 = bytes.fromhex("06082a8648ce3d040302"), bytes.fromhex("06072a8648ce3d0401")
@@ -160,7 +165,7 @@ async def test_a_request_over_sha1_is_refused(authority: Authority, applicant: A
         await authority.issue(applicant, pem_of(bytes(der)), 0)
 
 
-async def test_other_extensions_are_ignored(authority: Authority, applicant: Applicant) -> None:
+async def test_other_extensions_are_ignored(authority: DiskAuthority, applicant: Applicant) -> None:
     wish = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
     leaf = await issue(authority, applicant, csr(extensions=[wish, x509.ExtendedKeyUsage([wish.oid])]))
     assert wish.oid not in {extension.oid for extension in leaf.extensions}
@@ -168,7 +173,7 @@ async def test_other_extensions_are_ignored(authority: Authority, applicant: App
 
 
 async def test_the_record_is_on_disk_before_the_certificate_leaves(
-    authority: Authority, applicant: Applicant, tmp_path: Path
+    authority: DiskAuthority, applicant: Applicant, tmp_path: Path
 ) -> None:
     leaf = await issue(authority, applicant, csr())
     [line] = (tmp_path / "ca" / "audit.jsonl").read_text().splitlines()
@@ -179,7 +184,7 @@ async def test_the_record_is_on_disk_before_the_certificate_leaves(
 
 
 async def test_a_full_disk_means_no_certificate_and_a_freed_one_means_certificates_again(
-    authority: Authority, applicant: Applicant, tmp_path: Path
+    authority: DiskAuthority, applicant: Applicant, tmp_path: Path
 ) -> None:
     (tmp_path / "ca" / "audit.jsonl").symlink_to("/dev/full")
     with pytest.raises(AuditUnavailable, match="No space left"):
@@ -188,7 +193,9 @@ async def test_a_full_disk_means_no_certificate_and_a_freed_one_means_certificat
     assert await authority.issue(applicant, csr(), 0)
 
 
-async def test_a_flood_is_limited_to_its_peer(authority: Authority, applicant: Applicant, clock: TurnedClock) -> None:
+async def test_a_flood_is_limited_to_its_peer(
+    authority: DiskAuthority, applicant: Applicant, clock: TurnedClock
+) -> None:
     pem = csr(ec_key())
     for _ in range(int(SIGNING_RATE.burst)):
         await authority.issue(applicant, pem, 0)

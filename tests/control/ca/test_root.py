@@ -8,9 +8,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from control.ca.authority import Applicant, Authority
+from control.ca.authority import Applicant
 from control.ca.check import NotTrusted, check_peer
 from control.ca.errors import BrokenAuthority
+from control.ca.on_disk import DiskAuthority
 from control.ca.root import RootFiles
 from control.ca.rotate import Step
 from control.ca.template import DEFAULT_LIFETIMES, Lifetimes
@@ -18,13 +19,13 @@ from tests.control.ca.conftest import TurnedClock
 from tests.control.ca.requests import csr
 
 
-def reopened(tmp_path: Path, clock: TurnedClock) -> Authority:
-    authority = Authority(tmp_path / "ca", "cluster.local", clock)
+def reopened(tmp_path: Path, clock: TurnedClock) -> DiskAuthority:
+    authority = DiskAuthority(tmp_path / "ca", "cluster.local", clock)
     authority.open()
     return authority
 
 
-def test_the_root_key_is_its_owners_alone_and_on_p256(authority: Authority, tmp_path: Path) -> None:
+def test_the_root_key_is_its_owners_alone_and_on_p256(authority: DiskAuthority, tmp_path: Path) -> None:
     assert os.stat(tmp_path / "ca" / "root.key").st_mode & 0o777 == 0o600
     assert isinstance(authority.roots.signer.key.curve, ec.SECP256R1)
     assert authority.roots.signer.certificate.extensions.get_extension_for_class(x509.BasicConstraints).value == (
@@ -32,20 +33,20 @@ def test_the_root_key_is_its_owners_alone_and_on_p256(authority: Authority, tmp_
     )
 
 
-def test_the_root_stays_the_same_over_a_restart(authority: Authority, tmp_path: Path, clock: TurnedClock) -> None:
+def test_the_root_stays_the_same_over_a_restart(authority: DiskAuthority, tmp_path: Path, clock: TurnedClock) -> None:
     assert reopened(tmp_path, clock).roots.pem == authority.roots.pem
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])
 def test_a_key_that_others_can_read_stops_the_start(
-    authority: Authority, tmp_path: Path, clock: TurnedClock, mode: int
+    authority: DiskAuthority, tmp_path: Path, clock: TurnedClock, mode: int
 ) -> None:
     (tmp_path / "ca" / "root.key").chmod(mode)
     with pytest.raises(BrokenAuthority, match=r"root\.key has mode .*chmod 0600"):
         reopened(tmp_path, clock)
 
 
-def test_a_key_of_another_root_stops_the_start(authority: Authority, tmp_path: Path, clock: TurnedClock) -> None:
+def test_a_key_of_another_root_stops_the_start(authority: DiskAuthority, tmp_path: Path, clock: TurnedClock) -> None:
     other = RootFiles(tmp_path / "other")
     other.open("cluster.local", now=clock.wall, lifetimes=DEFAULT_LIFETIMES)
     (tmp_path / "other" / "root.key").replace(tmp_path / "ca" / "root.key")
@@ -54,7 +55,7 @@ def test_a_key_of_another_root_stops_the_start(authority: Authority, tmp_path: P
 
 
 def test_a_missing_key_stops_the_start_and_says_what_to_do(
-    authority: Authority, tmp_path: Path, clock: TurnedClock
+    authority: DiskAuthority, tmp_path: Path, clock: TurnedClock
 ) -> None:
     (tmp_path / "ca" / "root.key").unlink()
     with pytest.raises(BrokenAuthority, match="restore the key"):
@@ -63,7 +64,7 @@ def test_a_missing_key_stops_the_start_and_says_what_to_do(
 
 @pytest.mark.parametrize("name", ["root.key", "root.pem"])
 def test_rubbish_stops_the_start_and_is_not_quoted(
-    authority: Authority, tmp_path: Path, clock: TurnedClock, name: str
+    authority: DiskAuthority, tmp_path: Path, clock: TurnedClock, name: str
 ) -> None:
     (tmp_path / "ca" / name).write_bytes(b"SECRET\xff")
     with pytest.raises(BrokenAuthority) as caught:
@@ -72,7 +73,7 @@ def test_rubbish_stops_the_start_and_is_not_quoted(
 
 
 async def test_a_crash_between_key_and_certificate_is_mended_and_what_was_signed_stays_valid(
-    authority: Authority, applicant: Applicant, tmp_path: Path, clock: TurnedClock
+    authority: DiskAuthority, applicant: Applicant, tmp_path: Path, clock: TurnedClock
 ) -> None:
     leaf = x509.load_pem_x509_certificate((await authority.issue(applicant, csr(), 0))[0].encode())
     (tmp_path / "ca" / "root.pem").unlink()
@@ -81,7 +82,7 @@ async def test_a_crash_between_key_and_certificate_is_mended_and_what_was_signed
 
 
 async def test_a_rotation_never_leaves_anyone_untrusted(
-    authority: Authority, applicant: Applicant, tmp_path: Path, clock: TurnedClock
+    authority: DiskAuthority, applicant: Applicant, tmp_path: Path, clock: TurnedClock
 ) -> None:
     """Through a whole rotation, restarting after every step: old and new leaves against old and new anchors."""
     clock.pass_s(DEFAULT_LIFETIMES.root_s * 0.7)
@@ -109,7 +110,7 @@ async def test_a_rotation_never_leaves_anyone_untrusted(
 
 
 def test_a_crash_before_the_next_root_is_published_begins_the_rotation_anew(
-    authority: Authority, tmp_path: Path, clock: TurnedClock
+    authority: DiskAuthority, tmp_path: Path, clock: TurnedClock
 ) -> None:
     clock.pass_s(DEFAULT_LIFETIMES.root_s * 0.7)
     before = (tmp_path / "ca" / "root.pem").read_bytes()
@@ -121,12 +122,12 @@ def test_a_crash_before_the_next_root_is_published_begins_the_rotation_anew(
 
 
 async def test_peers_that_are_not_of_this_mesh_are_refused(
-    authority: Authority, applicant: Applicant, tmp_path: Path, clock: TurnedClock
+    authority: DiskAuthority, applicant: Applicant, tmp_path: Path, clock: TurnedClock
 ) -> None:
     leaf = x509.load_pem_x509_certificate((await authority.issue(applicant, csr(), 0))[0].encode())
     anchors = authority.roots.trusted
     assert check_peer(leaf, "cluster.local", anchors, clock.wall) == applicant.identity
-    foreign = Authority(tmp_path / "foreign", "cluster.local", clock)
+    foreign = DiskAuthority(tmp_path / "foreign", "cluster.local", clock)
     foreign.open()
     with pytest.raises(NotTrusted, match="no root"):
         check_peer(leaf, "cluster.local", foreign.roots.trusted, clock.wall)
