@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from control.api.kinds.service import ServiceSpec
+from control.api.locality import NOWHERE, Locality
 from control.api.protocols import AUTO
 from control.api.resource import Key, Resource
 from control.api.workload import AppPort, Workload
@@ -21,6 +22,19 @@ class Port:
     protocol: str = "HTTP"
     """As `control.api.protocols` names it."""
     members: tuple[tuple[Workload, AppPort], ...] = ()
+    others: tuple["Address", ...] = ()
+    """Instances that no workload is known to be: what slices made by hand, or an external name, say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where one of a service's instances is."""
+
+    host: str
+    """An IP address, or a name."""
+    port: int
+    locality: Locality = NOWHERE
+    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +49,11 @@ class Service:
     """The stored Service, where there is one."""
     addresses: tuple[str, ...] = ()
     """Its own, by which captured connections to it are known; empty: it is headless, or of a laptop."""
+    external_name: str = ""
+    """What its name stands for in DNS (type ExternalName); proxies look it up themselves."""
+    nearest: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The zones whose clients an instance is for (topology hints), by the instance's IP address; all instances have
+    some, or none does."""
 
     @property
     def host(self) -> str:

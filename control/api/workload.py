@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from control.api.locality import NOWHERE, Locality
 from control.api.model import wrong
 from control.api.protocols import AUTO, REQUESTS, protocol_of
 from control.api.scalars import DnsLabel, HostName, Labels, PortNumber, Str, Subdomain, shorten
@@ -119,6 +120,14 @@ class Workload(_Record):
     """Its connections are redirected to its sidecar, in both directions, which learns where they were going."""
     finished: bool = False
     """It ended and does not come back (a Job's pod): member of no service."""
+    owner: Annotated[Str, Field(max_length=253)] = ""
+    """The Deployment, StatefulSet, ... whose instance it is; empty: it is its own."""
+    canonical_service: Annotated[Str, Field(max_length=63)] = ""
+    """What telemetry calls the service that it is of, whichever name a client used."""
+    canonical_revision: Annotated[Str, Field(max_length=63)] = ""
+    locality: Locality = NOWHERE
+    cluster: Annotated[Str, Field(max_length=253)] = ""
+    """Where it runs, if that is not the control plane's own cluster."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Workload":

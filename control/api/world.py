@@ -21,10 +21,15 @@ class World:
     workloads: Mapping[WorkloadKey, Workload] = field(default_factory=lambda: MappingProxyType({}))
     generation: int = 0
     """Grows by one with every change; names what a proxy runs in `remora status`."""
+    found_services: Mapping[ServiceKey, Service] | None = None
+    """What a cluster says its services are, sorted; None: they follow from rules and workloads. A Service of which
+    nothing has changed is the same object from one World to the next."""
 
     @cached_property
     def services(self) -> Mapping[ServiceKey, Service]:
         """By (namespace, name), sorted."""
+        if self.found_services is not None:
+            return self.found_services
         return MappingProxyType(derive_services(self.resources, self.workloads.values()))
 
     def of_kind(self, kind: str) -> list[Resource]:
@@ -39,6 +44,16 @@ class World:
         for resource in changed:
             resources[resource.key] = resource
         return replace(self, resources=MappingProxyType(resources), generation=self.generation + 1)
+
+    def with_found(
+        self,
+        services: Mapping[ServiceKey, Service],
+        workloads: Mapping[WorkloadKey, Workload],
+        rules: Mapping[Key, Resource],
+    ) -> "World":
+        """The next generation, as a cluster has it now. The mappings must not change any more."""
+        found = (MappingProxyType(rules), MappingProxyType(workloads), self.generation + 1, MappingProxyType(services))
+        return World(*found)
 
     def with_workload(self, workload: Workload) -> "World":
         """The next generation, with a workload added or replaced."""
