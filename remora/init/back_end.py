@@ -88,24 +88,37 @@ def _family(version: int) -> str:
     return "iptables" if version == 4 else "ip6tables"
 
 
+_FIXES = (
+    (
+        ("permission denied", "operation not permitted", "must be root"),
+        "capability NET_ADMIN is missing: run as root with securityContext.capabilities.add: [NET_ADMIN, NET_RAW]",
+    ),
+    (
+        ("xtables lock", "lock file"),
+        "the lock /run/xtables.lock cannot be had: make /run writable, set XTABLES_LOCKFILE, or --wait longer",
+    ),
+    (
+        ("extension", "no such file or directory", "couldn't load", "no chain/target/match"),
+        "an extension of iptables is missing (owner, tcp, REDIRECT): on the node, modprobe {modules}",
+    ),
+    (
+        ("table does not exist", "insmod", "nitialize", "not supported", "invalid argument"),
+        "the kernel lacks the table: on the node, modprobe {modules}",
+    ),
+)
+"""What its words are signs of, and what helps; the first that fits counts."""
+
+
 def explain(program: str, status: int, stderr: str) -> list[str]:
     """What a program said in one line, and what is missing in another, where it can be told."""
     said = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("Try `")]
     text = " ".join(said)[:600]
     lines = [f"{program} failed with status {status}: {text or 'it said nothing'}"]
     low = text.lower()
-    if "permission denied" in low or "operation not permitted" in low or "must be root" in low:
-        lines.append(
-            "capability NET_ADMIN is missing: run as root with securityContext.capabilities.add: [NET_ADMIN, NET_RAW]"
-        )
-    elif "lock" in low and ("xtables" in low or "another app" in low):
-        lines.append("the lock /run/xtables.lock cannot be had: make /run writable, set XTABLES_LOCKFILE, or --wait")
-    elif "table does not exist" in low or "insmod" in low or "can't initialize" in low or "protocol not supp" in low:
-        lines.append(f"the kernel lacks it: on the node, modprobe {_modules(program)}")
-    elif "couldn't load" in low or "unknown option" in low or "no chain/target/match" in low:
-        lines.append(
-            f"an extension of iptables is missing (owner, REDIRECT): on the node, modprobe {_modules(program)}"
-        )
+    for signs, fix in _FIXES:
+        if any(sign in low for sign in signs):
+            lines.append(fix.format(modules=_modules(program)))
+            break
     return lines
 
 

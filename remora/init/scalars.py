@@ -106,6 +106,8 @@ def _network(entry: str) -> Network:
     if entry == "*":
         raise ValueError("'*' stands for every address, alone; leave the others away")
     try:
+        if "%" in entry:
+            raise ValueError("an interface's name is no part of a range")
         network = ipaddress.ip_network(entry, strict=False)
     except ValueError as error:
         raise ValueError(f"{entry!r} is no range of addresses; write e.g. 10.0.0.0/8 or fd00::/8") from error
