@@ -57,13 +57,14 @@ class Watches:
     async def _follow(self, response: web.StreamResponse, watch: "_Watch", query: Mapping[str, str]) -> None:
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + float(query.get("timeoutSeconds") or DEFAULT_TIMEOUT_S)
+        silent = self._faults.watches_are_silent
         bookmarks = self._bookmarks
         with_bookmarks = query.get("allowWatchBookmarks") in ("true", "1")
-        if not self._faults.watches_are_silent and (first := watch.initial()):
+        if not silent and (first := watch.initial()):
             await response.write(first)
         while True:
             changed = self._changed
-            if not self._faults.watches_are_silent:
+            if not silent:
                 if watch.version < self._storage.oldest and watch.position != self._storage.version:
                     watch.skip_compacted()
                 if lines := watch.pending():
@@ -74,7 +75,7 @@ class Watches:
                         await response.write(watch.bookmark())
             left_s = ends_at - loop.time()
             if left_s <= 0:
-                if with_bookmarks and not self._faults.watches_are_silent:
+                if with_bookmarks and not silent:
                     await response.write(watch.bookmark())
                 return
             with contextlib.suppress(TimeoutError):
