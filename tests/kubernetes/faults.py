@@ -54,7 +54,7 @@ class Faults:
         self._connections: list[web.Request] = []
         self._watching: list[web.Request] = []
         self.watches_are_silent = False
-        """Watches that begin now are accepted, stay open and say nothing, as behind a proxy that lost the other side."""
+        """Watches that begin now are accepted and say nothing, as behind a proxy that lost the other side."""
         self.gone_by_status = False
         """A watch from a compacted version is answered HTTP 410 rather than by an ERROR event."""
         self.garbage: list[bytes] = []
