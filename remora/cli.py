@@ -17,7 +17,7 @@ DONE, NO, WRONG_USE = 0, 1, 2
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
-COMPONENTS = ("proxy", "init-iptables", "control", "collect", "query", "console")
+COMPONENTS = ("proxy", "init-iptables", "wait", "control", "collect", "query", "console")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -101,6 +101,7 @@ def _application() -> "Typer":
         get,
         graph,
         inspect,
+        install,
         logs,
         metrics,
         prometheus,
@@ -131,9 +132,11 @@ def _application() -> "Typer":
     )
     app.callback()(_root)
     mesh, rules, look, parts = "The mesh", "Traffic rules", "Looking", "Components"
+    cluster = "Kubernetes"
     app.command("up", cls=Command, epilog=up.EPILOG, rich_help_panel=mesh)(up.up)
     app.command("run", cls=Command, epilog=run.EPILOG, rich_help_panel=mesh, context_settings=run.CONTEXT)(run.run)
     app.command("status", cls=Command, epilog=status.EPILOG, rich_help_panel=mesh)(status.status)
+    app.command("install", cls=Command, epilog=install.EPILOG, rich_help_panel=cluster)(install.install)
     app.command("apply", cls=Command, epilog=apply.EPILOG, rich_help_panel=rules)(apply.apply)
     app.command("get", cls=Command, epilog=get.EPILOG, rich_help_panel=rules)(get.get)
     app.command("delete", cls=Command, epilog=delete.EPILOG, rich_help_panel=rules)(delete.delete)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from mesh.spiffe import InvalidSpiffeId, SpiffeId
 from sidecar.config.endpoint import Address
 from sidecar.config.limits import MIN_MEMORY_BYTES
+from sidecar.pod import Pod
 
 MAX_CONCURRENCY = 64
 
@@ -92,12 +93,15 @@ class Bootstrap:
     log_json: bool = False
     ready_fd: int | None = None
     lifeline_fd: int | None = None
+    pod: Pod | None = None
+    """Where it runs in one: told by the environment, see sidecar.agent.pod_environment."""
 
 
 def parse(argv: list[str]) -> Bootstrap:
     """The flags as a value. Wrong use raises SystemExit(2) after one line that says what; --help, SystemExit(0)."""
     arguments = vars(_parser().parse_args(argv))
     arguments["listen"] = tuple(arguments["listen"] or ())
+    del arguments["pod"]  # a pod's flags are here already: sidecar.agent.pod_environment has read them
     return Bootstrap(**arguments)
 
 
@@ -238,6 +242,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--pod",
+        action="store_true",
+        help="in a Kubernetes pod: the flags that are required, and more, come from the environment and files that the "
+        "injector has provided (docs/pods.md); flags that are given win",
     )
     _add_identity_flags(parser.add_argument_group("who this is"))
     _add_peer_flags(parser.add_argument_group("whom it talks to (mutual TLS with certificates of the mesh)"))

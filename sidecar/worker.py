@@ -48,6 +48,7 @@ from sidecar.config.messages import (
     ToAgent,
     ToWorker,
     Untap,
+    WindDown,
 )
 from sidecar.config.snapshot import Node, Snapshot
 from sidecar.filters.addon import AddonRules
@@ -135,6 +136,7 @@ class Worker:
         self.watermark = Watermark(self.load, resident, release_free_memory, self._listeners.load_changed)
         self._secrets: Secrets | None = None
         self._applying = asyncio.Lock()
+        self._winding_down = False
         self.draining = False
 
     def listen(self, addresses: tuple[Address, ...], fds: list[int]) -> None:
@@ -162,10 +164,17 @@ class Worker:
             await self._clusters.warm(WARM_S)
             if not self.draining:
                 self._listeners.commit(listeners)
+            if self._winding_down:
+                self._listeners.wind_down()
             secrets.settled()
             self._secrets = secrets
             log.info("serving snapshot %s", snapshot.version)
             self._send(Applied(sequence))
+
+    def wind_down(self) -> None:
+        """Have inbound connections end with their next answers, now and after whatever is applied from now on."""
+        self._winding_down = True
+        self._listeners.wind_down()
 
     async def drain(self, deadline_s: float) -> None:
         """Stop accepting, let requests finish, at most `deadline_s`, then cut what is left."""
@@ -281,6 +290,8 @@ async def serve(channel_fd: int, limits: ProcessLimits) -> int:
                 worker.listen(message.addresses, fds)
             elif isinstance(message, Apply):
                 scope.spawn(worker.apply(message.sequence, message.snapshot), name="apply")
+            elif isinstance(message, WindDown):
+                worker.wind_down()
             elif isinstance(message, Drain):
                 scope.spawn(drain(message.deadline_s), name="drain")
             elif isinstance(message, Tap):

@@ -5,13 +5,14 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from control.generate.addons import add_addons
 from control.generate.clusters import black_hole, inbound_clusters, outbound_clusters, relayed_clusters
 from control.generate.inbound import inbound_listeners
+from control.generate.lifecycle import lifecycle_layer
 from control.generate.listeners import gateway_listener, outbound_listener, tcp_outbound_listener
 from control.generate.names import BLACK_HOLE, ROOT_SECRET, SYSTEM_SECRET
 from control.generate.pack import pack
 from control.generate.python_filters import add_filters
 from control.generate.secrets import system_anchors, trust_anchors
 from control.generate.tunnels import add_tunnels
-from control.generate.types import CDS, EDS, LDS, RDS, SDS, Snapshot, snapshot
+from control.generate.types import CDS, EDS, LDS, RDS, RTDS, SDS, Snapshot, snapshot
 from control.generate.virtual_hosts import OUTBOUND, Router
 from control.ir.address import Address
 from control.ir.mesh import Gateway, GatewayServer, Mesh
@@ -40,6 +41,9 @@ def generate(mesh: Mesh, proxy: Proxy) -> Snapshot:
     if mesh.settings.system_roots_pem and _reaches_outside(mesh):
         # Some 200 kB, so only for who needs it.
         resources[SDS][SYSTEM_SECRET] = pack(system_anchors(mesh.settings))
+    layer = lifecycle_layer(proxy)
+    if layer is not None:
+        resources[RTDS] = {layer.name: pack(layer)}
     return snapshot(resources)
 
 

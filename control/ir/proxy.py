@@ -58,6 +58,8 @@ class Proxy:
     """Of its pod, the main one first."""
     capture: bool = False
     """Connections from and to its application are redirected to it; `ports` are then the application's own."""
+    finished: bool = False
+    """Its application has ended and does not come back."""
 
     def ports_by_address(self) -> dict[Address, tuple[AppPort, ...]]:
         """Where connections for which ports arrive."""

@@ -44,4 +44,5 @@ def proxy_of(workload: Workload, trust_domain: str) -> Proxy:
         gateway_ports={int(port): address(at) for port, at in sorted(workload.gateway_ports.items())},
         addresses=workload.addresses,
         capture=workload.capture,
+        finished=workload.finished,
     )

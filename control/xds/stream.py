@@ -16,7 +16,7 @@ MAX_MESSAGE = 2048
 """Characters kept of what a proxy says about its refusal."""
 
 _NACK = re.compile(
-    r"(?:CDS|EDS|LDS|RDS|SDS) (?P<resource>\S+): (?:(?P<path>[A-Za-z_][\w.\[\]\"]*): )?(?P<why>.*)", re.S
+    r"(?:CDS|EDS|LDS|RDS|SDS|RTDS) (?P<resource>\S+): (?:(?P<path>[A-Za-z_][\w.\[\]\"]*): )?(?P<why>.*)", re.S
 )
 """How our sidecar words it. Envoy's words have no form; they are shown whole."""
 

@@ -1,4 +1,4 @@
-"""`remora proxy|init-iptables|control|collect|query|console`: run one component.
+"""`remora proxy|init-iptables|wait|control|collect|query|console`: run one component.
 
 Each parses its own flags; typer only lists them.
 """
@@ -7,10 +7,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 from remora.failure import Failure
+from remora.output import print_error
+
+WRONG_USE = 2
 
 SUMMARIES = {
     "proxy": "Run a sidecar or gateway: the entry point of its container.",
     "init-iptables": "Capture a pod's traffic for its sidecar: the entry point of its init container.",
+    "wait": "Wait until the sidecar of this pod is ready: the postStart hook of its container.",
     "control": "Run the control plane: the entry point of its container.",
     "collect": "Run the collector of logs, traces and metrics: the entry point of its container.",
     "query": "Run the service with Jaeger's HTTP API: the entry point of its container.",
@@ -20,6 +24,7 @@ SUMMARIES = {
 EXTRAS = {
     "proxy": "sidecar",
     "init-iptables": "sidecar",
+    "wait": "sidecar",
     "control": "control",
     "collect": "collectors",
     "query": "collectors",
@@ -46,10 +51,24 @@ def run(name: str, argv: Sequence[str]) -> int:
 
 
 def _proxy(argv: Sequence[str]) -> int:
-    from sidecar.agent import main
-    from sidecar.bootstrap import parse
+    import os
 
-    return main(parse(list(argv)))
+    from sidecar.agent import main
+    from sidecar.agent.pod_environment import WrongPod, bootstrap_of
+
+    try:
+        bootstrap = bootstrap_of(argv, os.environ)
+    except WrongPod as error:
+        for line in error.lines:
+            print_error(f"remora proxy: {line}")
+        return WRONG_USE
+    return main(bootstrap)
+
+
+def _wait(argv: Sequence[str]) -> int:
+    from remora.commands import wait
+
+    return wait.run(argv)
 
 
 def _init_iptables(argv: Sequence[str]) -> int:
@@ -85,6 +104,7 @@ def _console(argv: Sequence[str]) -> int:
 _COMPONENTS: dict[str, Callable[[Sequence[str]], int]] = {
     "proxy": _proxy,
     "init-iptables": _init_iptables,
+    "wait": _wait,
     "control": _control,
     "collect": _collect,
     "query": _query,

@@ -105,13 +105,13 @@ def admin_pages(views: Views, more: Pages | None = None) -> Handler:
     )
 
 
-def metrics_pages(views: Views) -> Handler:
-    """For Prometheus."""
+def metrics_pages(views: Views, more: Pages | None = None) -> Handler:
+    """For Prometheus, and `more` pages."""
 
     async def prometheus(request: Request) -> Response:
         return await _metrics(views, request)
 
-    return _routed({("GET", "/metrics"): prometheus, ("GET", "/stats/prometheus"): prometheus}, {})
+    return _routed({("GET", "/metrics"): prometheus, ("GET", "/stats/prometheus"): prometheus, **(more or {})}, {})
 
 
 def readiness_pages(views: Views) -> Handler:

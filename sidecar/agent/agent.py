@@ -17,6 +17,7 @@ from sidecar.agent import config_dump
 from sidecar.agent.access_export import AccessExporter
 from sidecar.agent.addons import AddonProcesses
 from sidecar.agent.admin import Views, admin_pages, metrics_pages, readiness_pages
+from sidecar.agent.app_probes import AppProbes
 from sidecar.agent.backoff import Backoff
 from sidecar.agent.certificates import Issued
 from sidecar.agent.channels import Credentials
@@ -24,26 +25,30 @@ from sidecar.agent.collector_tls import secure
 from sidecar.agent.discovery import Discovery
 from sidecar.agent.endpoints import Endpoints
 from sidecar.agent.exposition import Labels
-from sidecar.agent.file_secrets import UnreadableSecret, fingerprint, read_secrets
+from sidecar.agent.file_secrets import UnreadableSecret, fingerprint
 from sidecar.agent.health import vitals
 from sidecar.agent.http_server import HttpServer
 from sidecar.agent.identity import Authority, Identity
+from sidecar.agent.lifecycle import Departure
 from sidecar.agent.limit_flags import limit_flags
 from sidecar.agent.metric_store import MetricStore
 from sidecar.agent.metrics_page import MetricsPage
 from sidecar.agent.node import snapshot_node, span_resource, xds_node
+from sidecar.agent.pod_pages import pod_pages
+from sidecar.agent.pod_sockets import PodSockets, own_processes
+from sidecar.agent.root_file import RootFile
 from sidecar.agent.span_export import SpanExporter
 from sidecar.agent.supervisor import Supervisor, Telemetry
 from sidecar.agent.taps import Taps
+from sidecar.agent.whole_snapshot import whole_snapshot
 from sidecar.agent.worker_process import COMMAND, start_worker
 from sidecar.bootstrap import Bootstrap
 from sidecar.compiled import usable
 from sidecar.config.messages import AccessLog, Metrics, Refused, Spans, TapCounts, Tapped
-from sidecar.config.secret import Certificate, TrustAnchors
 from sidecar.config.snapshot import Snapshot
 from sidecar.xds.ads import Ads
 from sidecar.xds.configuration import Configuration
-from sidecar.xds.decode_tls import LOCAL_ANCHORS, LOCAL_CERTIFICATE
+from sidecar.xds.decode_tls import LOCAL_ANCHORS
 
 FLUSH_S = 2.0
 """How long the collector may take for the last records and spans."""
@@ -51,6 +56,9 @@ FLUSH_S = 2.0
 EXPIRE_EVERY_S = 60.0
 FILES_EVERY_S = 2.0
 """How often certificates in files are looked at."""
+
+LIFECYCLE_LAYER = "remora.lifecycle"
+"""Name of the control plane's runtime layer."""
 
 _log = logging.getLogger("remora.agent")
 
@@ -62,12 +70,14 @@ class Agent(Views, Telemetry):
         self,
         bootstrap: Bootstrap,
         roots_pem: str,
+        roots: RootFile,
         endpoints: Endpoints,
         clock: Clock,
         rng: random.Random,
         worker_command: tuple[str, ...] = tuple(COMMAND),
     ) -> None:
         self._bootstrap = bootstrap
+        self._roots = roots
         self._endpoints = endpoints
         self._clock = clock
         self._node = snapshot_node(bootstrap)
@@ -76,6 +86,7 @@ class Agent(Views, Telemetry):
         self._applying = asyncio.Lock()
         self._configuration: Configuration | None = None
         self._files_seen: tuple[tuple[str, int, int], ...] = ()
+        self._winding_down = False
         self._draining = False
         self._announced = False
         self._exporting: asyncio.Task[None] | None = None
@@ -96,13 +107,15 @@ class Agent(Views, Telemetry):
         self.discovery = Discovery(
             bootstrap.ads,
             xds_node(bootstrap),
-            Ads(gateway=bootstrap.kind == "gateway"),
+            Ads(gateway=bootstrap.kind == "gateway", runtime=_layers(bootstrap)),
             self.identity.credentials,
             self._apply,
             self._on_served,
             clock,
             Backoff(rng, base_s=0.2, max_s=10.0),
         )
+        self.departure = Departure(bootstrap.pod, PodSockets(own_processes).foreign, clock)
+        self.probes = AppProbes(bootstrap.pod, clock)
         self.taps = Taps(self.supervisor, bootstrap.workload, clock)
         self.addons = AddonProcesses(
             bootstrap.addons, Inspection.of_user(), lambda: Backoff(rng, base_s=0.5, max_s=30.0), clock
@@ -131,11 +144,11 @@ class Agent(Views, Telemetry):
 
     async def run(self) -> int:
         """Until told to stop; returns the exit status."""
-        undo = on_stop_signals(partial(self.stop, "signal"))
+        undo = on_stop_signals(self._signalled)
         try:
             async with self._scope as scope:
                 await self._start(scope)
-                stopping = scope.spawn(self._stop.wait(), name="stop")
+                stopping = scope.spawn(self._leave(), name="stop")
                 failing = scope.spawn(scope.wait_failed(), name="failure")
                 await asyncio.wait({stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
                 if failing.done():
@@ -159,12 +172,16 @@ class Agent(Views, Telemetry):
             scope.spawn(self._watch_lifeline(self._bootstrap.lifeline_fd), name="lifeline")
         self._servers = [
             (HttpServer(admin_pages(self, {("POST", "/tap"): self.taps.page}), scope), self._endpoints.admin),
-            (HttpServer(metrics_pages(self), scope), self._endpoints.metrics),
+            (self._status_server(scope), self._endpoints.metrics),
         ]
         if self._endpoints.readiness is not None:
             self._servers.append((HttpServer(readiness_pages(self), scope), self._endpoints.readiness))
         for server, sock in self._servers:
             await server.start(sock)
+
+    def _status_server(self, scope: TaskScope) -> HttpServer:
+        more = {} if self._bootstrap.pod is None else pod_pages(self, self.probes)
+        return HttpServer(metrics_pages(self, more), scope, self.probes.patience_s)
 
     async def _discover(self) -> None:
         await self._certified.wait()
@@ -187,9 +204,16 @@ class Agent(Views, Telemetry):
         for server, _ in self._servers:
             await server.close()
 
+    async def _leave(self) -> None:
+        """Return when it is time to drain."""
+        await self._stop.wait()
+        if self.departure.stays:
+            self.wind_down("the pod ends")
+        await self.departure.wait()
+
     async def _drain(self) -> None:
         self._draining = True
-        deadline_s = self._bootstrap.drain_deadline_s
+        deadline_s = self.departure.drain_s(self._bootstrap.drain_deadline_s)
         self.taps.end("the sidecar stops")
         _log.info("draining, at most %.1f s", deadline_s)
         abandoned = await self.supervisor.drain(deadline_s)
@@ -235,6 +259,8 @@ class Agent(Views, Telemetry):
             if refused is None:
                 self._configuration = configuration
                 self._trust(configuration)
+                if configuration.finished:
+                    self.stop("the application has ended")
             await self.addons.use(_scripts(self._configuration), self._scope)
             return refused
 
@@ -258,30 +284,17 @@ class Agent(Views, Telemetry):
                 self.identity.trust(anchors.pem)
 
     def _snapshot(self, configuration: Configuration) -> Snapshot:
-        """The configuration with what the agent itself has to add: the workload's own secrets."""
-        certificates = configuration.certificates
-        issued = self.identity.issued
-        if issued is not None:
-            certificates = (*certificates, Certificate(LOCAL_CERTIFICATE, issued.chain_pem, issued.key_pem))
-        anchors = configuration.trust_anchors
-        if all(each.name != LOCAL_ANCHORS for each in anchors):
-            anchors = (*anchors, TrustAnchors(LOCAL_ANCHORS, self.identity.roots_pem))
         self._files_seen = fingerprint(configuration.listeners)
-        of_files = read_secrets(configuration.listeners)
-        return Snapshot(
-            configuration.version,
-            self._node,
-            configuration.listeners,
-            configuration.routes,
-            configuration.clusters,
-            (*certificates, *of_files[0]),
-            (*anchors, *of_files[1]),
-        )
+        return whole_snapshot(configuration, self._node, self.identity)
 
     async def _watch_files(self) -> None:
-        """Certificates that files hold are renewed by whoever writes the files."""
+        """Certificates and trust anchors that files hold are renewed by whoever writes the files."""
         while True:
             await asyncio.sleep(FILES_EVERY_S)
+            roots_pem = self._roots.news()
+            if roots_pem not in (None, self.identity.roots_pem):
+                _log.info("%s has other trust anchors", self._bootstrap.root)
+                self.identity.trust(roots_pem)
             configuration = self._configuration
             if configuration is not None and self._files_seen != fingerprint(configuration.listeners):
                 await self._apply_certificate()
@@ -327,12 +340,27 @@ class Agent(Views, Telemetry):
     # Views: what the endpoints show.
 
     def stop(self, why: str) -> None:
+        self.departure.go()
         if not self._stop.is_set():
             _log.info("stopping: %s", why)
             self._stop.set()
 
+    def _signalled(self) -> None:
+        """The first time, a pod's sidecar waits for its application; whoever sends a second signal does not."""
+        if self._stop.is_set() or not self.departure.stays:
+            self.stop("signal")
+        else:
+            _log.info("stopping: signal")
+            self._stop.set()
+
+    def wind_down(self, why: str) -> None:
+        if not self._winding_down:
+            self._winding_down = True
+            _log.info("winding down, %s: inbound connections end with their next answers", why)
+            self.supervisor.wind_down()
+
     def state(self) -> str:
-        if self._draining or self._stop.is_set():
+        if self._draining or self._winding_down or self._stop.is_set():
             return "DRAINING"
         if not self.discovery.ads.has_listeners:
             return "PRE_INITIALIZING"
@@ -354,6 +382,11 @@ class Agent(Views, Telemetry):
         yield from self.store.totals()
         for vital in vitals(self):
             yield vital.name, (), vital.value
+
+
+def _layers(bootstrap: Bootstrap) -> frozenset[str]:
+    """Runtime layers to ask for: a Job's sidecar is told when the application has ended, and then ends."""
+    return frozenset([LIFECYCLE_LAYER]) if bootstrap.pod is not None and bootstrap.pod.job else frozenset()
 
 
 def _scripts(configuration: Configuration | None) -> set[str]:

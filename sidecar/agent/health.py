@@ -5,8 +5,10 @@ from typing import Protocol
 
 from sidecar.agent.access_export import AccessExporter
 from sidecar.agent.addons import AddonProcesses
+from sidecar.agent.app_probes import AppProbes
 from sidecar.agent.discovery import Discovery
 from sidecar.agent.identity import Identity
+from sidecar.agent.lifecycle import Departure
 from sidecar.agent.metric_store import MetricStore
 from sidecar.agent.metrics_page import MetricsPage
 from sidecar.agent.span_export import SpanExporter
@@ -27,6 +29,8 @@ class Parts(Protocol):
     page: MetricsPage
     taps: Taps
     addons: AddonProcesses
+    departure: Departure
+    probes: AppProbes
 
 
 def vitals(parts: Parts) -> Iterator[Vital]:
@@ -45,6 +49,12 @@ def vitals(parts: Parts) -> Iterator[Vital]:
     yield Vital(f"{name}_overflowed_total", "Updates of series beyond the limit.", store.overflowed)
     yield Vital(f"{name}_malformed_total", "Updates whose name or labels cannot be shown.", store.malformed)
     yield from _application(parts.page)
+    yield from _probes(parts.probes)
+    yield Vital(
+        "remora_agent_waits_for_application",
+        "1 from SIGTERM on, while the application in the same pod still needs us.",
+        parts.departure.waiting,
+    )
 
 
 def _application(page: MetricsPage) -> Iterator[Vital]:
@@ -53,6 +63,14 @@ def _application(page: MetricsPage) -> Iterator[Vital]:
         yield Vital(f"{name}_up", "1 if the application's metrics could be had the last time.", page.app_up)
     yield Vital(f"{name}_failures_total", "Scrapes of the application that failed.", page.app_failures)
     yield Vital(f"{name}_left_out_total", "Lines of the application whose names are ours.", page.app_left_out)
+
+
+def _probes(probes: AppProbes) -> Iterator[Vital]:
+    name = "remora_agent_app_probes"
+    yield Vital(f"{name}_total", "Probes and hooks of the application performed for the kubelet.", probes.performed)
+    yield Vital(f"{name}_failures_total", "Of these, those that failed.", probes.failed)
+    yield Vital(f"{name}_refused_total", "Probes not performed: too many were under way.", probes.refused)
+    yield Vital(f"{name}_failing", "Probes that failed the last time.", probes.failing)
 
 
 def _taps(taps: Taps) -> Iterator[Vital]:

@@ -82,9 +82,13 @@ Handler = Callable[[Request], Awaitable[Response | Stream]]
 class HttpServer:
     """Serves one socket with one handler until its scope closes."""
 
-    def __init__(self, handler: Handler, scope: TaskScope) -> None:
+    def __init__(
+        self, handler: Handler, scope: TaskScope, patience_s: Callable[[str], float | None] = lambda path: None
+    ) -> None:
+        """`patience_s`: how long the answer for a path may take; None: ANSWER_TIMEOUT_S."""
         self._handler = handler
         self._scope = scope
+        self._patience_s = patience_s
         self._server: asyncio.Server | None = None
         self.connections: set[_Connection] = set()
 
@@ -108,7 +112,7 @@ class HttpServer:
     async def _answer(self, connection: "_Connection", request: Request) -> None:
         response: Response | Stream
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            async with asyncio.timeout(self._patience_s(request.path) or ANSWER_TIMEOUT_S):
                 response = await self._handler(request)
         except TimeoutError:
             response = text("timed out\n", 504)

@@ -38,9 +38,10 @@ def workload(bootstrap: Bootstrap) -> Workload:
 
 def _metadata(bootstrap: Bootstrap) -> Struct:
     metadata = Struct()
+    pod = bootstrap.pod
     metadata.update(
         {
-            "NAME": bootstrap.workload,
+            "NAME": bootstrap.workload if pod is None else pod.name,
             "NAMESPACE": bootstrap.namespace,
             "WORKLOAD_NAME": bootstrap.workload,
             "LABELS": _labels(bootstrap),
@@ -49,6 +50,9 @@ def _metadata(bootstrap: Bootstrap) -> Struct:
             "KIND": bootstrap.kind,
         }
     )
+    if pod is not None:
+        metadata["INSTANCE_IPS"] = pod.address
+        metadata.update({key: value for key, value in (("REVISION", pod.revision), ("HOST_IP", pod.host)) if value})
     return metadata
 
 

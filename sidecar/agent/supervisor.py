@@ -34,6 +34,7 @@ from sidecar.config.messages import (
     Tapped,
     ToAgent,
     Untap,
+    WindDown,
 )
 from sidecar.config.snapshot import Snapshot
 
@@ -101,6 +102,7 @@ class Supervisor(WorkerEvents):
         self._rollout = Rollout(self._slots, self._hung, apply_timeout_s)
         self._asked = 0
         self._inspections: dict[tuple[int, int], asyncio.Future[str]] = {}
+        self._winding_down = False
         self._draining = False
         self._abandoned = 0
         self._taps: dict[int, Tap] = {}
@@ -217,6 +219,13 @@ class Supervisor(WorkerEvents):
         self._taps.pop(number, None)
         return {slot.index for slot in self._slots if slot.worker is not None and slot.worker.send(Untap(number))}
 
+    def wind_down(self) -> None:
+        """Inbound connections end with their next answers; those that come are served still, and outbound goes on."""
+        self._winding_down = True
+        for slot in self._slots:
+            if slot.worker is not None:
+                slot.worker.send(WindDown())
+
     async def drain(self, deadline_s: float) -> int:
         """No new connections; what is in flight may finish within `deadline_s`. Returns the requests cut off."""
         self._draining = True
@@ -311,6 +320,8 @@ class Supervisor(WorkerEvents):
             worker.send_sockets(self._sockets.descriptors())
             for tap in self._taps.values():
                 worker.send(tap)
+            if self._winding_down:
+                worker.send(WindDown())
             self._rollout.welcome(worker)
             await self._until_gone(slot, worker)
         finally:

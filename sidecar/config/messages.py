@@ -1,8 +1,8 @@
 """What agent and worker say to each other over their Unix socket pair.
 
 A frame is 4 bytes of length, big-endian, then a msgpack array `[kind, ...]`. Sockets travel beside the
-frame that names them, by SCM_RIGHTS. Down: Listen, Apply, Drain, Inspect, Tap, Untap, Ping. Up: Ready, Applied,
-Refused, Metrics, AccessLog, Spans, Inspected, Tapped, TapCounts, Pong, Drained.
+frame that names them, by SCM_RIGHTS. Down: Listen, Apply, WindDown, Drain, Inspect, Tap, Untap, Ping. Up: Ready,
+Applied, Refused, Metrics, AccessLog, Spans, Inspected, Tapped, TapCounts, Pong, Drained.
 """
 
 from dataclasses import dataclass
@@ -38,6 +38,12 @@ class Drain:
     """Stop accepting, finish what is in flight within `deadline_s`, flush, send Drained, exit 0."""
 
     deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WindDown:
+    """The application is about to end: inbound connections end with their next answer (`connection: close`, GOAWAY),
+    and clients turn to others. New ones are still taken, since not every client knows yet; outbound goes on as ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,5 +241,5 @@ class Drained:
     abandoned: int
 
 
-ToWorker = Listen | Apply | Drain | Inspect | Tap | Untap | Ping
+ToWorker = Listen | Apply | WindDown | Drain | Inspect | Tap | Untap | Ping
 ToAgent = Ready | Applied | Refused | Metrics | AccessLog | Spans | Inspected | Tapped | TapCounts | Pong | Drained

@@ -139,6 +139,8 @@ class H2ClientConnection(H2Link):
 
     def _limited(self, exchange: Exchange, whole: bool, now: float) -> bool:
         """Apply the limits; True: the request was refused by one."""
+        if self.context.winding_down:
+            self.drain()
         if self._left:
             self._left -= 1
             if not self._left:

@@ -94,9 +94,16 @@ class Ads:
     """One node's subscriptions, over as many streams as it takes."""
 
     def __init__(
-        self, *, gateway: bool = False, warming_s: float = WARMING_S, cluster_wait_s: float = CLUSTER_WAIT_S
+        self,
+        *,
+        gateway: bool = False,
+        runtime: frozenset[str] = frozenset(),
+        warming_s: float = WARMING_S,
+        cluster_wait_s: float = CLUSTER_WAIT_S,
     ) -> None:
+        """`runtime`: names of the runtime layers to ask for."""
         self._gateway = gateway
+        self._runtime = runtime
         self._patience_s = dict.fromkeys(Kind, warming_s) | {Kind.CDS: cluster_wait_s}
         self._subscriptions = {kind: _Subscription() for kind in Kind}
         self._serving: Configuration | None = None
@@ -243,6 +250,8 @@ class Ads:
 
     def _wanted(self, kind: Kind) -> frozenset[str]:
         """Names to subscribe to: what the accepted needs, so that it goes on if the new is refused, and the new."""
+        if kind is Kind.RTDS:
+            return self._runtime
         names: set[str] = set()
         for source in (Kind.CDS, Kind.LDS):
             subscription = self._subscriptions[source]

@@ -11,7 +11,7 @@ from sidecar.config.listener import Listener
 from sidecar.config.route import RouteConfiguration
 from sidecar.config.secret import Certificate, TrustAnchors
 from sidecar.xds.kinds import Kind
-from sidecar.xds.needs import Decoded, LoadAssignment
+from sidecar.xds.needs import Decoded, LoadAssignment, RuntimeLayer
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class Configuration:
     clusters: tuple[Cluster, ...] = ()
     certificates: tuple[Certificate, ...] = ()
     trust_anchors: tuple[TrustAnchors, ...] = ()
+    finished: bool = False
+    """The application has ended for good."""
 
 
 Missing = tuple[Kind, str]
@@ -72,7 +74,12 @@ def assemble(resources: Resources, serving: Configuration | None) -> Configurati
     clusters = _assemble_clusters(resources, serving)
     listeners = _assemble_listeners(resources, serving)
     return Configuration(
-        _version(resources), listeners, _assemble_routes(resources, serving, listeners), clusters, *_secrets(resources)
+        _version(resources),
+        listeners,
+        _assemble_routes(resources, serving, listeners),
+        clusters,
+        *_secrets(resources),
+        finished=_finished(resources),
     )
 
 
@@ -135,6 +142,11 @@ def _secrets(resources: Resources) -> tuple[tuple[Certificate, ...], tuple[Trust
         tuple(value for value in values if isinstance(value, Certificate)),
         tuple(value for value in values if isinstance(value, TrustAnchors)),
     )
+
+
+def _finished(resources: Resources) -> bool:
+    layers = (resource.decoded.value for resource in resources[Kind.RTDS].values())
+    return any(isinstance(layer, RuntimeLayer) and layer.finished for layer in layers)
 
 
 def _version(resources: Resources) -> str:

@@ -7,6 +7,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from envoy.service.runtime.v3.rtds_pb2 import Runtime
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError, Message
 
@@ -14,6 +15,7 @@ from sidecar.xds.decode_cluster import decode_cluster
 from sidecar.xds.decode_endpoints import decode_load_assignment
 from sidecar.xds.decode_listener import decode_listener
 from sidecar.xds.decode_routes import decode_route_configuration
+from sidecar.xds.decode_runtime import decode_runtime
 from sidecar.xds.decode_secret import decode_secret
 from sidecar.xds.fields import Fields
 from sidecar.xds.kinds import Kind
@@ -26,6 +28,7 @@ _DECODERS: dict[Kind, tuple[type[Message], str, Callable[[Fields, Decoding], Val
     Kind.LDS: (Listener, "name", decode_listener),
     Kind.RDS: (RouteConfiguration, "name", decode_route_configuration),
     Kind.SDS: (Secret, "name", decode_secret),
+    Kind.RTDS: (Runtime, "name", decode_runtime),
 }
 
 

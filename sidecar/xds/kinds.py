@@ -13,6 +13,8 @@ class Kind(Enum):
     LDS = _PREFIX + "envoy.config.listener.v3.Listener"
     RDS = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
     SDS = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+    RTDS = _PREFIX + "envoy.service.runtime.v3.Runtime"
+    """Asked for only by who must know when its application has ended."""
 
     @property
     def wildcard(self) -> bool:

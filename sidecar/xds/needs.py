@@ -17,7 +17,16 @@ class LoadAssignment:
     endpoints: tuple[Endpoint, ...]
 
 
-Value = Cluster | LoadAssignment | Listener | RouteConfiguration | Certificate | TrustAnchors
+@dataclass(frozen=True, slots=True)
+class RuntimeLayer:
+    """RTDS: what the control plane says of the application that the sidecar is beside."""
+
+    name: str
+    finished: bool = False
+    """Every container of the application has ended and will not be started again."""
+
+
+Value = Cluster | LoadAssignment | Listener | RouteConfiguration | Certificate | TrustAnchors | RuntimeLayer
 
 
 @dataclass(frozen=True, slots=True)
