@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Never
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -18,9 +18,12 @@ def wrong(message: str) -> PydanticCustomError:
     return PydanticCustomError("wrong", "{message}", {"message": message})
 
 
+_NOT_YET = "is not supported by Remora yet; remove it"
+
+
 def _refuse(_value: object) -> Never:
-    raise PydanticCustomError("unsupported", "is not supported by Remora yet; remove it")
+    raise PydanticCustomError("unsupported", _NOT_YET)
 
 
-Unsupported = Annotated[Any, BeforeValidator(_refuse)]
+Unsupported = Annotated[Any, BeforeValidator(_refuse), WithJsonSchema({"x-unsupported": _NOT_YET})]
 """A field that Istio has and we do not: refused by its name, rather than ignored or called unknown."""

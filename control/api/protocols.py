@@ -5,7 +5,7 @@ https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selec
 
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 from control.api.model import wrong
 from control.api.scalars import shorten
@@ -39,5 +39,13 @@ def _protocol(value: object) -> object:
     return value.upper()
 
 
-Protocol = Annotated[str, BeforeValidator(_protocol)]
+def _any_case(word: str) -> str:
+    return "".join(f"[{c}{c.lower()}]" if c.isalpha() else c for c in word)
+
+
+_ANY = "|".join(map(_any_case, sorted(REQUESTS | _BYTES)))
+
+Protocol = Annotated[
+    str, BeforeValidator(_protocol), WithJsonSchema({"type": "string", "pattern": f"^({_ANY})$", "maxLength": 16})
+]
 """As Istio's own resources write it: `HTTP`, `grpc`, `TLS`, in any case."""

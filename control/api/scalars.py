@@ -4,7 +4,7 @@ import re
 import warnings
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, WithJsonSchema
 
 from control.api.model import Model, wrong
 
@@ -16,8 +16,8 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")
 _COMMAND = re.compile(r"%[A-Z][A-Z0-9_]*(\([^)]*\))?(:\d+)?%")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
-_HOST_LABEL = r"[A-Za-z0-9_]([-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?"
-_HOST = re.compile(rf"(?=.{{1,253}}\Z){_HOST_LABEL}(\.{_HOST_LABEL})*\.?\Z")
+HOST_LABEL = r"[A-Za-z0-9_]([-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z){HOST_LABEL}(\.{HOST_LABEL})*\.?\Z")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 _LABEL_KEY = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 
@@ -152,33 +152,102 @@ def _path(value: str) -> str:
     return value
 
 
+def pattern_schema(pattern: str, **more: object) -> WithJsonSchema:
+    """What a schema can say of a text, for clusters and editors, without Python's look-ahead."""
+    return WithJsonSchema({"type": "string", "pattern": pattern, **more})
+
+
+def duration_schema(rule: str, message: str) -> dict[str, object]:
+    """Of a duration: its form, and what else `rule` (CEL) asks for."""
+    least = {"rule": rule, "message": f"a duration {message}"}
+    most = {"rule": "duration(self) <= duration('87600h')", "message": "a duration is ten years at most"}
+    pattern = r"^(([0-9]+(\.[0-9]+)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))+$"
+    return {"type": "string", "pattern": pattern, "maxLength": 64, "x-kubernetes-validations": [least, most]}
+
+
 Str = Annotated[str, Strict()]
 Int = Annotated[int, Strict()]
 Bool = Annotated[bool, Strict()]
 Percentage = Annotated[float, Strict(), Field(ge=0, le=100)]
-Duration = Annotated[float, BeforeValidator(parse_duration_s)]
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration_s),
+    WithJsonSchema(
+        duration_schema(
+            "duration(self) == duration('0s') || duration(self) >= duration('1ms')", "is 0s or at least 1ms"
+        )
+    ),
+]
 """Seconds; written as `10s`, `1h5m`; zero allowed."""
-PositiveDuration = Annotated[float, AfterValidator(_positive), BeforeValidator(parse_duration_s)]
-HeaderName = Annotated[Str, AfterValidator(_header_name)]
-HeaderValue = Annotated[Str, AfterValidator(_header_value)]
-HostPattern = Annotated[Str, AfterValidator(lambda value: check_host(value, wildcard=True))]
-HostName = Annotated[Str, AfterValidator(lambda value: check_host(value, wildcard=False))]
-Authority = Annotated[Str, AfterValidator(_authority)]
-Regex = Annotated[Str, AfterValidator(check_regex)]
-UriPath = Annotated[Str, AfterValidator(_path)]
-DnsLabel = Annotated[Str, AfterValidator(_dns_label)]
-Subdomain = Annotated[Str, AfterValidator(_subdomain)]
+PositiveDuration = Annotated[
+    float,
+    AfterValidator(_positive),
+    BeforeValidator(parse_duration_s),
+    WithJsonSchema(duration_schema("duration(self) >= duration('1ms')", "is at least 1ms")),
+]
+HeaderName = Annotated[
+    Str, AfterValidator(_header_name), pattern_schema(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}$", maxLength=256)
+]
+HeaderValue = Annotated[
+    Str,
+    AfterValidator(_header_value),
+    pattern_schema(r"^[^\x00-\x08\x0a-\x1f\x7f]*$", maxLength=16_384, **{"not": {"pattern": _COMMAND.pattern}}),
+]
+HostPattern = Annotated[
+    Str,
+    AfterValidator(lambda value: check_host(value, wildcard=True)),
+    pattern_schema(rf"^(\*|(\*\.)?{HOST_LABEL}(\.{HOST_LABEL})*\.?)$", maxLength=255),
+]
+HostName = Annotated[
+    Str,
+    AfterValidator(lambda value: check_host(value, wildcard=False)),
+    pattern_schema(rf"^{HOST_LABEL}(\.{HOST_LABEL})*\.?$", maxLength=253),
+]
+Authority = Annotated[
+    Str,
+    AfterValidator(_authority),
+    pattern_schema(rf"^{HOST_LABEL}(\.{HOST_LABEL})*\.?(:0*[1-9][0-9]{{0,4}})?$", maxLength=260),
+]
+Regex = Annotated[
+    Str,
+    AfterValidator(check_regex),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_REGEX_CHARS,
+            "not": {"pattern": r"^(?:[^\\]|\\.)*(?:\\[bBZpPXCK]|\(\?[a-zA-Z-]*[aLmux][a-zA-Z-]*[:)])"},
+        }
+    ),
+]
+UriPath = Annotated[Str, AfterValidator(_path), pattern_schema(r"^[^\x00-\x20\x7f]*$")]
+DnsLabel = Annotated[
+    Str, AfterValidator(_dns_label), pattern_schema(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", maxLength=63)
+]
+Subdomain = Annotated[
+    Str,
+    AfterValidator(_subdomain),
+    pattern_schema(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", maxLength=253),
+]
 PortNumber = Annotated[Int, Field(ge=1, le=65_535)]
 Weight = Annotated[Int, Field(ge=0, le=2**31 - 1)]
 Count = Annotated[Int, Field(ge=0, le=2**31 - 1)]
 PositiveCount = Annotated[Int, Field(ge=1, le=2**31 - 1)]
-Labels = dict[Annotated[Str, AfterValidator(_label_key)], Annotated[Str, AfterValidator(_label_value)]]
+Labels = dict[
+    Annotated[Str, AfterValidator(_label_key)],
+    Annotated[
+        Str,
+        AfterValidator(_label_value),
+        pattern_schema(r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$", maxLength=63),
+    ],
+]
 
 
 class Percent(Model):
     """Istio's `Percent`: `{value: 12.5}`."""
 
     value: Percentage = 0.0
+    """0 to 100."""
 
 
 def _percent(value: object) -> object:

@@ -2,12 +2,21 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from control.api.kinds.export import ExportTo
 from control.api.kinds.http_action import PortSelector
 from control.api.model import Model, Unsupported, wrong
-from control.api.scalars import HostPattern, Int, Labels, PositiveCount, PositiveDuration, Str, Subdomain
+from control.api.scalars import (
+    HostPattern,
+    Int,
+    Labels,
+    PositiveCount,
+    PositiveDuration,
+    Str,
+    Subdomain,
+    duration_schema,
+)
 
 MAX_PROBES = 127
 MAX_KEEPALIVE_S = 32_767
@@ -20,13 +29,24 @@ def _whole_seconds(value: float) -> float:
     return value
 
 
-KeepAliveTime = Annotated[PositiveDuration, AfterValidator(_whole_seconds)]
+KeepAliveTime = Annotated[
+    PositiveDuration,
+    AfterValidator(_whole_seconds),
+    WithJsonSchema(
+        duration_schema(
+            f"duration(self) >= duration('1s') && duration(self) <= duration('{MAX_KEEPALIVE_S}s') &&"
+            " duration(self).getMilliseconds() % 1000 == 0",
+            f"is of whole seconds, 1s to {MAX_KEEPALIVE_S}s",
+        )
+    ),
+]
 
 
 class LoadBalancer(Model):
     """How an endpoint is chosen."""
 
     simple: Literal["UNSPECIFIED", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST", "LEAST_CONN"] | None = None
+    """The way."""
     consistent_hash: Unsupported = None
     locality_lb_setting: Unsupported = None
     warmup: Unsupported = None
@@ -37,16 +57,22 @@ class TcpKeepalive(Model):
     """The kernel's questions on silent connections; what is left out, or 0, is the system's setting."""
 
     probes: Annotated[Int, Field(ge=0, le=MAX_PROBES)] = 0
+    """Without an answer, before a connection counts as dead."""
     time: KeepAliveTime | None = None
+    """Of silence before the first."""
     interval: KeepAliveTime | None = None
+    """Between two."""
 
 
 class TcpPool(Model):
     """Connections."""
 
     max_connections: PositiveCount | None = None
+    """To each endpoint."""
     connect_timeout: PositiveDuration | None = None
+    """For a connection to be there."""
     tcp_keepalive: TcpKeepalive | None = None
+    """The kernel's questions on silent connections."""
     max_connection_duration: Unsupported = None
     idle_timeout: Unsupported = None
 
@@ -55,10 +81,15 @@ class HttpPool(Model):
     """Requests."""
 
     http1_max_pending_requests: PositiveCount | None = Field(default=None, alias="http1MaxPendingRequests")
+    """That wait for a connection."""
     http2_max_requests: PositiveCount | None = Field(default=None, alias="http2MaxRequests")
+    """At once."""
     max_requests_per_connection: Annotated[Int, Field(ge=0, le=2**31 - 1)] | None = None
+    """Before it is closed; 0: any number."""
     max_retries: Annotated[Int, Field(ge=0, le=2**31 - 1)] | None = None
+    """At once."""
     idle_timeout: PositiveDuration | None = None
+    """Of a connection without requests."""
     h2_upgrade_policy: Unsupported = Field(default=None, alias="h2UpgradePolicy")
     use_client_protocol: Unsupported = None
     max_concurrent_streams: Unsupported = None
@@ -68,15 +99,20 @@ class ConnectionPool(Model):
     """Circuit breakers and timeouts."""
 
     tcp: TcpPool | None = None
+    """Of connections."""
     http: HttpPool | None = None
+    """Of requests."""
 
 
 class ClientTls(Model):
     """TLS towards the service."""
 
     mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"]
+    """ISTIO_MUTUAL: mutual TLS with certificates of the mesh."""
     sni: Str | None = None
-    subject_alt_names: tuple[Str, ...] = ()
+    """Server name to ask for, with SIMPLE."""
+    subject_alt_names: tuple[Str, ...] = Field(default=(), max_length=64)
+    """Names that the server's certificate must have one of, with SIMPLE."""
     client_certificate: Unsupported = None
     private_key: Unsupported = None
     ca_certificates: Unsupported = None
@@ -102,9 +138,13 @@ class PortPolicy(Model):
     """A policy for one port. It replaces the policy around it whole: what it leaves out is the default, as in Istio."""
 
     port: PortSelector
+    """Which."""
     load_balancer: LoadBalancer | None = None
+    """How an endpoint is chosen."""
     connection_pool: ConnectionPool | None = None
+    """Limits and timeouts."""
     tls: ClientTls | None = None
+    """TLS towards the service."""
     outlier_detection: Unsupported = None
 
 
@@ -112,9 +152,13 @@ class TrafficPolicy(Model):
     """How connections are made."""
 
     load_balancer: LoadBalancer | None = None
+    """How an endpoint is chosen."""
     connection_pool: ConnectionPool | None = None
+    """Limits and timeouts."""
     tls: ClientTls | None = None
-    port_level_settings: tuple[PortPolicy, ...] = ()
+    """TLS towards the service."""
+    port_level_settings: tuple[PortPolicy, ...] = Field(default=(), max_length=64)
+    """Policies of single ports."""
     outlier_detection: Unsupported = None
     tunnel: Unsupported = None
     proxy_protocol: Unsupported = None
@@ -134,17 +178,24 @@ class Subset(Model):
     """A version of the service: the workloads with these labels."""
 
     name: Subdomain
-    labels: Labels = Field(default_factory=dict)
+    """What routes call it."""
+    labels: Labels = Field(max_length=64, default_factory=dict)
+    """That its workloads have."""
     traffic_policy: TrafficPolicy | None = None
+    """In place of the rule's, for this version."""
 
 
 class DestinationRuleSpec(Model):
     """`spec`."""
 
     host: HostPattern
+    """The service."""
     traffic_policy: TrafficPolicy | None = None
-    subsets: tuple[Subset, ...] = ()
+    """For all versions."""
+    subsets: tuple[Subset, ...] = Field(default=(), max_length=256)
+    """Versions, for routes to refer to."""
     export_to: ExportTo = ("*",)
+    """Who sees it: everyone, as yet."""
     workload_selector: Unsupported = None
 
     @field_validator("subsets")

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from control.api.model import Model, Unsupported, wrong
 from control.api.protocols import Protocol
-from control.api.scalars import DnsLabel, Labels, PortNumber, Str, check_host, shorten
+from control.api.scalars import HOST_LABEL, DnsLabel, Labels, PortNumber, Str, check_host, shorten
 
 
 def _server_host(value: str) -> str:
@@ -16,12 +16,28 @@ def _server_host(value: str) -> str:
     return f"{namespace}{slash}{check_host(host, wildcard=True)}"
 
 
+ServerHost = Annotated[
+    Str,
+    AfterValidator(_server_host),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": rf"^((\*|\.|[A-Za-z0-9-]+)/)?(\*|(\*\.)?{HOST_LABEL}(\.{HOST_LABEL})*\.?)$",
+            "maxLength": 320,
+        }
+    ),
+]
+
+
 class ServerPort(Model):
     """A port of the gateway's service."""
 
     number: PortNumber
+    """Of the gateway's service."""
     name: DnsLabel
+    """For people."""
     protocol: Protocol
+    """HTTP, HTTPS, TLS, TCP, ..."""
     target_port: Unsupported = None
 
 
@@ -31,27 +47,40 @@ def _file(value: str) -> str:
     return value
 
 
-def _no_secret(value: object) -> None:
-    raise wrong(
-        "is not supported by Remora yet: it names a Secret of Kubernetes; write serverCertificate and privateKey, the"
-        " paths of files beside the gateway, instead"
-    )
+_NO_CREDENTIAL = (
+    "is not supported by Remora yet: it names a Secret of Kubernetes; write serverCertificate and privateKey, the"
+    " paths of files beside the gateway, instead"
+)
 
 
-FilePath = Annotated[Str, AfterValidator(_file)]
+def _no_credential(value: object) -> None:
+    raise wrong(_NO_CREDENTIAL)
+
+
+FilePath = Annotated[
+    Str,
+    AfterValidator(_file),
+    WithJsonSchema({"type": "string", "pattern": r"^/[^~\x00\r\n]*$", "maxLength": 1024}),
+]
+CredentialName = Annotated[object, AfterValidator(_no_credential), WithJsonSchema({"x-unsupported": _NO_CREDENTIAL})]
 
 
 class ServerTls(Model):
     """Who ends TLS, and with what. Files are read by the gateway itself: no key passes through the control plane."""
 
     mode: Literal["PASSTHROUGH", "SIMPLE", "MUTUAL"] = "PASSTHROUGH"
+    """PASSTHROUGH: the application; SIMPLE: the gateway; MUTUAL: it asks clients for certificates, too."""
     server_certificate: FilePath | None = None
+    """PEM file beside the gateway."""
     private_key: FilePath | None = None
+    """PEM file beside the gateway."""
     ca_certificates: FilePath | None = None
+    """PEM file: whom clients' certificates must be of, for MUTUAL."""
     min_protocol_version: Literal["TLS_AUTO", "TLSV1_2", "TLSV1_3"] = "TLS_AUTO"
+    """Older ones are refused."""
     https_redirect: Unsupported = None
-    credential_name: Annotated[object, AfterValidator(_no_secret)] = None
-    credential_names: Annotated[object, AfterValidator(_no_secret)] = None
+    credential_name: CredentialName = None
+    credential_names: CredentialName = None
     tls_certificates: Unsupported = None
     ca_crl: Unsupported = None
     subject_alt_names: Unsupported = None
@@ -78,9 +107,13 @@ class Server(Model):
     """A port and the hosts answered on it."""
 
     port: ServerPort
-    hosts: tuple[Annotated[Str, AfterValidator(_server_host)], ...] = Field(min_length=1)
+    """Where it listens."""
+    hosts: tuple[ServerHost, ...] = Field(min_length=1, max_length=256)
+    """Which names it answers for, as HOST or NAMESPACE/HOST."""
     name: Str | None = None
+    """For people."""
     tls: ServerTls | None = None
+    """Who ends TLS; for the protocols HTTPS and TLS."""
     bind: Unsupported = None
     default_endpoint: Unsupported = None
 
@@ -97,5 +130,7 @@ class Server(Model):
 class GatewaySpec(Model):
     """`spec`."""
 
-    selector: Labels = Field(min_length=1)
-    servers: tuple[Server, ...] = Field(min_length=1)
+    selector: Labels = Field(min_length=1, max_length=64)
+    """Labels of the gateway's pods."""
+    servers: tuple[Server, ...] = Field(min_length=1, max_length=256)
+    """What it answers on."""

@@ -11,9 +11,12 @@ _OWNED = ("host", ":authority", "content-length", "transfer-encoding", "connecti
 class HeaderOperations(Model):
     """Header changes. Removal first, then set, then add."""
 
-    set: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
-    add: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
-    remove: tuple[HeaderName, ...] = ()
+    set: dict[HeaderName, HeaderValue] = Field(max_length=32, default_factory=dict)
+    """Replaced or put in."""
+    add: dict[HeaderName, HeaderValue] = Field(max_length=32, default_factory=dict)
+    """Put in beside what is there."""
+    remove: tuple[HeaderName, ...] = Field(default=(), max_length=32)
+    """Taken out."""
 
     @field_validator("set", "add", "remove")
     @classmethod
@@ -29,4 +32,6 @@ class Headers(Model):
     """Both directions."""
 
     request: HeaderOperations | None = None
+    """Towards the destination."""
     response: HeaderOperations | None = None
+    """Towards the client."""

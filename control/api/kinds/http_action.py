@@ -6,7 +6,7 @@ import builtins
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from control.api.kinds.headers import Headers
 from control.api.model import Model, Unsupported, wrong
@@ -23,6 +23,7 @@ from control.api.scalars import (
     Str,
     UriPath,
     Weight,
+    pattern_schema,
     shorten,
 )
 
@@ -31,33 +32,45 @@ class PortSelector(Model):
     """`port: {number: 9080}`."""
 
     number: PortNumber
+    """The service's port."""
 
 
 class Destination(Model):
     """A service, or a subset of it that its DestinationRule defines."""
 
     host: HostName
+    """The service's name; a short one is of the rule's namespace."""
     subset: Str | None = None
+    """A version of it, as its DestinationRule names them."""
     port: PortSelector | None = None
+    """Which port; may be left out where the service has one."""
 
 
 class RouteDestination(Model):
     """A share of a route's requests."""
 
     destination: Destination
+    """Where requests go."""
     weight: Weight = 0
+    """Share in percent; all together 100. One alone needs none."""
     headers: Headers | None = None
+    """Headers set, added and removed, for this destination."""
 
 
 class Redirect(Model):
     """Istio `HTTPRedirect`."""
 
     uri: UriPath | None = None
+    """The path to go to; the same where it is left out."""
     authority: Authority | None = None
+    """The host to go to."""
     port: PortNumber | None = None
+    """The port to go to."""
     derive_port: Unsupported = None
     scheme: Literal["http", "https"] | None = None
+    """http or https."""
     redirect_code: Literal[301, 302, 303, 307, 308] = 301
+    """The status; usually 301."""
 
     @model_validator(mode="after")
     def _somewhere(self) -> "Redirect":
@@ -72,7 +85,9 @@ class ResponseBody(Model):
     """A body as text or as base64."""
 
     string: Annotated[Str, Field(max_length=1_048_576)] | None = None
-    bytes: Str | None = None
+    """As text."""
+    bytes: Annotated[Str, WithJsonSchema({"type": "string", "format": "byte"})] | None = None
+    """As base64."""
 
     @model_validator(mode="after")
     def _one(self) -> "ResponseBody":
@@ -96,14 +111,18 @@ class DirectResponse(Model):
     """Istio `HTTPDirectResponse`: answered by the proxy."""
 
     status: Annotated[Int, Field(ge=200, le=599)]
+    """The status."""
     body: ResponseBody | None = None
+    """What is sent along."""
 
 
 class RegexRewrite(Model):
     """`uriRegexRewrite`: RE2's `\\1` refers to groups."""
 
     match: Regex
+    """What is looked for in the path, RE2."""
     rewrite: Annotated[Str, Field(max_length=1024)]
+    """What it becomes."""
 
     @model_validator(mode="after")
     def _groups_exist(self) -> "RegexRewrite":
@@ -118,8 +137,11 @@ class Rewrite(Model):
     """Istio `HTTPRewrite`."""
 
     uri: UriPath | None = None
+    """The path, or in place of the prefix that matched."""
     authority: Authority | None = None
+    """The Host header."""
     uri_regex_rewrite: RegexRewrite | None = None
+    """Parts of the path, by a regex."""
 
     @model_validator(mode="after")
     def _something(self) -> "Rewrite":
@@ -138,14 +160,21 @@ RETRY_CONDITIONS = frozenset(
 )  # fmt: skip
 """Envoy's `retry_on` as far as the sidecar has it; a status code may be written too, as in Istio."""
 
+_CONDITION = rf" *({'|'.join(sorted(RETRY_CONDITIONS))}|[1-5][0-9]{{2}})? *"
+_RETRY_ON = pattern_schema(rf"^{_CONDITION}(,{_CONDITION})*$", maxLength=1024)
+
 
 class Retry(Model):
     """Istio `HTTPRetry`. `attempts: 0` means never."""
 
     attempts: Annotated[Int, Field(ge=0, le=100)] = 2
+    """Besides the first; 0: none."""
     per_try_timeout: Duration | None = None
-    retry_on: Str | None = None
+    """For each attempt."""
+    retry_on: Annotated[Str, _RETRY_ON] | None = None
+    """Envoy's conditions and status codes, with commas."""
     backoff: PositiveDuration | None = None
+    """The least wait between attempts."""
     retry_remote_localities: Unsupported = None
     retry_ignore_previous_hosts: Unsupported = None
 
@@ -167,7 +196,9 @@ class Delay(Model):
     """Istio `HTTPFaultInjection.Delay`."""
 
     fixed_delay: PositiveDuration
+    """How long requests wait."""
     percentage: PercentOrNumber | None = None
+    """Share of the requests; none where it is left out."""
     percent: Annotated[Int, Field(ge=0, le=100)] | None = None
     """The older spelling of `percentage`."""
     exponential_delay: Unsupported = None
@@ -177,8 +208,11 @@ class Abort(Model):
     """Istio `HTTPFaultInjection.Abort`."""
 
     http_status: Annotated[Int, Field(ge=200, le=599)]
+    """The status to answer with."""
     percentage: PercentOrNumber | None = None
+    """Share of the requests; none where it is left out."""
     percent: Annotated[Int, Field(ge=0, le=100)] | None = None
+    """The older spelling of `percentage`."""
     grpc_status: Unsupported = None
     http2_error: Unsupported = None
 
@@ -194,7 +228,9 @@ class Fault(Model):
     """Trouble on purpose."""
 
     delay: Delay | None = None
+    """Let requests wait."""
     abort: Abort | None = None
+    """Answer with an error."""
 
     @model_validator(mode="after")
     def _something(self) -> "Fault":
@@ -207,4 +243,6 @@ class Mirror(Model):
     """A copy of each request, or of a share, whose answer is dropped."""
 
     destination: Destination
+    """Where the copy goes."""
     percentage: PercentOrNumber = Percent(value=100.0)
+    """Share of the requests; usually all."""

@@ -11,18 +11,31 @@ class HttpMatch(Model):
     """All given conditions must hold."""
 
     name: Str | None = None
+    """For access logs."""
     uri: StringMatch | None = None
+    """The path, without its query."""
     scheme: StringMatch | None = None
+    """http or https."""
     method: StringMatch | None = None
+    """GET, POST, ..."""
     authority: StringMatch | None = None
-    headers: dict[HeaderName, HeaderMatch] = Field(default_factory=dict)
-    without_headers: dict[HeaderName, HeaderMatch] = Field(default_factory=dict)
-    query_params: dict[Str, StringMatch] = Field(default_factory=dict)
+    """The Host header."""
+    headers: dict[HeaderName, HeaderMatch] = Field(max_length=32, default_factory=dict)
+    """Of the request, by name; `{}`: is there."""
+    without_headers: dict[HeaderName, HeaderMatch] = Field(max_length=32, default_factory=dict)
+    """Must not hold."""
+    query_params: dict[Str, StringMatch] = Field(max_length=32, default_factory=dict)
+    """Of the query, by name."""
     ignore_uri_case: Bool = False
+    """Compare the path in any case."""
     port: PortNumber | None = None
-    source_labels: Labels = Field(default_factory=dict)
+    """Of the service, or the gateway."""
+    source_labels: Labels = Field(max_length=64, default_factory=dict)
+    """Labels of the calling workload."""
     source_namespace: Str | None = None
-    gateways: tuple[Str, ...] = ()
+    """Namespace of the calling workload."""
+    gateways: tuple[Str, ...] = Field(default=(), max_length=64)
+    """In place of those of the whole rule."""
     stat_prefix: Unsupported = None
 
     @field_validator("uri")

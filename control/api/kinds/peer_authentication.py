@@ -14,12 +14,14 @@ class Mtls(Model):
     """The mode; UNSET inherits."""
 
     mode: Mode = "UNSET"
+    """STRICT: mutual TLS alone; PERMISSIVE: plaintext, too; DISABLE: plaintext alone."""
 
 
 class Selector(Model):
     """Workloads by their labels."""
 
-    match_labels: Labels = Field(default_factory=dict)
+    match_labels: Labels = Field(max_length=64, default_factory=dict)
+    """That the workloads have."""
 
 
 def _port(value: object) -> object:
@@ -33,8 +35,13 @@ class PeerAuthenticationSpec(Model):
     """`spec`."""
 
     selector: Selector | None = None
+    """Which workloads of the namespace; usually all."""
     mtls: Mtls = Mtls()
-    port_level_mtls: dict[Annotated[PortNumber, BeforeValidator(_port)], Mtls] = Field(default_factory=dict)
+    """For all ports."""
+    port_level_mtls: dict[Annotated[PortNumber, BeforeValidator(_port)], Mtls] = Field(
+        max_length=64, default_factory=dict
+    )
+    """For single ports of the workload."""
 
     @model_validator(mode="after")
     def _ports_need_selector(self) -> "PeerAuthenticationSpec":

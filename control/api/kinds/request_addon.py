@@ -3,18 +3,31 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from control.api.kinds.peer_authentication import Selector
 from control.api.model import Model, wrong
-from control.api.scalars import HeaderName, Int, Percentage, PositiveDuration, Str, shorten
+from control.api.scalars import (
+    HeaderName,
+    Int,
+    Percentage,
+    PositiveDuration,
+    Str,
+    duration_schema,
+    pattern_schema,
+    shorten,
+)
 
 MAX_TIMEOUT_S = 30.0
 MAX_BODY_BYTES = 16 * 1024 * 1024
 
-_SCRIPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\.py\Z")
+_SCRIPT_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\.py"
+_SCRIPT = re.compile(rf"{_SCRIPT_NAME}\Z")
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}\Z")
 _HOST = re.compile(r"[A-Za-z0-9._*?:\[\]-]{1,253}\Z")
+
+
+_TIMEOUT_RULE = f"duration(self) >= duration('1ms') && duration(self) <= duration('{MAX_TIMEOUT_S:g}s')"
 
 
 def _script(value: str) -> str:
@@ -58,9 +71,18 @@ def _timeout(value: float) -> float:
 class AddonMatch(Model):
     """All conditions must hold; of hosts, methods and routes any entry suffices."""
 
-    path: Annotated[Str, AfterValidator(_path)] | None = None
-    methods: tuple[Annotated[Str, AfterValidator(_method)], ...] = Field(default=(), max_length=16)
-    hosts: tuple[Annotated[Str, AfterValidator(_host)], ...] = Field(default=(), max_length=16)
+    path: (
+        Annotated[Str, AfterValidator(_path), pattern_schema(r"^[/*?\[][^\x00-\x1f\x7f]*$", maxLength=1024)] | None
+    ) = None
+    """How the path begins, or a glob."""
+    methods: tuple[
+        Annotated[Str, AfterValidator(_method), pattern_schema(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")], ...
+    ] = Field(default=(), max_length=16)
+    """GET, POST, ..."""
+    hosts: tuple[Annotated[Str, AfterValidator(_host), pattern_schema(r"^[A-Za-z0-9._*?:\[\]-]{1,253}$")], ...] = Field(
+        default=(), max_length=16
+    )
+    """Globs of host names."""
     headers: dict[HeaderName, Annotated[Str, AfterValidator(_glob)]] = Field(default_factory=dict, max_length=16)
     """By name, a glob of the value; `*` for any."""
     routes: tuple[Annotated[Str, Field(min_length=1, max_length=253)], ...] = Field(default=(), max_length=16)
@@ -73,10 +95,18 @@ class RequestAddonSpec(Model):
     selector: Selector | None = None
     """None: every workload of the namespace."""
     direction: Literal["inbound", "outbound", "gateway"] = "inbound"
+    """Requests to the workload, from it, or through a gateway."""
     match: AddonMatch = AddonMatch()
-    script: Annotated[Str, AfterValidator(_script)]
-    timeout: Annotated[PositiveDuration, AfterValidator(_timeout)] = 0.5
+    """Which requests."""
+    script: Annotated[Str, AfterValidator(_script), pattern_schema(rf"^{_SCRIPT_NAME}$")]
+    """A .py file in the sidecar's addon directory."""
+    timeout: Annotated[
+        PositiveDuration, AfterValidator(_timeout), WithJsonSchema(duration_schema(_TIMEOUT_RULE, "is 1ms to 30s"))
+    ] = 0.5
+    """For each request; at most 30s."""
     on_failure: Literal["open", "close"] = "close"
+    """open: go on without it; close: refuse the request."""
     max_body_bytes: Annotated[Int, Field(ge=0, le=MAX_BODY_BYTES)] = 64 * 1024
+    """Of a body that it is given; larger ones pass by."""
     sample: Percentage = 100.0
     """Percent of the requests that match."""

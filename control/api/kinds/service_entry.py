@@ -15,19 +15,28 @@ class EntryPort(Model):
     """A port of the service."""
 
     number: PortNumber
+    """The port that is called."""
     name: DnsLabel
+    """What endpoints refer to."""
     protocol: Protocol = "HTTP"
+    """HTTP, HTTP2, GRPC, TLS, TCP, ..."""
     target_port: PortNumber | None = None
+    """The instances' port, if it is another one."""
 
 
 class EntryEndpoint(Model):
     """One instance."""
 
-    address: Str
-    ports: dict[Str, PortNumber] = Field(default_factory=dict)
-    labels: Labels = Field(default_factory=dict)
+    address: Annotated[Str, Field(max_length=253)]
+    """IP address, or a name for DNS."""
+    ports: dict[Str, PortNumber] = Field(max_length=32, default_factory=dict)
+    """Its own port numbers, by the entry's port names."""
+    labels: Labels = Field(max_length=64, default_factory=dict)
+    """For subsets."""
     weight: Annotated[Int, Field(ge=1, le=2**31 - 1)] = 1
+    """Share beside the others."""
     service_account: Subdomain | None = None
+    """Whose identity it has."""
     network: Unsupported = None
     locality: Unsupported = None
 
@@ -42,13 +51,20 @@ class EntryEndpoint(Model):
 class ServiceEntrySpec(Model):
     """`spec`."""
 
-    hosts: tuple[HostPattern, ...] = Field(min_length=1)
-    ports: tuple[EntryPort, ...] = Field(min_length=1)
+    hosts: tuple[HostPattern, ...] = Field(min_length=1, max_length=256)
+    """Names of the service."""
+    ports: tuple[EntryPort, ...] = Field(min_length=1, max_length=32)
+    """Of the service."""
     location: Literal["MESH_EXTERNAL", "MESH_INTERNAL"] = "MESH_EXTERNAL"
+    """Outside the mesh, or of it."""
     resolution: Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN"] = "NONE"
-    endpoints: tuple[EntryEndpoint, ...] = ()
-    subject_alt_names: tuple[Str, ...] = ()
+    """How addresses are found."""
+    endpoints: tuple[EntryEndpoint, ...] = Field(default=(), max_length=1000)
+    """Instances, for STATIC and DNS."""
+    subject_alt_names: tuple[Str, ...] = Field(default=(), max_length=64)
+    """Names that its certificates may have."""
     export_to: ExportTo = ("*",)
+    """Who sees it: everyone, as yet."""
     addresses: Unsupported = None
     workload_selector: Unsupported = None
 

@@ -10,8 +10,11 @@ class StringMatch(Model):
     """A comparison. Exactly one is set."""
 
     exact: Str | None = None
+    """The whole text."""
     prefix: Str | None = None
+    """How it begins."""
     regex: Regex | None = None
+    """RE2, of the whole text."""
 
     @model_validator(mode="after")
     def _one(self) -> "StringMatch":
@@ -27,8 +30,11 @@ class HeaderMatch(Model):
     """The same for a header; `{}` means that the header is present."""
 
     exact: Str | None = None
+    """The whole value."""
     prefix: Str | None = None
+    """How it begins."""
     regex: Regex | None = None
+    """RE2, of the whole value."""
 
     @model_validator(mode="after")
     def _one(self) -> "HeaderMatch":

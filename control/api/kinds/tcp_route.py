@@ -11,16 +11,22 @@ class ConnectionDestination(Model):
     """A share of a route's connections."""
 
     destination: Destination
+    """Where connections go."""
     weight: Weight = 0
+    """Share in percent; all together 100. One alone needs none."""
 
 
 class TcpMatch(Model):
     """Istio `L4MatchAttributes`."""
 
     port: PortNumber | None = None
-    gateways: tuple[Str, ...] = ()
-    source_labels: Labels = Field(default_factory=dict)
+    """Of the service, or the gateway."""
+    gateways: tuple[Str, ...] = Field(default=(), max_length=64)
+    """In place of those of the whole rule."""
+    source_labels: Labels = Field(max_length=64, default_factory=dict)
+    """Labels of the calling workload."""
     source_namespace: Str | None = None
+    """Namespace of the calling workload."""
     destination_subnets: Unsupported = None
     source_subnet: Unsupported = None
 
@@ -28,16 +34,22 @@ class TcpMatch(Model):
 class TlsMatch(Model):
     """Istio `TLSMatchAttributes`."""
 
-    sni_hosts: tuple[HostPattern, ...] = Field(min_length=1)
+    sni_hosts: tuple[HostPattern, ...] = Field(min_length=1, max_length=256)
+    """Server names, within the rule's hosts."""
     port: PortNumber | None = None
-    gateways: tuple[Str, ...] = ()
-    source_labels: Labels = Field(default_factory=dict)
+    """Of the service, or the gateway."""
+    gateways: tuple[Str, ...] = Field(default=(), max_length=64)
+    """In place of those of the whole rule."""
+    source_labels: Labels = Field(max_length=64, default_factory=dict)
+    """Labels of the calling workload."""
     source_namespace: Str | None = None
+    """Namespace of the calling workload."""
     destination_subnets: Unsupported = None
 
 
 class _Route(Model):
-    route: tuple[ConnectionDestination, ...] = Field(min_length=1)
+    route: tuple[ConnectionDestination, ...] = Field(min_length=1, max_length=64)
+    """Where connections go, by weight."""
 
     @field_validator("route")
     @classmethod
@@ -52,10 +64,12 @@ class _Route(Model):
 class TcpRoute(_Route):
     """One rule: conditions, any of which suffices, and where the connection goes."""
 
-    match: tuple[TcpMatch, ...] = ()
+    match: tuple[TcpMatch, ...] = Field(default=(), max_length=64)
+    """Conditions; with none every connection is meant."""
 
 
 class TlsRoute(_Route):
     """The same for TLS that is passed through. Istio demands a condition."""
 
-    match: tuple[TlsMatch, ...] = Field(min_length=1)
+    match: tuple[TlsMatch, ...] = Field(min_length=1, max_length=64)
+    """Conditions, at least one."""

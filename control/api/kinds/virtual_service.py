@@ -25,18 +25,31 @@ class HttpRoute(Model):
     """One rule: conditions, any of which suffices, and an action."""
 
     name: Str | None = None
-    match: tuple[HttpMatch, ...] = ()
-    route: tuple[RouteDestination, ...] = ()
+    """For access logs, metrics and filters."""
+    match: tuple[HttpMatch, ...] = Field(default=(), max_length=64)
+    """Conditions; with none every request is meant."""
+    route: tuple[RouteDestination, ...] = Field(default=(), max_length=32)
+    """Where requests go, by weight."""
     redirect: Redirect | None = None
+    """Answer with a redirect."""
     direct_response: DirectResponse | None = None
+    """Answer at once."""
     rewrite: Rewrite | None = None
+    """Change path or host on the way."""
     timeout: Duration | None = None
+    """For the whole request, retries included; 0s: none."""
     retries: Retry | None = None
+    """When to try again, and how often."""
     fault: Fault | None = None
+    """Delays and errors put in on purpose."""
     mirror: Destination | None = None
+    """Where a copy of each request goes, too."""
     mirror_percentage: PercentOrNumber | None = None
-    mirrors: tuple[Mirror, ...] = ()
+    """Share of the requests that is mirrored; usually all."""
+    mirrors: tuple[Mirror, ...] = Field(default=(), max_length=16)
+    """Several copies, each with its share."""
     headers: Headers | None = None
+    """Headers set, added and removed, for all destinations."""
     delegate: Unsupported = None
     cors_policy: Unsupported = None
     mirror_percent: Unsupported = None
@@ -81,12 +94,18 @@ class HttpRoute(Model):
 class VirtualServiceSpec(Model):
     """`spec`."""
 
-    hosts: tuple[HostPattern, ...] = Field(min_length=1)
-    gateways: tuple[Str, ...] = ("mesh",)
-    http: tuple[HttpRoute, ...] = ()
-    tls: tuple[TlsRoute, ...] = ()
-    tcp: tuple[TcpRoute, ...] = ()
+    hosts: tuple[HostPattern, ...] = Field(min_length=1, max_length=256)
+    """What requests and connections name: services, or hosts of a gateway."""
+    gateways: tuple[Str, ...] = Field(default=("mesh",), max_length=64)
+    """Gateways that the routes are for, and `mesh` for sidecars; usually sidecars alone."""
+    http: tuple[HttpRoute, ...] = Field(default=(), max_length=256)
+    """Routes of requests; the first that matches counts."""
+    tls: tuple[TlsRoute, ...] = Field(default=(), max_length=256)
+    """Routes of TLS connections that are passed through, by server name."""
+    tcp: tuple[TcpRoute, ...] = Field(default=(), max_length=256)
+    """Routes of other connections."""
     export_to: ExportTo = ("*",)
+    """Who sees it: everyone, as yet."""
 
     @field_validator("hosts")
     @classmethod
