@@ -4,6 +4,7 @@ import contextlib
 import re
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -185,8 +186,6 @@ def test_without_ipv6_there_is_a_line_and_ipv4_is_captured(pod: Namespace, init:
 
 
 def test_without_the_capability_it_says_which_is_missing(pod: Namespace) -> None:
-    import sys
-
     before = pod.saved()
     result = pod.run(
         "setpriv", "--bounding-set=-net_admin", sys.executable, "-m", "remora", "init-iptables", check=False
@@ -323,6 +322,15 @@ def test_a_probe_sees_that_connections_would_arrive(pod: Namespace, kind: str, i
         "probe: IPv6 outbound: a connection to [2001:db8::1]:80 arrives at port 15001",
         f"probe: IPv6 inbound: a connection to [{pod.ipv6}]:80 arrives at port 15006",
     ]
+
+
+def test_a_probe_without_the_capability_to_be_the_sidecar_says_what_it_skips(pod: Namespace) -> None:
+    """As the injector's init container has it: NET_ADMIN and NET_RAW, and nothing else."""
+    argv = ["setpriv", "--bounding-set=-all,+net_admin,+net_raw", sys.executable, "-m", "remora", "init-iptables"]
+    result = pod.run(*argv, "--probe", check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "probe: IPv4 outbound: a connection to 192.0.2.1:80 arrives at port 15001" in result.stdout
+    assert "probe: IPv6 inbound: skipped, to connect as user 1337 takes SETUID" in result.stdout
 
 
 def test_a_probe_sees_that_rules_of_others_come_before_ours(pod: Namespace, init: Init) -> None:

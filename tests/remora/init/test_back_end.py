@@ -52,8 +52,8 @@ def test_without_programs_it_says_how_to_install_them(tmp_path: Path) -> None:
         ),
         (
             "ip6tables-legacy-restore",
-            "modprobe: FATAL: Module ip6_tables not found\nip6tables-restore v1.8.9 (legacy): ip6tables-restore: unable "
-            "to initialize table 'nat'\n\nError occurred at line: 1\nTry `ip6tables-restore -h' for more information.",
+            "ip6tables-restore v1.8.9 (legacy): ip6tables-restore: unable to initialize table 'nat'\n\n"
+            "Error occurred at line: 1\nTry `ip6tables-restore -h' for more information.",
             "modprobe ip6table_nat",
         ),
         (
