@@ -10,7 +10,7 @@ from pathlib import Path
 
 from collectors.store.errors import StoreError, StoreMissing
 
-VERSION = 3
+VERSION = 4
 """`PRAGMA user_version` of the tables below. A change of the tables is a new version and a step in `_MIGRATIONS`."""
 
 _V1 = """
@@ -109,7 +109,9 @@ CREATE TABLE error_minutes (
 CREATE INDEX error_minutes_by_minute ON error_minutes (minute);
 """
 
-_MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
+_V4 = "INSERT INTO logs_text (logs_text, rank) VALUES ('automerge', 16);  -- a seventh less again"
+
+_MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
 """Step N brings a database of version N to N + 1."""
 
 
