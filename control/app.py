@@ -6,22 +6,24 @@ import json
 import logging
 import os
 import resource
-import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from control.ca.errors import BrokenAuthority
+from control.kubernetes.errors import ClusterUnusable
+from control.laptop import Laptop
+from control.listening import CannotStart, bound, spell_address
 from control.options import Options, parse
-from control.plane import Plane, Stored, open_stored
+from control.plane import Plane, Stored
 from control.rest.guard import UnusableToken
+from control.rest.probes import Probes
 from control.rest.server import RestServer
 from control.rest.workloads import Addresses
-from control.stores import FileStore, StoreError
-from control.xds.publisher import Publisher
+from control.stores import StoreError
 from mesh import logs
-from mesh.clock import SystemClock
+from mesh.clock import Clock, SystemClock
 from mesh.files import write_atomic
 from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
 
@@ -34,11 +36,24 @@ GRACE_S = 0.5
 LEAVE_S = 4.0
 """A thread that still reads ten thousand rules does not keep the process after SIGTERM: what is stored is safe against
 worse."""
-WATCH_AGAIN_S = 5.0
 
 
-class CannotStart(Exception):
-    """One line for the operator."""
+class Ground(Protocol):
+    """What the control plane stands on: `Laptop` or `InCluster`."""
+
+    stored: Stored
+
+    def missing(self) -> list[str]:
+        """What is not known yet, for `/readyz`; empty once the World is whole."""
+
+    async def synced(self) -> None:
+        """Return once nothing is missing: nothing is served before, least of all an empty mesh."""
+
+    def start(self, scope: TaskScope, plane: Plane) -> None:
+        """Begin what goes on beside serving."""
+
+    async def stop(self) -> None:
+        """The end has begun: let others take over what they wait for."""
 
 
 def run(options: Options) -> int:
@@ -49,21 +64,35 @@ def run(options: Options) -> int:
     # Every sidecar is a connection, and the usual soft limit of 1,024 is for programs that use select().
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    clock = SystemClock()
+    leave = threading.Timer(LEAVE_S, os._exit, (0,))
+    leave.daemon = True
     try:
-        stored = open_stored(options, clock)
-        leave = threading.Timer(LEAVE_S, os._exit, (0,))
-        leave.daemon = True
-        try:
-            asyncio.run(_serve(options, stored, clock, leave.start))
-        finally:
-            stored.store.close()
-            leave.cancel()
-    except (CannotStart, StoreError, BrokenAuthority, UnusableToken) as error:
+        _run(options, SystemClock(), leave.start)
+    except (CannotStart, StoreError, BrokenAuthority, UnusableToken, ClusterUnusable) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"cannot use {error.filename or options.state}: {error.strerror or error}")
+    finally:
+        leave.cancel()
     return 0
+
+
+def _run(options: Options, clock: Clock, stopping: Callable[[], None]) -> None:
+    """`stopping` is called when the end begins."""
+    if options.kubernetes is not None:
+        from control.cluster import in_cluster  # half a second and 40 MB, which a laptop's mesh has no use for
+
+        async def serve() -> None:
+            async with in_cluster(options, clock) as ground:
+                await _serve(options, ground, clock, stopping)
+
+        asyncio.run(serve())
+        return
+    laptop = Laptop(options, clock)
+    try:
+        asyncio.run(_serve(options, laptop, clock, stopping))
+    finally:
+        laptop.close()
 
 
 def _fail(text: str) -> int:
@@ -71,10 +100,8 @@ def _fail(text: str) -> int:
     return 1
 
 
-async def _serve(options: Options, stored: Stored, clock: SystemClock, stopping: Callable[[], None]) -> None:
-    """`stopping` is called when the end begins."""
-    plane = Plane(options, stored, clock)
-    await plane.publisher.start(stored.store.world)
+async def _serve(options: Options, ground: Ground, clock: Clock, stopping: Callable[[], None]) -> None:
+    plane = Plane(options, ground.stored, clock)
     stop = asyncio.get_running_loop().create_future()
 
     def stop_now() -> None:
@@ -83,70 +110,89 @@ async def _serve(options: Options, stored: Stored, clock: SystemClock, stopping:
 
     undo = on_stop_signals(stop_now)
     try:
-        async with TaskScope() as waiting, TaskScope() as scope, _listening(options, plane) as (addresses, rest):
+        async with TaskScope() as waiting, TaskScope() as scope, _bound_ports(options, plane) as ports:
             waiting.spawn(_report_failure(scope, stop), name="failure")
             if options.lifeline_fd is not None:
                 waiting.spawn(_follow(options.lifeline_fd, stop_now), name="lifeline")
-            serving = scope.spawn(rest.run_until_told(), name="rest")
-            scope.spawn(plane.publisher.run(), name="publisher")
-            scope.spawn(plane.targets.run(), name="targets")
-            scope.spawn(stored.authority.keep(), name="root rotation")
-            scope.spawn(_watch(stored.store, plane.publisher), name="store watch")
-            _announce(options, addresses)
+            serving = scope.spawn(ports.rest(ground, plane).run_until_told(), name="rest")
+            scope.spawn(_go_live(options, ground, plane, ports, scope), name="start")
             try:
                 await stop
                 _log.info("stopping")
                 stopping()
+                await ground.stop()
             finally:
                 (options.state / "control.json").unlink(missing_ok=True)
-                rest.should_exit = True
+                ports.stop()
                 await asyncio.wait({serving}, timeout=5)
     finally:
         undo()
 
 
-@contextlib.asynccontextmanager
-async def _listening(options: Options, plane: Plane) -> AsyncIterator[tuple[Addresses, RestServer]]:
-    """Every port bound, the gRPC ones serving. Raises CannotStart."""
-    ads, csr = plane.ads_server(), plane.csr_server()
-    async with contextlib.AsyncExitStack() as stack:
-        sock = stack.enter_context(_bound(options.host, options.rest_port, "--rest-port"))
-        ads_port = _add_port(ads, plane, options, options.ads_port, "--ads-port", mutual=True)
-        csr_port = _add_port(csr, plane, options, options.csr_port, "--csr-port", mutual=False)
-        for server in (ads, csr):
+async def _go_live(options: Options, ground: Ground, plane: Plane, ports: "_Ports", scope: TaskScope) -> None:
+    """Once the World is known, and planned, sidecars may connect."""
+    await ground.synced()
+    await plane.publisher.start(ground.stored.store.world)
+    scope.spawn(plane.publisher.run(), name="publisher")
+    ground.start(scope, plane)
+    await ports.start()
+    _announce(options, ports.addresses)
+
+
+class _Ports:
+    """Every port, bound. Of them REST serves from the start, the gRPC ones after `start`."""
+
+    def __init__(self, options: Options, plane: Plane, stack: contextlib.AsyncExitStack) -> None:
+        """Raises CannotStart."""
+        self._stack = stack
+        self._servers = (plane.ads_server(), plane.csr_server())
+        self._socket = stack.enter_context(bound(options.host, options.rest_port, "--rest-port"))
+        ads_port = _add_port(self._servers[0], plane, options, options.ads_port, "--ads-port", mutual=True)
+        csr_port = _add_port(self._servers[1], plane, options, options.csr_port, "--csr-port", mutual=False)
+        self._socket.listen()  # who is told that we are ready may connect at once
+        rest_at = spell_address(options.host, self._socket.getsockname()[1])
+        self.addresses = Addresses(
+            spell_address(options.host, ads_port), spell_address(options.host, csr_port), f"https://{rest_at}"
+        )
+        self.live = False
+        self._rest: RestServer | None = None
+
+    def rest(self, ground: Ground, plane: Plane) -> RestServer:
+        def missing() -> list[str]:
+            return ground.missing() or ([] if self.live else ["the first configuration"])
+
+        app = Probes(plane.rest_app(self.addresses), missing)
+        self._rest = RestServer(app, self._socket, plane.serving.ssl_context())
+        return self._rest
+
+    async def start(self) -> None:
+        for server in self._servers:
             await server.start()
-            stack.push_async_callback(server.stop, GRACE_S)
-        sock.listen()  # who is told that we are ready may connect at once
-        rest_at = _address(options.host, sock.getsockname()[1])
-        addresses = Addresses(_address(options.host, ads_port), _address(options.host, csr_port), f"https://{rest_at}")
-        yield addresses, RestServer(plane.rest_app(addresses), sock, plane.serving.ssl_context())
+            self._stack.push_async_callback(server.stop, GRACE_S)
+        self.live = True
+
+    def stop(self) -> None:
+        self.live = False
+        if self._rest is not None:
+            self._rest.should_exit = True
 
 
-def _bound(host: str, port: int, flag: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        raise CannotStart(f"cannot listen on {_address(host, port)} ({flag}): {error.strerror}") from error
-    return sock
+@contextlib.asynccontextmanager
+async def _bound_ports(options: Options, plane: Plane) -> AsyncIterator[_Ports]:
+    """Raises CannotStart."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield _Ports(options, plane, stack)
 
 
 def _add_port(server: Any, plane: Plane, options: Options, port: int, flag: str, *, mutual: bool) -> int:
     # gRPC's own words about a port in use are many; ours are one line.
-    _bound(options.host, port, flag).close()
+    bound(options.host, port, flag).close()
     credentials = plane.serving.grpc_credentials(demand_certificate=mutual)
     try:
-        bound: int = server.add_secure_port(_address(options.host, port), credentials)
+        number: int = server.add_secure_port(spell_address(options.host, port), credentials)
     except RuntimeError as error:
-        raise CannotStart(f"cannot listen on {_address(options.host, port)} ({flag})") from error
-    return bound
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise CannotStart(f"cannot listen on {spell_address(options.host, port)} ({flag})") from error
+    return number
 
 
 def _announce(options: Options, addresses: Addresses) -> None:
@@ -170,19 +216,3 @@ async def _report_failure(scope: TaskScope, stop: "asyncio.Future[None]") -> Non
 async def _follow(lifeline_fd: int, stop: Any) -> None:
     await wait_for_lifeline(lifeline_fd)
     stop()
-
-
-async def _watch(store: FileStore, publisher: Publisher) -> None:
-    """Take over edits made to the stored files by hand."""
-    while True:
-        try:
-            async for event in store.watch():
-                for violation in event.violations:
-                    _log.warning("stored rules: %s", violation)
-                if event.world is not None:
-                    publisher.submit(event.world, "files")
-                else:
-                    _log.error("the edited rules are not taken over; the last good ones go on")
-        except (OSError, RuntimeError) as error:
-            _log.error("cannot watch the rules: %s", error)
-        await asyncio.sleep(WATCH_AGAIN_S)

@@ -4,9 +4,11 @@ import argparse
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from control.kubernetes.lease import LeaseTerms
 from mesh.state_directory import default_state
 
 _EXAMPLE = """\
@@ -16,10 +18,38 @@ example:
 It keeps the mesh's rules, workloads and certificate authority in the state directory, tells every
 sidecar its configuration (xDS, --ads-port, mutual TLS), signs their certificates (--csr-port) and
 answers the other subcommands (HTTPS, --rest-port). SIGTERM stops it; sidecars go on without it.
+
+With --kubernetes rules, services and pods are the cluster's, the authority's key is its Secret
+remora-ca, and --webhook-port answers the API server's questions; see docs/kubernetes.md.
 """
 
 _TRUST_DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]{0,253}[a-z0-9])?\Z")
 _HOST = re.compile(r"[0-9A-Za-z.:\[\]-]+\Z")
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
+_CLUSTER_ID = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesOptions:
+    """`--kubernetes` and what belongs to it."""
+
+    kubeconfig: str = ""
+    """Empty: the pod's own service account."""
+    context: str = ""
+    """Of the kubeconfig; empty: its current one."""
+    namespace: str = "remora-system"
+    """Home of the mesh: its Lease, its Secret, its Services."""
+    revision: str = ""
+    """Empty: the control plane of namespaces that name none."""
+    injector_settings: Path | None = None
+    """YAML; None: the defaults."""
+    webhook_port: int = 15017
+    lease: LeaseTerms = field(default_factory=LeaseTerms)
+
+    @property
+    def service(self) -> str:
+        """Name of this revision's Service, and of its Lease."""
+        return f"remora-control-{self.revision}" if self.revision else "remora-control"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +65,10 @@ class Options:
     trace_sampling_percent: float = 1.0
     access_log: bool = True
     laptop: bool = False
+    cluster_id: str = "Kubernetes"
+    """Name of the cluster in metrics; `--laptop` has its own."""
+    kubernetes: KubernetesOptions | None = None
+    """None: the mesh of the state directory."""
     certificate_lifetime_s: float = 24 * 3600
     log_level: str = "info"
     log_json: bool = False
@@ -87,6 +121,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Optio
         help="of workloads' certificates, renewed at half of it (default: 86400)",
     )
     mesh.add_argument("--laptop", action="store_true", help="the mesh of one machine, without Kubernetes")
+    _add_kubernetes(parser)
     process = parser.add_argument_group("the process")
     process.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="default: info"
@@ -96,7 +131,66 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Optio
         "--ready-fd", type=_fd, metavar="N", help="write a JSON object with the addresses there once ready"
     )
     process.add_argument("--lifeline-fd", type=_fd, metavar="N", help="stop when this inherited pipe closes")
-    return Options(**vars(parser.parse_args(argv)))
+    arguments = vars(parser.parse_args(argv))
+    return Options(**arguments | {"kubernetes": _kubernetes(parser, arguments)})
+
+
+def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("in a cluster")
+    group.add_argument("--kubernetes", action="store_true", help="serve the mesh of a Kubernetes cluster")
+    group.add_argument(
+        "--kubeconfig", default="", metavar="FILE", help="how to reach it (default: this pod's service account)"
+    )
+    group.add_argument("--context", default="", metavar="NAME", help="of the kubeconfig (default: its current one)")
+    group.add_argument(
+        "--namespace", type=_label, default="remora-system", metavar="NAME", help="of the mesh (default: %(default)s)"
+    )
+    group.add_argument(
+        "--revision", type=_revision, default="", metavar="NAME", help="of this control plane, beside others"
+    )
+    group.add_argument(
+        "--cluster-id", type=_cluster_id, default="Kubernetes", metavar="NAME", help="in metrics (default: %(default)s)"
+    )
+    group.add_argument(
+        "--injector-settings", type=Path, metavar="FILE", help="YAML, as `remora inject --values` (default: none)"
+    )
+    group.add_argument(
+        "--webhook-port", type=_port, default=15017, metavar="PORT", help="injection and validation (default: 15017)"
+    )
+    terms = LeaseTerms()
+    group.add_argument(
+        "--lease-duration", type=_whole_seconds, default=terms.lease_s, metavar="S",
+        help="until others take over from a leader that is gone (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--renew-deadline", type=_short_seconds, default=terms.renew_deadline_s, metavar="S",
+        help="until a leader that cannot renew stops leading (default: %(default)g)",
+    )  # fmt: skip
+    group.add_argument(
+        "--retry-period", type=_short_seconds, default=terms.retry_s, metavar="S",
+        help="between attempts to lead (default: %(default)g)",
+    )  # fmt: skip
+
+
+def _kubernetes(parser: argparse.ArgumentParser, arguments: dict[str, Any]) -> KubernetesOptions | None:
+    """Takes its flags out of `arguments`. Exits with status 2 where they contradict."""
+    names = ("kubeconfig", "context", "namespace", "revision", "injector_settings", "webhook_port")
+    given = {name: arguments.pop(name) for name in names}
+    terms = [arguments.pop(name) for name in ("lease_duration", "renew_deadline", "retry_period")]
+    if not arguments.pop("kubernetes"):
+        for name, value in given.items():
+            if value != parser.get_default(name):
+                parser.error(f"--{name.replace('_', '-')} is for --kubernetes; give both, or none")
+        return None
+    if arguments["laptop"]:
+        parser.error("--kubernetes and --laptop exclude each other")
+    if given["context"] and not given["kubeconfig"]:
+        parser.error("--context is a context of --kubeconfig FILE; give both, or none")
+    try:
+        lease = LeaseTerms(*terms)
+    except ValueError as error:
+        parser.error(f"--lease-duration, --renew-deadline, --retry-period: {error}")
+    return KubernetesOptions(**given, lease=lease)
 
 
 def _port(text: str) -> int:
@@ -141,3 +235,37 @@ def _host(text: str) -> str:
     if not _HOST.match(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no address")
     return text.strip("[]")
+
+
+def _label(text: str) -> str:
+    if not _LABEL.match(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no namespace; write a DNS label in lower case")
+    return text
+
+
+def _revision(text: str) -> str:
+    if text and not _LABEL.match(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no revision; write a DNS label in lower case, such as 1-2")
+    return "" if text == "default" else text
+
+
+def _cluster_id(text: str) -> str:
+    if not _CLUSTER_ID.match(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no cluster's name; write up to 63 of A-Z a-z 0-9 - _ .")
+    return text
+
+
+def _whole_seconds(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 600:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 1 to 600, whole seconds")
+    return int(text)
+
+
+def _short_seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.05 <= value <= 600:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 0.05 to 600 seconds")
+    return value

@@ -2,28 +2,26 @@
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from prometheus_client import CollectorRegistry, generate_latest
 
-from control.ca.on_disk import DiskAuthority
+from control.ca.authority import Authority
 from control.ca.peer import Peer, peer_of
-from control.ca.service import MAX_MESSAGE_BYTES, CertificateService, by_certificate, by_token
+from control.ca.service import MAX_MESSAGE_BYTES, CertificateService, Prove, by_certificate
 from control.ca.serving import ServingCertificate
-from control.ca.template import DEFAULT_LIFETIMES
 from control.ca.tokens import Tokens
 from control.debug.metrics import AuthorityMetrics, add_common
-from control.debug.targets import TargetsFile, discovered
+from control.debug.targets import discovered
 from control.ir.settings import MeshSettings
 from control.options import Options
-from control.rest.guard import Guard, open_token
+from control.rest.guard import Guard
 from control.rest.routes import TARGETS_PATH, Parts, make_routes
-from control.rest.rules import Rules
-from control.rest.workloads import Addresses, Registration
-from control.stores import FileStore
+from control.rest.rules import Rules, RuleStore
+from control.rest.workloads import Addresses, Registration, WorkloadStore
 from control.xds.metrics import DiscoveryMetrics
 from control.xds.planner import Planner
 from control.xds.publisher import Publisher
@@ -37,34 +35,28 @@ MAX_SIGNING = 256
 """First certificates under way at the same time; more are told to try again."""
 
 
+class Store(RuleStore, WorkloadStore, Protocol):
+    """Rules and workloads, wherever they are kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What is on disk, opened."""
+    """What the control plane stands on, opened: a state directory, or a cluster."""
 
-    store: FileStore
-    authority: DiskAuthority
-    tokens: Tokens
+    store: Store
+    authority: Authority
+    prove: Prove
+    """Who asks for a first certificate."""
+    is_component: Callable[[SpiffeId], bool]
+    """Whether an identity is a part of the mesh itself, which may renew its certificate without being a workload."""
     admin_token: str
     prometheus_token: str
     """Opens the list of targets, and nothing else."""
-
-
-def open_stored(options: Options, clock: Clock) -> Stored:
-    """Raises StoreError, BrokenAuthority, UnusableToken, OSError: each is a line for the operator."""
-    options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = FileStore(options.state, clock=clock)
-    store.open()  # first: it holds the lock that keeps a second control plane away from the rest
-    try:
-        lifetimes = replace(DEFAULT_LIFETIMES, leaf_s=options.certificate_lifetime_s)
-        authority = DiskAuthority(options.state / "ca", options.trust_domain, clock, lifetimes)
-        authority.open()
-        tokens = Tokens(options.state / "tokens")
-        tokens.load(clock.now())
-        admin, prometheus = (open_token(options.state / f"{name}.token") for name in ("admin", "prometheus"))
-        return Stored(store, authority, tokens, admin, prometheus)
-    except BaseException:
-        store.close()
-        raise
+    tokens: Tokens | None = None
+    """Those that this control plane gives out; a cluster has its own."""
+    hosts: tuple[str, ...] = ()
+    """DNS names that this process is reached by, beside the usual one."""
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 
 class Plane:
@@ -73,14 +65,12 @@ class Plane:
     def __init__(self, options: Options, stored: Stored, clock: Clock) -> None:
         self._options = options
         self._clock = clock
-        self._registry = CollectorRegistry()
+        self._registry = stored.registry
         self.stored = stored
         self.metrics = DiscoveryMetrics(self._registry)
-        self.serving = ServingCertificate(stored.authority, clock)
+        self.serving = ServingCertificate(stored.authority, clock, stored.hosts)
         self.planner = Planner(self._settings())
         self.publisher = Publisher(self.planner, clock, self.metrics)
-        self.targets = TargetsFile(options.state / "targets.json", options.trust_domain)
-        self.publisher.on_change.append(self.targets.update)
         self._authority_metrics = AuthorityMetrics(self._registry, self.root_expires_at)
         add_common(self._registry, self.publisher)
         # New roots are a change of every proxy's trust, of no rule's.
@@ -92,7 +82,7 @@ class Plane:
             system_roots_pem=_system_roots(),
             sampling_percent=self._options.trace_sampling_percent,
             access_log=self._options.access_log,
-            cluster_id="laptop" if self._options.laptop else "Kubernetes",
+            cluster_id="laptop" if self._options.laptop else self._options.cluster_id,
         )
         return lambda: replace(fixed, root_pem=self.stored.authority.roots.pem)
 
@@ -121,8 +111,7 @@ class Plane:
         limits = (("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_concurrent_streams", 16))
         options = (*(each for each in OPTIONS if each[0] not in dict(limits)), *limits)
         server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_SIGNING)
-        first = by_token(self.stored.tokens, self._clock)
-        server.add_generic_rpc_handlers((self._certificates(first).handler(),))
+        server.add_generic_rpc_handlers((self._certificates(self.stored.prove).handler(),))
         return server
 
     def rest_app(self, addresses: Addresses) -> Guard:
@@ -133,7 +122,7 @@ class Plane:
             self.publisher,
             self._clock,
             addresses,
-            self.stored.authority.root_file,
+            lambda: self.stored.authority.roots.pem,
             loopback_only=self._options.laptop,
         )
         parts = Parts(
@@ -148,9 +137,10 @@ class Plane:
             ),
         )
         readers = {TARGETS_PATH: self.stored.prometheus_token}
-        return Guard(make_routes(parts), self.stored.admin_token, frozenset({self._options.host}), readers)
+        hosts = frozenset({self._options.host, *self.stored.hosts})
+        return Guard(make_routes(parts), self.stored.admin_token, hosts, readers)
 
-    def _certificates(self, prove: Any) -> CertificateService:
+    def _certificates(self, prove: Prove) -> CertificateService:
         return CertificateService(self.stored.authority, self._clock, prove, self._authority_metrics.count)
 
     def _identify(self, context: Any) -> Peer:
@@ -163,7 +153,7 @@ class Plane:
         )
 
     def _may_renew(self, identity: SpiffeId) -> bool:
-        if self.stored.tokens.is_component(identity):
+        if self.stored.is_component(identity):
             return True
         account = (identity.namespace, identity.service_account)
         return any((w.namespace, w.service_account) == account for w in self.publisher.world.workloads.values())

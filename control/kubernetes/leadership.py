@@ -17,6 +17,10 @@ from mesh.clock import Clock
 _log = logging.getLogger("control.leader")
 
 
+RELEASE_S = 2.0
+"""Whoever ends has no time to wait for an API server that does not answer."""
+
+
 class Leadership:
     """One candidate for one lease. `run` it in a task; `release` when that has ended."""
 
@@ -74,7 +78,7 @@ class Leadership:
         if not leading or self._seen is None:
             return
         try:
-            async with asyncio.timeout(self._call_s):
+            async with asyncio.timeout(RELEASE_S):
                 await self._write(released(self._seen.record, self._clock.now()))
             _log.info("gave up the lease %s/%s", self._namespace, self._name)
         except (ApiError, TimeoutError) as error:

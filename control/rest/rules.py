@@ -1,8 +1,9 @@
 """Changing rules: parse, analyze, try on every proxy, store, publish. All of a call or nothing, one after another."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from control.analyze import analyze, analyze_stored
 from control.api.parse import parse
@@ -11,10 +12,21 @@ from control.api.source import SourceFile
 from control.api.violation import Violation
 from control.api.world import World
 from control.rest.refusals import Invalid, Unavailable
-from control.stores import FileStore, NothingApplied
+from control.stores import NothingApplied
 from control.xds.planner import Plan, Planner
 from control.xds.publisher import Publisher
 from mesh.clock import Clock
+
+
+class RuleStore(Protocol):
+    """Where rules are kept."""
+
+    @property
+    def world(self) -> World:
+        """The present one."""
+
+    def change(self, resources: Iterable[Resource], deleted: Collection[Key]) -> World:
+        """Store and remove, all or nothing; the World afterwards. Blocks; called in a thread. Raises NothingApplied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +51,7 @@ class Outcome:
 class Rules:
     """The way into the store for whoever is not the file system."""
 
-    def __init__(self, store: FileStore, planner: Planner, publisher: Publisher, clock: Clock) -> None:
+    def __init__(self, store: RuleStore, planner: Planner, publisher: Publisher, clock: Clock) -> None:
         self._clock = clock
         self._store = store
         self._planner = planner

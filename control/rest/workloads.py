@@ -2,15 +2,17 @@
 
 import asyncio
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from control.api.workload import Workload, split_host_port
+from control.api.world import WorkloadKey, World
 from control.ca.template import CONTROL_ACCOUNT, SYSTEM_NAMESPACE
 from control.ca.tokens import Tokens, TooManyTokens
 from control.rest.refusals import BadCall, Unavailable, Unprocessable
-from control.stores import FileStore, NothingApplied
+from control.stores import NothingApplied
 from control.translate.proxies import identity_of
 from control.xds.publisher import Publisher
 from mesh.clock import Clock
@@ -39,18 +41,28 @@ class Registered:
     root_pem: str
 
 
+class WorkloadStore(Protocol):
+    """Where workloads are kept. Methods block, and raise NothingApplied."""
+
+    def register(self, workload: Workload) -> World:
+        """Add or replace."""
+
+    def unregister(self, key: WorkloadKey) -> World:
+        """Forget."""
+
+
 class Registration:
     """Who belongs to the mesh. With `loopback_only`, what a workload says of its sidecar's pages must be on this
     machine: the console links to them, and the collector scrapes them."""
 
     def __init__(
         self,
-        store: FileStore,
-        tokens: Tokens,
+        store: WorkloadStore,
+        tokens: Tokens | None,
         publisher: Publisher,
         clock: Clock,
         addresses: Addresses,
-        root: Path,
+        root_pem: Callable[[], str],
         *,
         loopback_only: bool,
     ) -> None:
@@ -59,7 +71,7 @@ class Registration:
         self._publisher = publisher
         self._clock = clock
         self._addresses = addresses
-        self._root = root
+        self._root_pem = root_pem
         self._loopback_only = loopback_only
 
     async def register(self, workload: Workload, trust_domain: str) -> Registered:
@@ -67,6 +79,7 @@ class Registration:
 
         Raises BadCall, Unprocessable, Unavailable.
         """
+        self._own_tokens()
         identity = identity_of(workload, trust_domain)
         if identity.namespace == SYSTEM_NAMESPACE and identity.service_account.startswith("remora-"):
             raise BadCall(f"{identity} is a component's identity, not a workload's")
@@ -92,20 +105,30 @@ class Registration:
 
     async def forget(self, namespace: str, name: str) -> None:
         """Remove; it is no error if it is gone already. Raises Unavailable."""
+        tokens = self._own_tokens()
         try:
-            self._tokens.revoke(f"{namespace}/{name}")
+            tokens.revoke(f"{namespace}/{name}")
             world = await asyncio.to_thread(self._store.unregister, (namespace, name))
         except (NothingApplied, OSError) as error:
             raise Unavailable(str(error)) from error
         self._publisher.submit(world, "workload")
 
     def _token(self, identity: SpiffeId, workload: str | None, node_id: str | None) -> Registered:
+        tokens = self._own_tokens()
         try:
-            token = self._tokens.issue(identity, workload, self._clock.now())
-            root_pem = self._root.read_text()
+            token = tokens.issue(identity, workload, self._clock.now())
         except (OSError, TooManyTokens) as error:
             raise Unavailable(f"no token can be issued: {error}") from error
-        return Registered(token, node_id, str(identity), self._addresses.ads, self._addresses.csr, root_pem)
+        return Registered(token, node_id, str(identity), self._addresses.ads, self._addresses.csr, self._root_pem())
+
+    def _own_tokens(self) -> Tokens:
+        """Raises BadCall in a cluster."""
+        if self._tokens is None:
+            raise BadCall(
+                "workloads of this mesh are its cluster's pods: label their namespace remora.io/injection=enabled, and "
+                "they prove themselves by their service account"
+            )
+        return self._tokens
 
 
 def _require_loopback(path: str, host: str | None) -> None:

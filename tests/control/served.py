@@ -5,8 +5,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from control.api.workload import Workload
+from control.laptop import Laptop
 from control.options import Options
-from control.plane import Plane, open_stored
+from control.plane import Plane
 from control.translate.proxies import identity_of
 from mesh.clock import SystemClock
 from mesh.lifecycle import TaskScope
@@ -57,7 +58,7 @@ async def served(state: Path, ahead_s: float = 0.0) -> AsyncIterator[Served]:
     clock = ShiftedClock()
     clock.ahead_s = ahead_s
     options = Options(state=state, laptop=True)
-    stored = open_stored(options, clock)
+    stored = Laptop(options, clock).stored
     plane = Plane(options, stored, clock)
     made = Served(plane, clock, state)
     await plane.publisher.start(stored.store.world)

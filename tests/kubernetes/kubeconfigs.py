@@ -25,6 +25,17 @@ class Certificate:
 
 def serving_certificate(host: str) -> Certificate:
     """Of an authority made for it alone."""
+    authority_pem, chain, key = serving_files(host)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "server.pem"
+        path.write_bytes(chain + key)
+        context.load_cert_chain(path)
+    return Certificate(context, authority_pem)
+
+
+def serving_files(host: str) -> tuple[str, bytes, bytes]:
+    """An authority made for it alone, and what that signed: certificate and key. PEM."""
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fake-kubernetes-ca")])
     now = datetime.datetime.now(datetime.UTC)
@@ -61,12 +72,7 @@ def serving_certificate(host: str) -> Certificate:
     )
     pem = serialization.Encoding.PEM
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "server.pem"
-        path.write_bytes(leaf.public_bytes(pem) + private)
-        context.load_cert_chain(path)
-    return Certificate(context, authority.public_bytes(pem).decode())
+    return authority.public_bytes(pem).decode(), leaf.public_bytes(pem), private
 
 
 def kubeconfig(url: str, token: str, ca_pem: str) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from control.laptop import Laptop
 from control.options import Options
-from control.plane import Plane, open_stored
+from control.plane import Plane
 from control.rest.workloads import Addresses
 from mesh.clock import SystemClock
 from mesh.lifecycle import TaskScope
@@ -21,7 +22,7 @@ def options(tmp_path: Path) -> Options:
 @pytest.fixture
 async def plane(options: Options) -> AsyncIterator[Plane]:
     clock = SystemClock()
-    stored = open_stored(options, clock)
+    stored = Laptop(options, clock).stored
     made = Plane(options, stored, clock)
     await made.publisher.start(stored.store.world)
     async with TaskScope() as scope:

@@ -1,0 +1,146 @@
+"""Leading against an API server: taking over, giving up, losing touch; one leader at every moment."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from control.kubernetes.client import KubeClient
+from control.kubernetes.leadership import Leadership
+from control.kubernetes.lease import LeaseTerms
+from mesh.clock import SystemClock
+from mesh.lifecycle import TaskScope
+from tests.kubernetes.api_server import FakeApiServer
+
+Eventually = Callable[..., Awaitable[None]]
+SHORT = LeaseTerms(lease_s=1, renew_deadline_s=0.6, retry_s=0.1)
+
+
+def candidate(kube: KubeClient, name: str, terms: LeaseTerms = SHORT) -> Leadership:
+    return Leadership(
+        kube, SystemClock(), random.Random(1), namespace="default", name="control", identity=name, terms=terms
+    )
+
+
+def stored(server: FakeApiServer) -> dict[str, object]:
+    spec: dict[str, object] = server.get("coordination.k8s.io/v1", "Lease", "control", "default")["spec"]
+    return spec
+
+
+async def test_one_of_two_leads_and_a_released_lease_is_taken_at_once(
+    kube: KubeClient, api_server: FakeApiServer, eventually: Eventually
+) -> None:
+    terms = LeaseTerms(lease_s=30, renew_deadline_s=20, retry_s=10)
+    one, two = candidate(kube, "one", terms), candidate(kube, "two", terms)
+    async with TaskScope() as scope:
+        leading = scope.spawn(one.run(), name="one")
+        await eventually(lambda: one.leading, "one leads")
+        scope.spawn(two.run(), name="two")
+        await eventually(lambda: two.holder == "one", "two has seen who leads")
+        assert not two.leading
+        await eventually(lambda: api_server.faults.watching == 1, "two waits for one's end")
+        leading.cancel()
+        await one.release()
+        assert not one.leading
+        await eventually(lambda: two.leading, "two leads, ten seconds before it would look again", within=1)
+    assert stored(api_server)["holderIdentity"] == "two"
+    assert stored(api_server)["leaseTransitions"] == 1
+
+
+async def test_a_leader_that_is_gone_is_followed_after_its_term(kube: KubeClient, eventually: Eventually) -> None:
+    clock = SystemClock()
+    one, two = candidate(kube, "one"), candidate(kube, "two")
+    async with TaskScope() as scope:
+        leading = scope.spawn(one.run(), name="one")
+        await eventually(lambda: one.leading, "one leads")
+        scope.spawn(two.run(), name="two")
+        await eventually(lambda: two.holder == "one", "two has seen who leads")
+        leading.cancel()
+        gone = clock.monotonic()
+        await eventually(lambda: two.leading, "two leads")
+        took_s = clock.monotonic() - gone
+        assert not one.leading
+        # The last renewal was up to a retry before the end; then two attempts may lie around the moment it expires.
+        assert SHORT.lease_s - SHORT.retry_s <= took_s < SHORT.lease_s + 3 * SHORT.retry_s * (1 + SHORT.jitter)
+
+
+async def test_a_leader_that_cannot_renew_ceases_before_another_may_take_over(
+    kube: KubeClient, api_server: FakeApiServer, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "control.leader")
+    changes: list[bool] = []
+    one = candidate(kube, "one")
+    one.on_change.append(changes.append)
+    async with TaskScope() as scope:
+        scope.spawn(one.run(), name="one")
+        await eventually(lambda: one.leading, "one leads")
+        hold = api_server.faults.hold(lambda asked: asked.resource == "leases")
+        began = SystemClock().monotonic()
+        await eventually(lambda: not one.leading, "one has ceased to lead")
+        assert SystemClock().monotonic() - began <= SHORT.renew_deadline_s + 0.1
+        await eventually(lambda: changes == [True, False], "those who asked are told")
+        hold.release()
+        await eventually(lambda: one.leading, "one leads again")
+    errors = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert [each.getMessage() for each in errors] == ["the lease default/control: no answer in time"]
+    assert "can be read and written again" in caplog.text
+
+
+async def test_a_lease_taken_by_force_ends_the_leadership_at_once(
+    kube: KubeClient, api_server: FakeApiServer, eventually: Eventually
+) -> None:
+    one = candidate(kube, "one", LeaseTerms(lease_s=30, renew_deadline_s=20, retry_s=0.1))
+    async with TaskScope() as scope:
+        scope.spawn(one.run(), name="one")
+        await eventually(lambda: one.leading, "one leads")
+        lease = api_server.get("coordination.k8s.io/v1", "Lease", "control", "default")
+        api_server.seed(lease | {"spec": dict(lease["spec"]) | {"holderIdentity": "somebody"}})
+        await eventually(lambda: not one.leading, "one has ceased to lead", within=2)
+        assert one.holder == "somebody"
+
+
+async def test_without_permission_nobody_leads_and_the_missing_verb_is_said_once(
+    kube: KubeClient, api_server: FakeApiServer, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    api_server.access.forbidden.add(("update", "coordination.k8s.io", "leases"))
+    api_server.seed({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "control", "namespace": "default"}, "spec": {"holderIdentity": ""},
+    })  # fmt: skip
+    one = candidate(kube, "one")
+    async with TaskScope() as scope:
+        scope.spawn(one.run(), name="one")
+        await eventually(lambda: len(api_server.asked) > 5, "it goes on trying")
+        assert not one.leading
+        said = [each.getMessage() for each in caplog.records if "grant verb" in each.getMessage()]
+        assert len(said) == 1
+        assert '"update" on resource "leases" of API group "coordination.k8s.io" in namespace default' in said[0]
+        api_server.access.forbidden.clear()
+        await eventually(lambda: one.leading, "one leads")
+
+
+async def test_two_that_create_it_at_the_same_time_are_one_leader(kube: KubeClient, eventually: Eventually) -> None:
+    several = [candidate(kube, f"c{number}") for number in range(4)]
+    async with TaskScope() as scope:
+        for number, each in enumerate(several):
+            scope.spawn(each.run(), name=f"candidate {number}")
+        await eventually(lambda: any(each.leading for each in several), "somebody leads")
+        for _ in range(20):
+            assert sum(each.leading for each in several) == 1
+            await asyncio.sleep(0.02)
+
+
+async def test_giving_up_waits_for_no_server(
+    kube: KubeClient, api_server: FakeApiServer, eventually: Eventually
+) -> None:
+    one = candidate(kube, "one")
+    async with TaskScope() as scope:
+        leading = scope.spawn(one.run(), name="one")
+        await eventually(lambda: one.leading, "one leads")
+        leading.cancel()
+        await api_server.stop()
+        async with asyncio.timeout(3):
+            await one.release()
+        assert not one.leading
