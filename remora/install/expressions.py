@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from remora.install.text import flow, strict
+from remora.install.text import Inline, flow, strict
 
 
 class Absent(Enum):
@@ -120,6 +120,11 @@ class Digest:
         object.__setattr__(self, "refs", refs)
 
 
+@dataclass(frozen=True, slots=True)
+class _OneLine:
+    value: Ref | Item
+
+
 Node = (
     None
     | bool
@@ -133,6 +138,7 @@ Node = (
     | When
     | Document
     | Digest
+    | _OneLine
     | Mapping[str, Any]
     | Sequence[Any]
 )
@@ -177,7 +183,9 @@ def evaluate(node: Node, values: Mapping[str, Any], item: Any = None) -> Any:
         case Concat(parts):
             return "".join(_shown(found) for part in parts if (found := evaluate(part, values, item)) is not ABSENT)
         case Document(tree):
-            return strict(evaluate(tree, values, item))
+            return strict(evaluate(_inlined(tree), values, item))
+        case _OneLine(value):
+            return Inline(flow(evaluate(value, values, item)))
         case Digest(refs):
             return hashlib.sha256(flow([_plain(look_up(ref, values)) for ref in refs]).encode()).hexdigest()
         case Mapping():
@@ -188,6 +196,23 @@ def evaluate(node: Node, values: Mapping[str, Any], item: Any = None) -> Any:
             raise AssertionError("an Each stands in a list")
         case _:
             return [found for each in node for found in _entries(each, values, item) if found is not ABSENT]
+
+
+def _inlined(node: Node) -> Node:
+    """The same with every value on one line, as a template puts it in."""
+    match node:
+        case Ref() | Item():
+            return _OneLine(node)
+        case When(condition, then, otherwise):
+            return When(condition, _inlined(then), otherwise if otherwise is ABSENT else _inlined(otherwise))
+        case Each(ref, entry):
+            return Each(ref, _inlined(entry))
+        case Mapping():
+            return {key: _inlined(each) for key, each in node.items()}
+        case list() | tuple():
+            return [_inlined(each) for each in node]
+        case _:
+            return node
 
 
 def _entries(node: Node, values: Mapping[str, Any], item: Any) -> Iterator[Any]:

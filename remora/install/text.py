@@ -15,6 +15,12 @@ def flow(data: Any) -> str:
     return json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
+class Inline(str):
+    """Text that is YAML already, of one line."""
+
+    __slots__ = ()
+
+
 def strict(data: Any) -> str:
     """Block mappings and lists, one entry a line, and JSON for what they end in."""
     return "".join(f"{line}\n" for line in _strict_lines(data, ""))
@@ -27,19 +33,23 @@ def _strict_lines(data: Any, indent: str) -> Iterator[str]:
                 yield f"{indent}{key}:"
                 yield from _strict_lines(each, indent + "  ")
             else:
-                yield f"{indent}{key}: {flow(each)}"
+                yield f"{indent}{key}: {_leaf(each)}"
     elif isinstance(data, list) and data:
         for each in data:
             if isinstance(each, Mapping | list) and each:
                 yield f"{indent}-"
                 yield from _strict_lines(each, indent + "  ")
             else:
-                yield f"{indent}- {flow(each)}"
+                yield f"{indent}- {_leaf(each)}"
     else:
-        yield f"{indent}{flow(data)}"
+        yield f"{indent}{_leaf(data)}"
 
 
-def documents(objects: Iterable[Mapping[str, Any]]) -> str:
+def _leaf(data: Any) -> str:
+    return str(data) if isinstance(data, Inline) else flow(data)
+
+
+def documents(objects: Iterable[Mapping[str, Any] | list[Any]]) -> str:
     """Objects as one stream of YAML documents, keys in the order in which they were written."""
     return "---\n".join("".join(f"{line}\n" for line in _lines(each, "")) for each in objects)
 
@@ -75,6 +85,8 @@ def _is_block(text: str) -> bool:
 
 
 def _scalar(value: Any) -> str:
+    if isinstance(value, Inline):
+        return str(value)
     if isinstance(value, str) and _PLAIN.match(value) and value.lower() not in _WORDS:
         return value
     return flow(value)

@@ -120,7 +120,7 @@ def definition(kind: Kind) -> dict[str, Any]:
     """The CustomResourceDefinition of `kind`: every version that the parser takes, of one schema, the first one
     stored."""
     group = kind.api_versions[0].partition("/")[0]
-    shown = _SHOWN[kind.name]
+    shown, schema = _SHOWN[kind.name], object_schema(kind)
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -140,19 +140,21 @@ def definition(kind: Kind) -> dict[str, Any]:
                 "categories": [*(("istio-io",) if group.endswith("istio.io") else ()), shown.category],
             },
             "conversion": {"strategy": "None"},
-            "versions": [_version(kind, version, index == 0) for index, version in enumerate(kind.api_versions)],
+            "versions": [
+                _version(kind, version, schema, stored=index == 0) for index, version in enumerate(kind.api_versions)
+            ],
         },
     }
 
 
-def _version(kind: Kind, api_version: str, stored: bool) -> dict[str, Any]:
+def _version(kind: Kind, api_version: str, schema: Mapping[str, Any], *, stored: bool) -> dict[str, Any]:
     return {
         "name": api_version.partition("/")[2],
         "served": True,
         "storage": stored,
         "subresources": {"status": {}},
         "additionalPrinterColumns": [*_SHOWN[kind.name].columns, ACCEPTED, AGE],
-        "schema": {"openAPIV3Schema": object_schema(kind)},
+        "schema": {"openAPIV3Schema": schema},
     }
 
 

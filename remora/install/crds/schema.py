@@ -35,7 +35,7 @@ class _Generator(GenerateJsonSchema):
     """pydantic's, which also says which class a schema is of."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> Schema:
-        found: Schema = super().model_schema(schema)
+        found: Schema = {**super().model_schema(schema)}
         found["x-model"] = schema["cls"]
         return found
 
@@ -101,7 +101,7 @@ def _map(schema: Schema) -> Schema:
 
 
 def _object(schema: Schema, cls: type[BaseModel], definitions: Mapping[str, Any], path: str) -> Schema:
-    docs, said = _docstrings(cls), schema.get("x-kubernetes-validations", [])
+    docs, said = docstrings(cls), schema.get("x-kubernetes-validations", [])
     names = {field.alias or name: name for name, field in cls.model_fields.items()}
     properties: Schema = {}
     checks = [*said, *rules.of(cls)]
@@ -135,7 +135,7 @@ def _open(schema: Schema, definitions: Mapping[str, Any], path: str) -> Schema:
     return schema
 
 
-def _docstrings(cls: type[BaseModel]) -> dict[str, str]:
+def docstrings(cls: type[BaseModel]) -> dict[str, str]:
     """The string after each field, on one line, of the class and those that it inherits from."""
     found: dict[str, str] = {}
     for each in reversed(cls.__mro__):
