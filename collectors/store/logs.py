@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from collectors.store.answers import LogEntry
+from collectors.store.bodies import decode_body
 from collectors.store.fulltext import attempts
-from collectors.store.rows import decode_map
 
 MAX_LIMIT = 10_000
 _LATE = 1_000
@@ -92,7 +92,7 @@ def select(connection: sqlite3.Connection, query: Filter, limit: int) -> list[Lo
         rows = first_valid(connection, statement, {**values, "limit": candidates}, matches)
     rows.sort(key=lambda row: (row[1], row[8]), reverse=True)
     return [
-        LogEntry(id_, time, tag, workload, severity, message, trace_id, decode_map(body), rowid)
+        LogEntry(id_, time, tag, workload, severity, message, trace_id, decode_body(body), rowid)
         for id_, time, tag, workload, severity, message, trace_id, body, rowid in rows[:limit]
     ]
 

@@ -20,9 +20,7 @@ def render(tag: str, body: dict[str, Any]) -> str:
     return text if text.isprintable() else escape(text)
 
 
-_ACCESS = (
-    '[%s] "%s %s %s" %s %s %s - "%s" %s %s %s %s "%s" "%s" "%s" "%s" "%s" %s - %s %s %s %s'  # one line of Istio's
-)
+_ACCESS = '[%s] "%s %s %s" %s %s %s - "%s" %s %s %s %s "%s" "%s" "%s" "%s" "%s" %s - %s %s %s %s'  # one line of Istio's
 _ACCESS_FIELDS = (
     "start_time", "method", "path", "protocol", "response_code", "response_flags", "response_code_details",
     "upstream_transport_failure_reason", "bytes_received", "bytes_sent", "duration", "upstream_service_time",

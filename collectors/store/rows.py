@@ -10,6 +10,7 @@ import msgpack
 
 from collectors.failures import Failure, of_log, of_span
 from collectors.records import Batch, Histogram, Labels, LogRecord, Sample, SpanRecord
+from collectors.store.bodies import encode_body
 from collectors.store.errors import RejectedBatch
 from collectors.store.message import render, text_of
 from collectors.store.span_detail import pack_detail
@@ -74,7 +75,7 @@ def _log_row(record: LogRecord) -> Row:
         record.severity,
         render(record.tag, record.body),
         record.trace_id,
-        msgpack.packb(record.body, datetime=False),
+        encode_body(record.tag, record.body),
     )
 
 
@@ -120,7 +121,7 @@ def _sample_row(sample: Sample) -> SampleRow:
 
 
 def decode_map(blob: bytes) -> dict[str, Any]:
-    """A body or attributes column."""
+    """A span's attributes column."""
     value = msgpack.unpackb(blob, strict_map_key=False)
     return value if isinstance(value, dict) else {}
 

@@ -23,7 +23,7 @@ CREATE TABLE logs (
   severity TEXT NOT NULL,
   message TEXT NOT NULL,
   trace_id TEXT,
-  body BLOB NOT NULL                        -- msgpack map
+  body BLOB NOT NULL                        -- msgpack, as collectors.store.bodies has it
 );
 CREATE INDEX logs_by_time ON logs (time, severity, tag);
 CREATE INDEX logs_by_workload ON logs (workload, time, severity);
