@@ -100,6 +100,7 @@ def _application() -> "Typer":
         errors,
         get,
         graph,
+        inject,
         inspect,
         install,
         logs,
@@ -136,6 +137,7 @@ def _application() -> "Typer":
     app.command("up", cls=Command, epilog=up.EPILOG, rich_help_panel=mesh)(up.up)
     app.command("run", cls=Command, epilog=run.EPILOG, rich_help_panel=mesh, context_settings=run.CONTEXT)(run.run)
     app.command("status", cls=Command, epilog=status.EPILOG, rich_help_panel=mesh)(status.status)
+    app.command("inject", cls=Command, epilog=inject.EPILOG, rich_help_panel=cluster)(inject.inject)
     app.command("install", cls=Command, epilog=install.EPILOG, rich_help_panel=cluster)(install.install)
     app.command("apply", cls=Command, epilog=apply.EPILOG, rich_help_panel=rules)(apply.apply)
     app.command("get", cls=Command, epilog=get.EPILOG, rich_help_panel=rules)(get.get)

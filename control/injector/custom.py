@@ -3,7 +3,7 @@
 from typing import Any
 
 from control.injector import pod as of
-from control.injector.names import PROXY, UID
+from control.injector.names import INIT, PROXY, UID
 from control.injector.outcome import Finding
 from control.injector.settings import SIDECAR, InjectorSettings
 from control.injector.strategic_merge import MergeError, merge
@@ -25,13 +25,16 @@ def merged(pod: dict[str, Any], chosen: tuple[str, ...], settings: InjectorSetti
             raise BadTemplate(f"template {name}: {error}") from None
         if wrong := of.shape(pod):
             raise BadTemplate(f"template {name}: it makes a pod whose {wrong[0]}")
-        if trouble := _sidecar_lost(pod):
+        if trouble := _sidecar_lost(pod, settings):
             raise BadTemplate(f"template {name}: {trouble}")
     return pod
 
 
-def _sidecar_lost(pod: dict[str, Any]) -> str:
-    found = [each for group in of.CONTAINER_LISTS for each in of.containers(pod, group) if each["name"] == PROXY]
+def _sidecar_lost(pod: dict[str, Any], settings: InjectorSettings) -> str:
+    every = [each for group in of.CONTAINER_LISTS for each in of.containers(pod, group)]
+    if not settings.cni and INIT not in (each["name"] for each in every):
+        return f"it takes the container {INIT} out; where a network plugin captures the traffic, set cni: true"
+    found = [each for each in every if each["name"] == PROXY]
     if not found:
         return f"it takes the container {PROXY} out; a pod that is to have none opts out"
     if not found[0].get("image"):

@@ -20,10 +20,11 @@ _REVISION, _ISTIO_REVISION = "remora.io/rev", "istio.io/rev"
 
 def decide(pod: dict[str, Any], namespace: NamespaceFacts, settings: InjectorSettings) -> Outcome | None:
     """None: go on and inject."""
+    asked = _asked(pod)
     never = _never(pod, namespace, settings)
     if never:
-        return Skipped(never)
-    asked = _asked(pod)
+        # Whoever asked for a sidecar by name should be told that there is none.
+        return Skipped(never, [f"no sidecar is injected: {never}"] if asked is True else [])
     if isinstance(asked, Denied):
         return asked
     if (present := _present(pod)) is not None and asked is not False:

@@ -12,13 +12,19 @@ from control.injector import pod as of
 from control.injector.annotations import PodOptions, options_of
 from control.injector.names import TLS_MODE
 from control.injector.outcome import Denied, Finding, Injected, Outcome
+from control.injector.owner import Owner
 from control.injector.settings import InjectorSettings, NamespaceFacts
 
 _DEFAULT_GRACE_S = 30
 
 
-def inject(pod: dict[str, Any], namespace: NamespaceFacts, settings: InjectorSettings) -> Outcome:
-    """`pod` is as an AdmissionReview's object, with or without a name; it is not changed."""
+def inject(
+    pod: dict[str, Any], namespace: NamespaceFacts, settings: InjectorSettings, owned: Owner | None = None
+) -> Outcome:
+    """`pod` is as an AdmissionReview's object, with or without a name; it is not changed.
+
+    `owned` says whose it is where the pod cannot: it is a template yet.
+    """
     if found := of.shape(pod):
         return Denied.of(found)
     decided = decision.decide(pod, namespace, settings)
@@ -36,7 +42,7 @@ def inject(pod: dict[str, Any], namespace: NamespaceFacts, settings: InjectorSet
         return Denied.of(found)
     options = _within_grace(options, pod, warnings)
     warnings += conflicts.remarks(pod, namespace, settings)
-    owned = owner.owner_of(pod)
+    owned = owned or owner.owner_of(pod)
     job = owner.is_job(pod, owned)
     if job and not settings.native_sidecars and not options.hold:
         warnings.append(
