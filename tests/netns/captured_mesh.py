@@ -11,19 +11,20 @@ import os
 import select
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from collectors.store.reader import Reader
-from remora.client import Control
-from remora.documents import Document
 from remora.state import State
 from tests.netns.namespaces import Namespace, Network
 
@@ -62,28 +63,31 @@ class CapturedMesh:
 
     def start(self) -> None:
         """Control plane and collector, once the hub has an address."""
-        host = self.hub.ipv4
-        argv = [*PYTHON, "control", "--state", str(self.state.directory), "--host", host, "--trace-sampling", "100"]
+        # At any address: pods reach it by the hub's, and this test by loopback's, which its certificate names.
+        argv = [*PYTHON, "control", "--state", str(self.state.directory), "--host", "0.0.0.0"]
         self.ready(self.hub, argv, "control")
-        with self.control() as control:
-            registered = control.token("remora-system", "remora-collector")
+        registered = self.post("/v1/tokens", {"namespace": "remora-system", "service_account": "remora-collector"})
         self.write("collector.token", registered["token"], 0)
         self.write("root.pem", registered["root_pem"], 0, mode=0o644)
+        host = self.hub.ipv4
         argv = [*PYTHON, "collect", "--state", str(self.state.directory), "--forward", f"{host}:24224"]
-        argv += ["--otlp-grpc", f"{host}:4317", "--otlp-http", f"{host}:4318"]
-        argv += ["--control", registered["csr"], "--control-ads", registered["ads"], "--root", str(self.state.root)]
+        argv += ["--otlp-grpc", f"{host}:4317", "--otlp-http", f"{host}:4318", "--root", str(self.state.root)]
+        argv += ["--control", f"{host}:15011", "--control-ads", f"{host}:15012"]
         self.ready(self.hub, [*argv, "--token-file", str(self.directory / "collector.token")], "collector")
 
-    @contextlib.contextmanager
-    def control(self) -> Iterator[Control]:
-        """The control plane's REST interface, asked from within the hub."""
-        with self.hub.entered(), Control(self.state) as control:
-            yield control
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """To the control plane's REST interface, from within the hub."""
+        trust = ssl.create_default_context(cafile=str(self.state.root))
+        headers = {"authorization": f"Bearer {self.state.admin_token.read_text().strip()}"}
+        with self.hub.entered(), httpx.Client(verify=trust, headers=headers, trust_env=False, timeout=20) as client:
+            answer = client.post(f"https://localhost:15014{path}", json=body)
+        assert answer.is_success, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
 
     def apply(self, text: str) -> None:
         """Rules and Services."""
-        with self.control() as control:
-            control.apply([Document("rules.yaml", text)])
+        self.post("/v1/apply", {"files": [{"name": "rules.yaml", "text": text}], "dry_run": False})
 
     def capture(self, pod: Namespace, *flags: str) -> str:
         """`remora init-iptables` in a pod; what it said."""
@@ -104,8 +108,7 @@ class CapturedMesh:
             "addresses": own,
             "capture": True,
         }
-        with self.control() as control:
-            return Sidecar(self, pod, name, own[0], control.register(record))
+        return Sidecar(self, pod, name, own[0], self.post("/v1/workloads", record)["token"])
 
     def logs(self, workload: str) -> list[dict[str, Any]]:
         """Access records of one sidecar, oldest first."""
@@ -170,7 +173,7 @@ class CapturedMesh:
         listening.settimeout(None)
         server.socket = listening
         server.daemon_threads = True
-        self._in_background(server.serve_forever, lambda: (server.shutdown(), server.server_close()))
+        self._in_background(lambda: server.serve_forever(0.02), lambda: (server.shutdown(), server.server_close()))
 
     def tcp_server(self, there: Namespace, port: int, greeting: bytes = b"") -> None:
         """Says `greeting` first, if it has one, then sends back what it gets, in upper case."""
@@ -209,7 +212,7 @@ class Sidecar:
     pod: Namespace
     name: str
     address: str
-    registered: dict[str, Any]
+    token: str
     info: dict[str, Any] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
 
@@ -217,10 +220,11 @@ class Sidecar:
         """Until it serves. As the injector has it: by the pod's environment, and as user 1337."""
         mesh, described = self.mesh, self.mesh.directory / self.name
         described.mkdir()
-        mesh.write(f"{self.name}/token", self.registered["token"], PROXY)
+        mesh.write(f"{self.name}/token", self.token, PROXY)
         mesh.write(f"{self.name}/labels", f'app="{self.name}"\n', PROXY, mode=0o644)
         mesh.write(f"{self.name}/annotations", "", PROXY, mode=0o644)
         environment = {key: os.environ[key] for key in POD_ENVIRONMENT if key in os.environ} | {
+            "HOME": "/",  # what container runtimes say of a user that has no name
             "POD_NAME": self.name,
             "POD_NAMESPACE": "default",
             "INSTANCE_IP": self.address,
@@ -229,7 +233,7 @@ class Sidecar:
             "REMORA_SIDECAR_FORM": "native",
             "REMORA_POD_DIRECTORY": str(described),
         }
-        argv = [*PYTHON, "proxy", "--pod", "--ads", self.registered["ads"], "--csr", self.registered["csr"]]
+        argv = [*PYTHON, "proxy", "--pod", "--ads", f"{mesh.hub.ipv4}:15012", "--csr", f"{mesh.hub.ipv4}:15011"]
         argv += ["--root", str(mesh.directory / "root.pem"), "--token-file", str(described / "token")]
         argv += ["--collector-forward", f"{mesh.hub.ipv4}:24224", "--drain-deadline", "0.5"]
         self.info = mesh.ready(self.pod, argv, self.name, uid=PROXY, environment=environment)

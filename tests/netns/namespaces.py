@@ -6,6 +6,7 @@ is touched. Needs root; `lacking()` says what is missing.
 
 import contextlib
 import ctypes
+import functools
 import os
 import shutil
 import signal
@@ -34,6 +35,17 @@ def lacking() -> str | None:
             return f"{program} is not installed: {INSTALL} util-linux"
     made = subprocess.run(["unshare", "--net", "true"], capture_output=True, text=True, check=False)
     return f"no network namespace can be made here: {made.stderr.strip()}" if made.returncode else None
+
+
+@functools.cache
+def as_user(uid: int) -> tuple[str, ...]:
+    """What goes before a command so that this user runs it, in a group of the same number."""
+    become = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups")
+    trial = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import remora'], check=True)"
+    if subprocess.run([*become, sys.executable, "-c", trial], capture_output=True, check=False).returncode:
+        # Python, or this repository, is in a home that only root can read: leave the user that one right.
+        return (*become, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+    return become
 
 
 @dataclass
@@ -106,7 +118,7 @@ class Namespace:
     ) -> "subprocess.Popen[bytes]":
         """A process that ends with the namespace at the latest."""
         if uid:
-            argv = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *argv]
+            argv = [*as_user(uid), *argv]
         with self.entered():
             process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=pass_fds, env=environment
@@ -130,10 +142,14 @@ class Namespace:
         lines = [line for line in text.splitlines(keepends=True) if not line.startswith("#")]
         return "".join(line.rpartition(" [")[0] + "\n" if line.startswith(":") else line for line in lines)
 
-    def close(self) -> None:
+    def terminate(self) -> None:
+        """Ask its processes to end."""
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        self.terminate()
         for process in self.processes:
             try:
                 process.wait(8)
@@ -191,7 +207,11 @@ class Network:
         return pod
 
     def close(self) -> None:
-        for each in reversed(self.pods.values()):
+        pods = [each for each in self.pods.values() if each is not self.hub]
+        for each in pods:
+            each.terminate()
+        # The hub last: sidecars send their last records there.
+        for each in (*pods, self.hub):
             each.close()
 
 
