@@ -47,5 +47,6 @@ def decode_body(blob: bytes) -> dict[str, Any]:
     value: object = msgpack.unpackb(blob, strict_map_key=False)
     if isinstance(value, list):
         shape, values, rest = value
-        return dict(zip(_SHAPES[shape], values, strict=True)) | rest
+        body: dict[str, Any] = dict(zip(_SHAPES[shape], values, strict=True))
+        return body | rest
     return value if isinstance(value, dict) else {}
