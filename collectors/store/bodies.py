@@ -48,5 +48,6 @@ def decode_body(blob: bytes) -> dict[str, Any]:
     if isinstance(value, list):
         shape, values, rest = value
         body: dict[str, Any] = dict(zip(_SHAPES[shape], values, strict=True))
-        return body | rest
+        body.update(rest)
+        return body
     return value if isinstance(value, dict) else {}
