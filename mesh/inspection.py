@@ -22,7 +22,11 @@ class Inspection:
             return cls(Path(environ["REMORA_INSPECT"]))
         if environ.get("XDG_DATA_HOME"):
             return cls(Path(environ["XDG_DATA_HOME"]) / "remora/inspect")
-        return cls(Path(environ.get("HOME", "~")).expanduser() / ".local/share/remora/inspect")
+        try:
+            home = Path(environ.get("HOME") or "~").expanduser()
+        except RuntimeError:
+            home = Path("/")  # a container's user need not be in its /etc/passwd
+        return cls(home / ".local/share/remora/inspect")
 
     @property
     def python(self) -> Path:

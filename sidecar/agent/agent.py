@@ -29,11 +29,12 @@ from sidecar.agent.file_secrets import UnreadableSecret, fingerprint
 from sidecar.agent.health import vitals
 from sidecar.agent.http_server import HttpServer
 from sidecar.agent.identity import Authority, Identity
-from sidecar.agent.lifecycle import Departure
+from sidecar.agent.lifecycle import Departure, layers
 from sidecar.agent.limit_flags import limit_flags
 from sidecar.agent.metric_store import MetricStore
 from sidecar.agent.metrics_page import MetricsPage
 from sidecar.agent.node import snapshot_node, span_resource, xds_node
+from sidecar.agent.outbound_activity import outbound_connections
 from sidecar.agent.pod_pages import pod_pages
 from sidecar.agent.pod_sockets import PodSockets, own_processes
 from sidecar.agent.root_file import RootFile
@@ -56,9 +57,6 @@ FLUSH_S = 2.0
 EXPIRE_EVERY_S = 60.0
 FILES_EVERY_S = 2.0
 """How often certificates in files are looked at."""
-
-LIFECYCLE_LAYER = "remora.lifecycle"
-"""Name of the control plane's runtime layer."""
 
 _log = logging.getLogger("remora.agent")
 
@@ -107,14 +105,14 @@ class Agent(Views, Telemetry):
         self.discovery = Discovery(
             bootstrap.ads,
             xds_node(bootstrap),
-            Ads(gateway=bootstrap.kind == "gateway", runtime=_layers(bootstrap)),
+            Ads(gateway=bootstrap.kind == "gateway", runtime=layers(bootstrap.pod)),
             self.identity.credentials,
             self._apply,
             self._on_served,
             clock,
             Backoff(rng, base_s=0.2, max_s=10.0),
         )
-        self.departure = Departure(bootstrap.pod, PodSockets(own_processes).foreign, clock)
+        self.departure = Departure(bootstrap.pod, PodSockets(own_processes).foreign, self._opened, clock)
         self.probes = AppProbes(bootstrap.pod, clock)
         self.taps = Taps(self.supervisor, bootstrap.workload, clock)
         self.addons = AddonProcesses(
@@ -224,14 +222,14 @@ class Agent(Views, Telemetry):
 
     async def _flush_access(self) -> None:
         if self.access is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self.access.stop, FLUSH_S)
+            await asyncio.get_running_loop().run_in_executor(None, self.access.stop, self.departure.flush_s(FLUSH_S))
 
     async def _flush_spans(self) -> None:
         if self.span_exporter is not None and self._exporting is not None:
             self._exporting.cancel()
             await asyncio.wait([self._exporting])
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FLUSH_S):
+                async with asyncio.timeout(self.departure.flush_s(FLUSH_S)):
                     await self.span_exporter.flush()
 
     # Certificates and configuration.
@@ -359,6 +357,10 @@ class Agent(Views, Telemetry):
             _log.info("winding down, %s: inbound connections end with their next answers", why)
             self.supervisor.wind_down()
 
+    def _opened(self) -> float:
+        serving = self.supervisor.serving
+        return outbound_connections(self.store.totals(), serving.listeners if serving is not None else ())
+
     def state(self) -> str:
         if self._draining or self._winding_down or self._stop.is_set():
             return "DRAINING"
@@ -380,13 +382,7 @@ class Agent(Views, Telemetry):
 
     def totals(self) -> Iterable[tuple[str, Labels, float]]:
         yield from self.store.totals()
-        for vital in vitals(self):
-            yield vital.name, (), vital.value
-
-
-def _layers(bootstrap: Bootstrap) -> frozenset[str]:
-    """Runtime layers to ask for: a Job's sidecar is told when the application has ended, and then ends."""
-    return frozenset([LIFECYCLE_LAYER]) if bootstrap.pod is not None and bootstrap.pod.job else frozenset()
+        yield from ((vital.name, (), vital.value) for vital in vitals(self))
 
 
 def _scripts(configuration: Configuration | None) -> set[str]:

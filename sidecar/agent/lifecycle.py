@@ -4,7 +4,8 @@ In the classic form the kubelet sends SIGTERM to all containers at once, and nob
 have ended: Kubernetes' own status does not, since the kubelet reports a terminating pod when all of it has ended. Istio
 waits five seconds, or until there are no connections; an application that shuts down longer, or that makes its last
 requests on new connections, is cut off (docs/pods.md). Here the sidecar stays as long as somebody else has a socket in
-the pod, which is what a process that uses the network has.
+the pod, which is what a process that uses the network has, or has opened a connection through us a moment ago, which
+may have been over before anybody looked.
 """
 
 import asyncio
@@ -16,23 +17,37 @@ from sidecar.agent.pod_sockets import describe
 from sidecar.pod import Form, Pod, Stay
 
 LOOK_EVERY_S = 0.25
-QUIET_S = 2.0
-"""The pod must have been without sockets of others for so long: between two requests an application may have none."""
+QUIET_S = 3.0
+"""Nothing of the application must have been seen for so long: between two requests it may have no socket. More than the
+second for which workers keep their counts to themselves."""
 
-LAST_S = 3.0
-"""What ending takes at most: requests are cut off after 1 s, records get 2 s to be delivered."""
+LAST_S = 2.0
+"""So long before SIGKILL the sidecar leaves at the latest: requests under way get half a second, records one to be
+delivered."""
 
-LAST_DRAIN_S = 1.0
+LAST_DRAIN_S, LAST_FLUSH_S = 0.5, 1.0
+
+LAYER = "remora.lifecycle"
+"""Name of the control plane's runtime layer (control.generate.lifecycle)."""
 
 _log = logging.getLogger("remora.lifecycle")
+
+
+def layers(pod: Pod | None) -> frozenset[str]:
+    """Runtime layers to ask for: a Job's sidecar is told when the application has ended, and then ends."""
+    return frozenset([LAYER]) if pod is not None and pod.job else frozenset()
 
 
 class Departure:
     """Decides when to go. `wait` once, after SIGTERM."""
 
-    def __init__(self, pod: Pod | None, sockets: Callable[[], Mapping[str, int]], clock: Clock) -> None:
+    def __init__(
+        self, pod: Pod | None, sockets: Callable[[], Mapping[str, int]], opened: Callable[[], float], clock: Clock
+    ) -> None:
+        """`sockets` of others in the pod; `opened`: how many connections the application has opened through us."""
         self._pod = pod
         self._sockets = sockets
+        self._opened = opened
         self._clock = clock
         self._now = asyncio.Event()
         self._began: float | None = None
@@ -71,10 +86,18 @@ class Departure:
 
     def drain_s(self, usual_s: float) -> float:
         """How long what is under way may still take, at most `usual_s`."""
+        return self._fitted(usual_s, LAST_DRAIN_S, LAST_S - LAST_DRAIN_S)
+
+    def flush_s(self, usual_s: float) -> float:
+        """How long records may take to be delivered, at most `usual_s`."""
+        return self._fitted(usual_s, LAST_FLUSH_S, LAST_S - LAST_DRAIN_S - LAST_FLUSH_S)
+
+    def _fitted(self, usual_s: float, least_s: float, behind_s: float) -> float:
+        """As long as usual, or what the grace period leaves but for `behind_s`; in any case `least_s`."""
         if self._pod is None or self._began is None:
             return usual_s
-        left_s = self._pod.grace_s - (self._clock.monotonic() - self._began) - (LAST_S - LAST_DRAIN_S)
-        return max(min(usual_s, left_s), min(usual_s, LAST_DRAIN_S))
+        left_s = self._pod.grace_s - (self._clock.monotonic() - self._began) - behind_s
+        return min(usual_s, max(left_s, least_s))
 
     async def _until_alone(self, pod: Pod) -> None:
         if pod.stay is Stay.GRACE:
@@ -86,22 +109,26 @@ class Departure:
             pod.drain_s, "" if pod.stay is Stay.DRAIN else ", and until the application has ended",
         )  # fmt: skip
         assert self._began is not None
-        alone_since: float | None = None
-        told: Mapping[str, int] | None = None
+        seen_at = self._began
+        opened = self._opened()
+        told = False
         while not self._now.is_set():
             now = self._clock.monotonic()
             if pod.stay is Stay.APPLICATION:
                 others = await self._others()
-                alone_since = None if others else (now if alone_since is None else alone_since)
-                if others and told is None:
+                if others and not told:
+                    told = True
                     _log.info("the application runs still: it has %s", describe(others))
-                    told = others
-                done = alone_since is not None and now - alone_since >= QUIET_S
+                if others or self._opened() != opened:
+                    seen_at, opened = now, self._opened()
+                done = now - seen_at >= QUIET_S
             else:
                 done = True
             if done and now - self._began >= pod.drain_s:
                 self.outlived = True if pod.stay is Stay.APPLICATION else None
-                _log.info("leaving%s", ": nobody else has a socket in the pod" if self.outlived else "")
+                _log.info(
+                    "leaving%s", ": nothing has been seen of the application for a while" if self.outlived else ""
+                )
                 return
             try:
                 async with asyncio.timeout(LOOK_EVERY_S):
