@@ -1,21 +1,28 @@
 """`remora init-iptables` against the kernel, in network namespaces, with both kinds of iptables."""
 
 import contextlib
+import fcntl
 import re
 import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from remora import cli
+from remora.init import loopback
 from remora.init.apply import Application
 from remora.init.back_end import BackEnd, CaptureError
-from remora.init.plan import Capture, plan
+from remora.init.plan import Capture, Table, plan
 from remora.init.probe import original_destination
+from remora.init.table import read, transition
 from tests.netns.namespaces import INSTALL, Namespace, Network
+from tests.remora.init.strategies import captures
 
 Init = Callable[..., tuple[int, str]]
 """Runs the command in a namespace; returns its exit status and all that it said."""
@@ -123,6 +130,97 @@ def test_every_flag_comes_back_from_the_kernel_as_it_was_given(pod: Namespace, k
     )  # fmt: skip
     assert init(pod, *flags)[0] == 0
     assert init(pod, *flags) == (0, "IPv4: nothing to do\nIPv6: nothing to do\n")
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_whatever_is_planned_comes_back_from_the_kernel_word_for_word(
+    pod: Namespace, kind: str, data: st.DataObject
+) -> None:
+    """Each plan takes the place of the one before: transactions from anything to anything."""
+    rules = plan(data.draw(captures()))
+    back_end = BackEnd("nft" if kind == "nft" else "legacy", f"-{kind}")
+    with pod.entered():
+        for version in (4, 6):
+            if text := transition(read(back_end.save(version)).ours, rules.of(version)):
+                back_end.restore(version, text)
+            assert transition(read(back_end.save(version)).ours, rules.of(version)) == ""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken(BackEnd):
+    """As on a kernel without nftables."""
+
+    def save(self, version: int) -> str:
+        raise CaptureError("iptables-nft-save failed with status 1: Protocol not supported", "modprobe nft_chain_nat")
+
+    def restore(self, version: int, text: str) -> None:
+        raise AssertionError("what cannot be read is not written")
+
+
+def test_the_kind_that_works_is_used_and_it_is_said_why(pod: Namespace, kind: str) -> None:
+    said: list[str] = []
+    works = BackEnd("nft" if kind == "nft" else "legacy", f"-{kind}")
+    with pod.entered():
+        Application((Broken("nft", "-nft"), works), said.append).install(plan(Capture()))
+    assert said[0] == f"IPv4: rules applied (iptables-{kind} ({kind}))"
+    assert "REMORA_OUTPUT" in pod.saved(4, f"-{kind}")
+    with pod.entered():
+        Application((Broken("nft", "-nft"), works), said.append).remove()
+    assert "REMORA" not in pod.saved(4, f"-{kind}")
+
+
+def test_where_no_kind_works_each_says_why(pod: Namespace) -> None:
+    with pod.entered(), pytest.raises(CaptureError) as error:
+        Application((Broken("nft", "-nft"), Broken("legacy", "-legacy")), print).install(plan(Capture()))
+    assert error.value.lines == (
+        "iptables-nft-save failed with status 1: Protocol not supported",
+        "modprobe nft_chain_nat",
+    )
+    assert "::6" not in pod.run("ip", "address", "show", "lo").stdout
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted(BackEnd):
+    """Another program changes our rules between our reading and our writing, once."""
+
+    others: "list[Table]" = field(default_factory=list)
+
+    def restore(self, version: int, text: str) -> None:
+        if self.others:
+            BackEnd.restore(self, version, transition(read(self.save(version)).ours, self.others.pop()))
+            raise CaptureError("iptables-nft-restore failed with status 1: Bad rule (does a matching rule exist?)")
+        BackEnd.restore(self, version, text)
+
+
+def test_rules_that_change_meanwhile_are_read_again(pod: Namespace) -> None:
+    said: list[str] = []
+    meanwhile = plan(Capture(uid=1400)).ipv4
+    with pod.entered():
+        Application((Interrupted("nft", "-nft", others=[meanwhile]),), said.append).install(plan(Capture()))
+    assert said[0] == "IPv4: rules replaced (iptables-nft (nft))"
+    assert "--uid-owner 1400" not in pod.saved()
+
+
+def test_the_lock_of_the_legacy_kind_is_waited_for_as_long_as_is_said(pod: Namespace, init: Init) -> None:
+    if shutil.which("iptables-legacy") is None:
+        pytest.skip(f"iptables-legacy is not installed: {INSTALL}")
+    with open("/run/xtables.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        status, said = init(pod, "--back-end", "legacy", "--wait", "1")
+    assert status == 1
+    assert "the lock /run/xtables.lock cannot be had" in said
+    assert init(pod, "--back-end", "legacy")[0] == 0
+
+
+def test_a_kernel_without_ipv6_is_said_to_have_none(
+    pod: Namespace, init: Init, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(loopback, "IF_INET6", tmp_path / "none")
+    status, said = init(pod)
+    assert status == 0
+    assert said.splitlines()[1] == "IPv6: skipped, this kernel has none"
+    assert "REMORA" not in pod.saved(6)
 
 
 def test_rules_move_to_the_kind_that_is_asked_for(pod: Namespace, init: Init) -> None:
