@@ -31,6 +31,13 @@ def parse(files: Sequence[SourceFile], *, default_namespace: str = "default") ->
     return Parsed(tuple(reader.resources), tuple(reader.violations))
 
 
+def parse_document(value: object, file: str, text: str = "") -> Parsed:
+    """Read one rule that is plain data already, as an API server gives it. `text` is how it is written as YAML."""
+    reader = _Reader("default")
+    reader.document(_Source(file, 1, {}, (), text), value)
+    return Parsed(tuple(reader.resources), tuple(reader.violations))
+
+
 @dataclass(slots=True)
 class _Reader:
     default_namespace: str
@@ -69,7 +76,7 @@ class _Reader:
             self._list(file, document, value)
             return
         source = _Source(file.name, document.line, document.lines, (), document.text, document.text_line)
-        self._resource(source, value)
+        self.document(source, value)
 
     def _list(self, file: SourceFile, document: Document, value: dict[str, Any]) -> None:
         source = _Source(file.name, document.line, document.lines, (), document.text)
@@ -82,9 +89,10 @@ class _Reader:
         for index, item in enumerate(items):
             path: Path = ("items", index)
             line = line_of(document.lines, path, document.line)
-            self._resource(_Source(file.name, line, document.lines, path, ""), item)
+            self.document(_Source(file.name, line, document.lines, path, ""), item)
 
-    def _resource(self, source: "_Source", value: object) -> None:
+    def document(self, source: "_Source", value: object) -> None:
+        """One rule."""
         self._documents += 1
         if self._documents > MAX_DOCUMENTS:
             if self._documents == MAX_DOCUMENTS + 1:

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
+from control.api.derived import Derived, WorkloadKey, derive
 from control.api.resource import Key, Resource
-from control.api.services import Service, ServiceKey, derive_services
+from control.api.services import Service, ServiceKey
 from control.api.workload import Workload
 
-WorkloadKey = tuple[str, str]
-"""(namespace, name)."""
+__all__ = ["WorkloadKey", "World"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +26,20 @@ class World:
     """What a cluster says its services are, sorted; None: they follow from rules and workloads. A Service of which
     nothing has changed is the same object from one World to the next."""
 
+    derived_before: Derived | None = field(default=None, repr=False)
+    """What followed for an earlier World, to make the same again at the cost of what has changed."""
+
     @cached_property
     def services(self) -> Mapping[ServiceKey, Service]:
         """By (namespace, name), sorted."""
         if self.found_services is not None:
             return self.found_services
-        return MappingProxyType(derive_services(self.resources, self.workloads.values()))
+        return self.derived.services
+
+    @cached_property
+    def derived(self) -> Derived:
+        """What follows from rules and workloads."""
+        return derive(self.resources, self.workloads, self.derived_before)
 
     def of_kind(self, kind: str) -> list[Resource]:
         """The resources of a kind, oldest first, then by namespace and name."""
@@ -43,7 +52,7 @@ class World:
             resources.pop(key, None)
         for resource in changed:
             resources[resource.key] = resource
-        return replace(self, resources=MappingProxyType(resources), generation=self.generation + 1)
+        return self._next(resources=MappingProxyType(resources))
 
     def with_found(
         self,
@@ -51,16 +60,20 @@ class World:
         workloads: Mapping[WorkloadKey, Workload],
         rules: Mapping[Key, Resource],
     ) -> "World":
-        """The next generation, as a cluster has it now. The mappings must not change any more."""
-        found = (MappingProxyType(rules), MappingProxyType(workloads), self.generation + 1, MappingProxyType(services))
-        return World(*found)
+        """The next generation, as a cluster has it now. The mappings must not change any more; what is as it was in
+        this World may be this World's own mapping."""
+        return World(rules, workloads, self.generation + 1, services)
 
     def with_workload(self, workload: Workload) -> "World":
         """The next generation, with a workload added or replaced."""
         workloads = {**self.workloads, (workload.namespace, workload.name): workload}
-        return replace(self, workloads=MappingProxyType(workloads), generation=self.generation + 1)
+        return self._next(workloads=MappingProxyType(workloads))
 
     def without_workload(self, key: WorkloadKey) -> "World":
         """The next generation, with a workload gone."""
         workloads = {k: w for k, w in self.workloads.items() if k != key}
-        return replace(self, workloads=MappingProxyType(workloads), generation=self.generation + 1)
+        return self._next(workloads=MappingProxyType(workloads))
+
+    def _next(self, **changes: Any) -> "World":
+        derived = self.__dict__.get("derived", self.derived_before)
+        return replace(self, **changes, generation=self.generation + 1, derived_before=derived)

@@ -63,8 +63,15 @@ class Lists:
         kind = target.type
         api_version = kind.api_version(target.version)
         head = {"kind": f"{kind.kind}List", "apiVersion": api_version, "metadata": metadata}
-        raw = (as_version(stored, api_version) for stored in items)
+        raw = (_listed(stored, api_version, target) for stored in items)
         return orjson.dumps(head)[:-1] + b',"items":[' + b",".join(raw) + b"]}\n"
+
+
+def _listed(stored: Stored, api_version: str, target: Target) -> bytes:
+    """Of a list of built-in types, the items do not say what they are: the list does."""
+    if target.type.schemas:
+        return as_version(stored, api_version)
+    return orjson.dumps({name: value for name, value in stored.object.items() if name not in ("apiVersion", "kind")})
 
 
 def as_version(stored: Stored, api_version: str) -> bytes:

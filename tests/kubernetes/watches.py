@@ -73,13 +73,13 @@ class Watches:
                     bookmarks = self._bookmarks
                     if with_bookmarks:
                         await response.write(watch.bookmark())
-            left_s = ends_at - loop.time()
-            if left_s <= 0:
+            if loop.time() >= ends_at:
                 if with_bookmarks and not silent:
                     await response.write(watch.bookmark())
                 return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), left_s)
+                async with asyncio.timeout_at(ends_at):
+                    await changed.wait()
 
 
 class _Watch:

@@ -1,0 +1,103 @@
+"""The rules of a cluster: the last good version of each, and what its status is to say. The store feeds it."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from control.api.kinds import Kind
+from control.api.resource import Key, Resource
+from control.api.violation import Violation
+from control.kubernetes.resources import ApiResource
+from control.kubernetes.status import Condition, StatusWriter, Subject, message_of
+from control.stores.kubernetes.rules import Rule
+
+_log = logging.getLogger("remora.store")
+
+
+class RuleBook:
+    """A rule that is wrong never displaces the last good version of itself."""
+
+    def __init__(self, status: StatusWriter, registry: CollectorRegistry) -> None:
+        self._status = status
+        self._rules: dict[Key, tuple[Rule, Subject]] = {}
+        self._good: dict[Key, Resource] = {}
+        self._findings: Mapping[Key, tuple[Violation, ...]] | None = None
+        self.dirty = False
+        """Whether `good` is another than when this was last set to False."""
+        refused = Gauge(
+            "remora_rules_refused",
+            "Rules of the cluster that are wrong; of each the last good version goes on",
+            registry=registry,
+        )
+        refused.set_function(lambda: float(sum(rule.resource is None for rule, _ in self._rules.values())))
+
+    @property
+    def good(self) -> Mapping[Key, Resource]:
+        """What holds."""
+        return MappingProxyType(self._good)
+
+    def generation(self, key: Key) -> tuple[str, int] | None:
+        """(uid, generation) of the newest version seen, good or not."""
+        found = self._rules.get(key)
+        return (found[0].uid, found[0].generation) if found is not None else None
+
+    def changed(self, kind: Kind, resource: ApiResource, name: tuple[str, str], after: Rule | None) -> None:
+        """A rule is new, another, or gone."""
+        key = Key(kind.name, *name)
+        before = self._rules.get(key)
+        if after is None:
+            if before is not None:
+                del self._rules[key]
+                self._status.forget(before[1])
+            if self._good.pop(key, None) is not None:
+                self.dirty = True
+            return
+        subject = Subject(resource, kind.name, *name)
+        self._rules[key] = after, subject
+        if after.resource is not None:
+            known = self._good.get(key)
+            if known != after.resource or known.text != after.resource.text:
+                self._good[key] = after.resource
+                self.dirty = True
+        elif before is None or before[0].violations != after.violations:
+            goes_on = "the last good version goes on" if key in self._good else "there is no good version of it"
+            for violation in after.violations:
+                _log.warning("%s; %s", violation, goes_on)
+        self._report(key)
+
+    def analyzed(self, findings: Iterable[Violation]) -> None:
+        """What is to be said of the rules beside each other."""
+        by_key: dict[Key, tuple[Violation, ...]] = {}
+        for each in findings:
+            key = Key(each.kind, each.namespace, each.name)
+            by_key[key] = (*by_key.get(key, ()), each)
+        self._findings = by_key
+        for key in self._rules:
+            self._report(key)
+
+    def _report(self, key: Key) -> None:
+        rule, subject = self._rules[key]
+        self._status.want(subject, self._conditions(key, rule), rule.reported)
+
+    def _conditions(self, key: Key, rule: Rule) -> tuple[Condition, ...]:
+        if rule.resource is None:
+            lines = [_line(each) for each in rule.violations]
+            if key in self._good:
+                lines.append("the last good version goes on")
+            return (Condition("Accepted", "False", "Invalid", message_of(lines), rule.generation),)
+        accepted = Condition("Accepted", "True", "Accepted", "", rule.generation)
+        if self._findings is None:
+            return accepted, *(each for each in rule.reported.conditions if each.type == "Analyzed")
+        found = self._findings.get(key, ())
+        if not found:
+            return accepted, Condition("Analyzed", "True", "NoFindings", "", rule.generation)
+        reason = "Errors" if any(each.severity == "error" for each in found) else "Warnings"
+        text = message_of(_line(each) for each in found)
+        return accepted, Condition("Analyzed", "False", reason, text, rule.generation)
+
+
+def _line(violation: Violation) -> str:
+    """Without file and line, which it has not, nor kind and name, under which it is shown."""
+    return f"{violation.path}: {violation.message}" if violation.path else violation.message

@@ -1,0 +1,120 @@
+"""Our own kinds, as a cluster has them: each object to a resource, or to what is wrong with it. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import yaml
+
+from control.api.kinds import KINDS, Kind
+from control.api.parse import parse_document
+from control.api.resource import Key, Resource
+from control.api.violation import Violation
+from control.kubernetes.resources import ApiResource
+from control.kubernetes.status import UNREPORTED, Reported, reported
+
+REVISION_LABELS = ("remora.io/rev", "istio.io/rev")
+FILE = "kubernetes"
+"""Where violations say that a rule is from, which has no file."""
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An object of one of our kinds."""
+
+    resource: Resource | None
+    """None while it is wrong."""
+    violations: tuple[Violation, ...] = ()
+    generation: int = 0
+    uid: str = ""
+    reported: Reported = UNREPORTED
+    """What its status says of it."""
+    document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What it was parsed from."""
+
+
+def kinds() -> list[tuple[Kind, tuple[ApiResource, ...]]]:
+    """Every kind that is a custom resource, in each of its versions. Services are the cluster's own."""
+    return [
+        (kind, tuple(resource_of(version, kind) for version in kind.api_versions))
+        for kind in KINDS.values()
+        if "/" in kind.api_versions[0]
+    ]
+
+
+def resource_of(api_version: str, kind: Kind) -> ApiResource:
+    """Where the API server keeps it."""
+    group, _, version = api_version.rpartition("/")
+    return ApiResource(group, version, kind.plural)
+
+
+class RuleDecoder:
+    """Of one kind. Remembers what it parsed, because most events of a rule change its status alone."""
+
+    def __init__(self, kind: Kind, revision: str = "") -> None:
+        """`revision`: of this control plane; a rule labelled for another is that one's alone."""
+        self._kind = kind
+        self._revision = revision or "default"
+        self._known: dict[Key, Rule] = {}
+
+    def forget(self, key: Key) -> None:
+        """It is gone."""
+        self._known.pop(key, None)
+
+    def decode(self, found: Mapping[str, Any]) -> Rule | None:
+        """None for one that is not for this control plane. Raises for what is no object of Kubernetes."""
+        metadata = found["metadata"]
+        said = [value for label, value in (metadata.get("labels") or {}).items() if label in REVISION_LABELS]
+        if said and self._revision not in said:
+            return None
+        key = Key(self._kind.name, metadata["namespace"], metadata["name"])
+        document = _document(found, self._kind)
+        rest: dict[str, Any] = {
+            "generation": int(metadata.get("generation") or 0),
+            "uid": str(metadata.get("uid") or ""),
+            "reported": reported(found),
+        }
+        before = self._known.get(key)
+        if before is not None and before.document == document:
+            rule = replace(before, **rest)
+        else:
+            rule = Rule(*_parsed(document, _seconds(metadata.get("creationTimestamp"))), **rest, document=document)
+        self._known[key] = rule
+        return rule
+
+
+def _parsed(document: Mapping[str, Any], created_at: float) -> tuple[Resource | None, tuple[Violation, ...]]:
+    parsed = parse_document(document, FILE, yaml.dump(document, Dumper=_DUMPER, sort_keys=False, allow_unicode=True))
+    errors = tuple(each for each in parsed.violations if each.severity == "error")
+    if errors or not parsed.resources:
+        return None, errors
+    return replace(parsed.resources[0], created_at=created_at), ()
+
+
+def _document(found: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
+    """What a person wrote of it: nothing of the server's, of controllers' and of kubectl's."""
+    metadata = found["metadata"]
+    about: dict[str, Any] = {"name": metadata["name"], "namespace": metadata["namespace"]}
+    if metadata.get("labels"):
+        about["labels"] = metadata["labels"]
+    annotations = {name: value for name, value in (metadata.get("annotations") or {}).items() if name != _LAST_APPLIED}
+    if annotations:
+        about["annotations"] = annotations
+    document = {
+        "apiVersion": found.get("apiVersion") or kind.api_versions[0],
+        "kind": kind.name,
+        "metadata": about,
+    }
+    # Other fields of the object, which the CRD's schema would not let pass, are refused by name.
+    known = ("apiVersion", "kind", "metadata", "status")
+    return document | {name: value for name, value in found.items() if name not in known}
+
+
+def _seconds(timestamp: object) -> float:
+    try:
+        return datetime.fromisoformat(str(timestamp)).timestamp()
+    except ValueError:
+        return 0.0

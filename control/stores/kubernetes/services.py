@@ -1,0 +1,122 @@
+"""What is kept of a Service and of its EndpointSlices. Pure.
+
+Only TCP is the mesh's business: ports of other protocols are left out, and reached as if there were no mesh.
+https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from control.api.kinds.service import HEADLESS
+from control.api.protocols import protocol_of
+
+SERVICE_NAME = "kubernetes.io/service-name"
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """A port that clients use."""
+
+    number: int
+    name: str
+    """Empty where it is the only one and has none: by it, slices' ports are matched."""
+    protocol: str
+    """As `control.api.protocols` names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    """A Service as the mesh sees it."""
+
+    ports: tuple[ServicePort, ...] = ()
+    addresses: tuple[str, ...] = ()
+    """Its clusterIPs; none for a headless one."""
+    families: tuple[str, ...] = ()
+    """`IPv4`, `IPv6`, the main one first."""
+    external_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceEndpoint:
+    """An address of a slice at which connections are served."""
+
+    address: str
+    ready: bool
+    """Else it is terminating and serves the connections that it has: taken only where nobody is ready."""
+    pod: str = ""
+    """Name of the pod that it is, in the slice's namespace."""
+    node: str = ""
+    zone: str = ""
+    zones: frozenset[str] = frozenset()
+    """Whose clients it is for: a topology hint."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceFacts:
+    """Of an EndpointSlice, what is usable."""
+
+    service: str
+    family: str
+    """`IPv4` or `IPv6`."""
+    ports: Mapping[str, int]
+    """TCP ports by name."""
+    endpoints: tuple[SliceEndpoint, ...]
+
+
+def decode_service(service: Mapping[str, Any]) -> ServiceFacts | None:
+    """None for one without TCP ports. Raises for what is no Service."""
+    spec = service.get("spec") or {}
+    ports = []
+    for port in spec.get("ports") or ():
+        if port.get("protocol", "TCP") == "TCP":
+            name, number = port.get("name") or "", int(port["port"])
+            ports.append(ServicePort(number, sys.intern(name), protocol_of(name, number, port.get("appProtocol"))))
+    external = spec.get("type") == "ExternalName"
+    if not ports and not external:
+        return None
+    given = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
+    return ServiceFacts(
+        ports=tuple(ports),
+        addresses=() if external else tuple(each for each in given if each and each != HEADLESS),
+        families=tuple(spec.get("ipFamilies") or ()),
+        external_name=str(spec.get("externalName") or "").rstrip(".") if external else "",
+    )
+
+
+def decode_slice(found: Mapping[str, Any]) -> SliceFacts | None:
+    """None for one of no service, or of names instead of addresses. Raises for what is no EndpointSlice."""
+    service = (found["metadata"].get("labels") or {}).get(SERVICE_NAME)
+    family = found.get("addressType")
+    if not service or family not in ("IPv4", "IPv6"):
+        return None
+    ports = {
+        sys.intern(port.get("name") or ""): int(port["port"])
+        for port in found.get("ports") or ()
+        if port.get("protocol", "TCP") == "TCP" and port.get("port")
+    }
+    endpoints = [_endpoint(each) for each in found.get("endpoints") or ()]
+    usable = tuple(each for each in endpoints if each is not None)
+    return SliceFacts(sys.intern(service), sys.intern(family), ports, usable)
+
+
+def _endpoint(found: Mapping[str, Any]) -> SliceEndpoint | None:
+    """None for one that serves nobody. What a condition leaves open counts as the API says: ready, as serving as it is
+    ready, not terminating."""
+    conditions = found.get("conditions") or {}
+    ready = conditions.get("ready") is not False
+    serving = conditions.get("serving")
+    if not ready and not (serving and conditions.get("terminating")):
+        return None
+    target = found.get("targetRef") or {}
+    hints = (found.get("hints") or {}).get("forZones") or ()
+    return SliceEndpoint(
+        # A slice's addresses are of one endpoint and interchangeable; consumers use the first.
+        address=found["addresses"][0],
+        ready=ready,
+        pod=sys.intern(target.get("name") or "") if target.get("kind") == "Pod" else "",
+        node=sys.intern(found.get("nodeName") or ""),
+        zone=sys.intern(found.get("zone") or ""),
+        zones=frozenset(sys.intern(each["name"]) for each in hints),
+    )

@@ -1,0 +1,263 @@
+"""The store of a cluster: what the API server has, as a World; to the plane, what FileStore is."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from control.analyze import analyze_stored
+from control.api.kinds import Kind
+from control.api.resource import Key, Resource
+from control.api.services import Service, ServiceKey
+from control.api.workload import Workload
+from control.api.world import WorkloadKey, World
+from control.injector.settings import NamespaceFacts
+from control.kubernetes.client import KubeClient
+from control.kubernetes.outages import ApiHealth, ReflectorMetrics
+from control.kubernetes.reflector import Pace, Reflector, Surroundings
+from control.kubernetes.resources import NAMESPACES, ApiResource
+from control.kubernetes.status import StatusWriter
+from control.stores.errors import NothingApplied
+from control.stores.files import WatchEvent
+from control.stores.kubernetes.namespaces import decode_namespace
+from control.stores.kubernetes.pods import decode_node, decode_pod
+from control.stores.kubernetes.registry import Registry
+from control.stores.kubernetes.rule_book import RuleBook
+from control.stores.kubernetes.rules import Rule, RuleDecoder, kinds
+from control.stores.kubernetes.services import decode_service, decode_slice
+from control.stores.kubernetes.writing import RuleWriter
+from mesh.clock import Clock
+from mesh.lifecycle import TaskScope
+
+_log = logging.getLogger("remora.store")
+
+PODS = ApiResource("", "v1", "pods")
+NODES = ApiResource("", "v1", "nodes", namespaced=False)
+SERVICES = ApiResource("", "v1", "services")
+SLICES = ApiResource("discovery.k8s.io", "v1", "endpointslices")
+
+COALESCE_S = 0.01
+"""Changes that come together make one World."""
+ANALYZE_AFTER_S = 1.0
+ANALYZE_SHARE = 20.0
+"""An analysis is followed by a pause of so many times its length: it takes at most a twentieth of a core."""
+
+
+class KubernetesStore:
+    """`start` it in a scope, then wait for `synced`. Everything but `change` belongs to the event loop."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        clock: Clock,
+        rng: random.Random,
+        registry: CollectorRegistry,
+        *,
+        may_write: Callable[[], bool],
+        revision: str = "",
+        pace: Pace | None = None,
+    ) -> None:
+        """`may_write`: whether this process is the one that writes back what it makes of rules."""
+        self._may_write = may_write
+        self._clock = clock
+        self._changed = asyncio.Event()
+        self._analyze = asyncio.Event()
+        self._world = World()
+        self._built = False
+        self._registry = Registry()
+        self._status = StatusWriter(client, clock, rng, may_write, registry)
+        self._rules = RuleBook(self._status, registry)
+        self._writer = RuleWriter(client, clock, self._rules)
+        self._namespaces: dict[str, NamespaceFacts] = {}
+        self._said_refused: set[str] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.on_namespaces_changed: list[Callable[[], None]] = []
+        """Called when a namespace is new, another, or gone."""
+        health, metrics = ApiHealth(client.host, clock), ReflectorMetrics(registry)
+        self._around = Surroundings(client, clock, rng, health, metrics, pace=pace or Pace())
+        self._reflectors: list[Reflector[Any]] = [
+            self._reflect(NODES, decode_node, self._on_node, required=False),
+            self._reflect(NAMESPACES, decode_namespace, self._on_namespace),
+            self._reflect(PODS, decode_pod, lambda name, _, after: self._registry.pod(name, after)),
+            self._reflect(SERVICES, decode_service, lambda name, _, after: self._registry.service(name, after)),
+            self._reflect(
+                SLICES, decode_slice, lambda name, before, after: self._registry.slice(name[0], name[1], before, after)
+            ),
+            *(self._reflect_rules(kind, resources, RuleDecoder(kind, revision)) for kind, resources in kinds()),
+        ]
+
+    def _reflect(
+        self,
+        resource: ApiResource,
+        decode: Callable[[Mapping[str, Any]], Any],
+        on_change: Any,
+        *,
+        required: bool = True,
+    ) -> Reflector[Any]:
+        def changed(name: WorkloadKey, before: Any, after: Any) -> None:
+            on_change(name, before, after)
+            self._changed.set()
+
+        return Reflector(self._around, [resource], decode, changed, required=required)
+
+    def _reflect_rules(self, kind: Kind, resources: tuple[ApiResource, ...], decoder: RuleDecoder) -> Reflector[Any]:
+        def changed(name: WorkloadKey, _before: Rule | None, after: Rule | None) -> None:
+            if after is None:
+                decoder.forget(Key(kind.name, *name))
+            self._rules.changed(kind, reflector.resource, name, after)
+            self._changed.set()
+
+        reflector: Reflector[Any] = Reflector(self._around, resources, decoder.decode, changed)
+        return reflector
+
+    def _on_node(self, name: WorkloadKey, _before: Any, after: Any) -> None:
+        self._registry.node(name[1], after)
+
+    def _on_namespace(self, name: WorkloadKey, _before: Any, after: NamespaceFacts | None) -> None:
+        if after is None:
+            self._namespaces.pop(name[1], None)
+        else:
+            self._namespaces[name[1]] = after
+        for tell in self.on_namespaces_changed:
+            tell()
+
+    # What is there.
+
+    @property
+    def world(self) -> World:
+        """The present World: immutable, replaced by every change. Empty before `synced`."""
+        return self._world
+
+    def namespace(self, name: str) -> NamespaceFacts | None:
+        """One that exists and is not being deleted, as far as is known."""
+        return self._namespaces.get(name)
+
+    def namespace_names(self) -> Collection[str]:
+        """Of those."""
+        return self._namespaces.keys()
+
+    def missing(self) -> list[str]:
+        """What is not known yet, each with why; with any of it there is no World to serve."""
+        return [f"{each.name} ({each.state.value})" for each in self._reflectors if not each.synced.is_set()]
+
+    def start(self, scope: TaskScope) -> None:
+        """Follow the cluster for as long as the scope lives."""
+        self._loop = asyncio.get_running_loop()
+        for each in self._reflectors:
+            scope.spawn(each.run(), name=f"watch {each.name}")
+        scope.spawn(self._status.run(), name="status conditions")
+        scope.spawn(self._keep_analyzing(), name="analysis of rules")
+
+    async def synced(self) -> None:
+        """Return once everything is known, and the first World is made of it: never of half a cluster."""
+        for each in self._reflectors:
+            await each.synced.wait()
+        if not self._built:
+            self._world = World(found_services=MappingProxyType({}), generation=1)
+            self._built = True
+            self._build()
+
+    async def watch(self) -> AsyncIterator[WatchEvent]:
+        """Every World after the first, as the cluster changes. One consumer."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            before = self._world
+            if self._built:
+                self._build()
+            if self._world is not before:
+                yield WatchEvent(self._world)
+            await asyncio.sleep(COALESCE_S)
+
+    def _build(self) -> None:
+        """The next World, if there is one. What has not changed is in it as the object that it was."""
+        changes = self._registry.take()
+        for refused in changes.refused:
+            if refused not in self._said_refused and len(self._said_refused) < 1000:
+                self._said_refused.add(refused)
+                _log.warning("%s; it is no workload of the mesh", refused)
+        if not changes and not self._rules.dirty:
+            return
+        world = self._world
+        self._world = world.with_found(
+            _changed_services(world.services, changes.services),
+            _changed_workloads(world.workloads, changes.workloads),
+            MappingProxyType(dict(self._rules.good)) if self._rules.dirty else world.resources,
+        )
+        if self._rules.dirty or self._world.services.keys() != world.services.keys():
+            self._analyze.set()
+        self._rules.dirty = False
+
+    async def _keep_analyzing(self) -> None:
+        """What rules are to each other, for their status; by the leader alone, who writes it."""
+        while True:
+            await self._analyze.wait()
+            await asyncio.sleep(ANALYZE_AFTER_S)
+            if not self._may_write():
+                continue
+            self._analyze.clear()
+            began = self._clock.monotonic()
+            findings = await asyncio.to_thread(analyze_stored, self._world)
+            self._rules.analyzed(findings)
+            await asyncio.sleep(ANALYZE_SHARE * (self._clock.monotonic() - began))
+
+    # Changes from our side.
+
+    def change(self, resources: Iterable[Resource], deleted: Collection[Key]) -> World:
+        """Write rules to the API server, in order; return once the World has them. Blocks: for other threads.
+
+        Raises NothingApplied; its text says so if it happened half-way, which the API server has no way to avoid.
+        """
+        if self._loop is None:
+            raise NothingApplied("nothing was applied: the cluster is not followed yet")
+        asyncio.run_coroutine_threadsafe(self._writer.change(tuple(resources), tuple(deleted)), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._built_now(), self._loop).result()
+        return self._world
+
+    async def _built_now(self) -> None:
+        """Without waiting for `watch`, which is told too."""
+        self._changed.set()
+        if self._built:
+            self._build()
+
+    def register(self, workload: Workload) -> World:
+        """Raises NothingApplied, always: a cluster's workloads are its pods."""
+        raise NothingApplied(f"workload {workload.name} was not registered: the workloads of a cluster are its pods")
+
+    def unregister(self, key: WorkloadKey) -> World:
+        """So does this."""
+        raise NothingApplied(f"workload {key[1]} was not removed: the workloads of a cluster are its pods")
+
+
+def _changed_services(
+    before: Mapping[ServiceKey, Service], changes: Mapping[ServiceKey, Service | None]
+) -> Mapping[ServiceKey, Service]:
+    if not changes:
+        return before
+    after = dict(before)
+    for key, service in changes.items():
+        if service is None:
+            after.pop(key, None)
+        else:
+            after[key] = service
+    # A service that was there keeps its place; only new ones have theirs yet to find.
+    ordered = after if all(key in before for key in changes) else dict(sorted(after.items()))
+    return MappingProxyType(ordered)
+
+
+def _changed_workloads(
+    before: Mapping[WorkloadKey, Workload], changes: Mapping[WorkloadKey, Workload | None]
+) -> Mapping[WorkloadKey, Workload]:
+    if not changes:
+        return before
+    after = dict(before)
+    for key, workload in changes.items():
+        if workload is None:
+            after.pop(key, None)
+        else:
+            after[key] = workload
+    return MappingProxyType(after)
