@@ -30,6 +30,7 @@ HELP: dict[str, str] = {
     "envoy_listener_downstream_cx_overflow": "Connections closed at once since the listener had as many as it may.",
     "envoy_listener_downstream_global_cx_overflow": "Connections closed at once since the worker had all it may.",
     "remora_listener_cx_shed_total": "Connections closed at once for want of descriptors.",
+    "remora_listener_cx_loop_total": "Connections closed since they were going to the very listener that took them.",
     "envoy_http_downstream_cx_idle_timeout": "Connections closed since no request came for too long.",
     "envoy_http_downstream_cx_max_requests_reached": "Connections that ended with the last request they may carry.",
     "envoy_http_downstream_cx_max_duration_reached": "Connections that ended since they were too old.",

@@ -27,20 +27,29 @@ _Key = tuple[Address, bool]
 """Where to, and whether in HTTP/2 by choice of the client."""
 
 
+class _Destination:
+    """Where clients went. `used`: since the wheel looked last."""
+
+    __slots__ = ("cluster", "used")
+
+    def __init__(self, cluster: LiveCluster) -> None:
+        self.cluster = cluster
+        self.used = True
+
+
 class OriginalCluster(LiveCluster):
     """`to` gives the cluster of one destination; by itself it has no endpoint to pick."""
 
     def __init__(self, config: Cluster, security: Security | None, around: Surroundings, rng: random.Random) -> None:
         super().__init__(config, security, around, rng)
-        self._destinations: dict[_Key, LiveCluster] = {}
-        self._used: set[_Key] = set()
+        self._destinations: dict[_Key, _Destination] = {}
         self._swept_at = -_SWEEP_S
         self.deadline = NEVER
         self.look_at = NEVER
 
     @property
     def endpoints(self) -> Sequence[LiveEndpoint]:
-        return tuple([endpoint for each in self._destinations.values() for endpoint in each.endpoints])
+        return tuple([endpoint for each in self._destinations.values() for endpoint in each.cluster.endpoints])
 
     def to(self, destination: Address, http2: bool) -> LiveCluster | None:
         """The one endpoint there; None: there are too many. `http2`: the client speaks HTTP/2."""
@@ -51,34 +60,35 @@ class OriginalCluster(LiveCluster):
                 self.counts.rq_overflow += 1
                 return None
             config = _towards(self.config, key)
-            found = LiveCluster(config, self._security, self._around, self._rng, self.counts)
-            self._destinations[key] = found
+            cluster = LiveCluster(config, self._security, self._around, self._rng, self.counts)
+            found = self._destinations[key] = _Destination(cluster)
             self._watch(self._around.clock.monotonic())
-        self._used.add(key)
-        return found
+        found.used = True
+        return found.cluster
 
     def update(self, config: Cluster, security: Security | None) -> None:
         if config == self.config and security == self._security:
             return
         super().update(config, security)
         for key, each in self._destinations.items():
-            each.update(_towards(config, key), security)
+            each.cluster.update(_towards(config, key), security)
 
     def retire(self) -> None:
         """The cluster is gone from the configuration: idle connections close, requests finish."""
         self.deadline = NEVER
         for each in self._destinations.values():
-            each.retire()
+            each.cluster.retire()
 
     # who is forgotten
 
     def expired(self, now: float) -> None:
         """The wheel looks: forget where nobody has gone since its last look, and where no connection is open."""
         for key, each in list(self._destinations.items()):
-            if key not in self._used and not any(e.active or e.connections for e in each.endpoints):
-                each.retire()
+            if each.used:
+                each.used = False
+            elif not any(endpoint.active or endpoint.connections for endpoint in each.cluster.endpoints):
+                each.cluster.retire()
                 del self._destinations[key]
-        self._used.clear()
         self.deadline = NEVER
         if self._destinations:
             self._watch(now)
@@ -95,10 +105,9 @@ class OriginalCluster(LiveCluster):
             return False
         self._swept_at = now
         for key, each in list(self._destinations.items()):
-            if not any(endpoint.active for endpoint in each.endpoints):
-                each.retire()
+            if not any(endpoint.active for endpoint in each.cluster.endpoints):
+                each.cluster.retire()
                 del self._destinations[key]
-                self._used.discard(key)
         return len(self._destinations) < MAX_DESTINATIONS
 
 

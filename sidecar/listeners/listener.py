@@ -235,7 +235,7 @@ class LiveListener:
         config = self.config
         if config is not None and candidates.wanted is not NOTHING:
             then = self._sniffed if destination is None else functools.partial(self._sniffed, destination=destination)
-            self._sniffer.sniff(connection, candidates.wanted, config.detect_timeout_s, then)
+            self._sniffer.sniff(connection, candidates.wanted, candidates.timeout_s, then)
         else:
             self._take(connection, PLAINTEXT, destination)
 

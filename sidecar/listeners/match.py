@@ -36,6 +36,9 @@ class Wanted:
     """Whether plaintext is HTTP."""
 
 
+PATIENCE_S = 15.0
+"""Envoy's own time-out for listener filters: how long a client that has to speak first may take."""
+
 NOTHING = Wanted()
 PLAINTEXT = Facts()
 TLS = Facts(tls=True)
@@ -44,13 +47,18 @@ T = TypeVar("T")
 
 
 class Candidates(Generic[T]):
-    """The chains that are left when the destination has been looked at, and what there is to find out for them."""
+    """The chains that are left when the destination has been looked at, what there is to find out for them, and how
+    long that may take."""
 
-    __slots__ = ("chains", "wanted")
+    __slots__ = ("chains", "timeout_s", "wanted")
 
     def __init__(self, config: Listener, chains: Sequence[tuple[FilterChain, T]]) -> None:
         self.chains = chains
         self.wanted = wanted(config, [chain for chain, _ in chains])
+        silent = choose(PLAINTEXT, [(chain, chain) for chain, _ in chains], config.default_chain)
+        # Silence says something only where the server may be the first to speak; else the client is just late.
+        patient = config.serve_undetected and (silent is None or silent.tcp is None)
+        self.timeout_s = max(config.detect_timeout_s, PATIENCE_S) if patient else config.detect_timeout_s
 
 
 class Destinations(Generic[T]):
@@ -62,12 +70,16 @@ class Destinations(Generic[T]):
             ports.setdefault(each[0].destination_port, []).append(each)
         self._ports = {port: _Ranges(config, found) for port, found in ports.items()}
         self._any = self._ports[None]
-        self.only = self._any.plain if len(self._ports) == 1 and not self._any.ranges else None
+        apart = len(self._ports) > 1 or self._any.ranges or self._any.exact
+        self.only = None if apart else self._any.plain
         """Where no chain asks for a destination: all of them."""
 
     def of(self, destination: Address) -> Candidates[T]:
         """Those of the destination's port or, where no chain names that one, those that name none."""
         ranges = self._ports.get(destination.port, self._any)
+        exactly = ranges.exact.get(destination.host)
+        if exactly is not None:
+            return exactly
         if ranges.ranges:
             address = ipaddress.ip_address(destination.host)
             for network, candidates in ranges.ranges:
@@ -77,17 +89,30 @@ class Destinations(Generic[T]):
 
 
 class _Ranges(Generic[T]):
-    """The chains of one port by range of addresses, the narrowest first; `plain` are those without."""
+    """The chains of one port: by single address, of which there may be thousands; by range, the narrowest first; and
+    those without."""
 
-    __slots__ = ("plain", "ranges")
+    __slots__ = ("exact", "plain", "ranges")
 
     def __init__(self, config: Listener, chains: Sequence[tuple[FilterChain, T]]) -> None:
         found: dict[str, list[tuple[FilterChain, T]]] = {}
         for each in chains:
             for text in each[0].destinations:
                 found.setdefault(text, []).append(each)
-        networks = [(ipaddress.ip_network(text), Candidates(config, among)) for text, among in found.items()]
-        self.ranges = sorted(networks, key=lambda each: -each[0].prefixlen)
+        made: dict[tuple[int, ...], Candidates[T]] = {}  # most ranges are of one chain, and so all alike
+        self.exact: dict[str, Candidates[T]] = {}
+        ranges: list[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, Candidates[T]]] = []
+        for text, among in found.items():
+            key = tuple(id(chain) for chain, _ in among)
+            candidates = made.get(key)
+            if candidates is None:
+                candidates = made[key] = Candidates(config, among)
+            network = ipaddress.ip_network(text)
+            if network.num_addresses == 1:
+                self.exact[str(network.network_address)] = candidates
+            else:
+                ranges.append((network, candidates))
+        self.ranges = sorted(ranges, key=lambda each: -each[0].prefixlen)
         self.plain = Candidates(config, [each for each in chains if not each[0].destinations])
 
 

@@ -1,10 +1,12 @@
 """Which filter chain takes a connection: Envoy's order of conditions, and no way back from the narrower one."""
 
+from dataclasses import replace
+
 import pytest
 
 from sidecar.config.endpoint import Address
-from sidecar.config.listener import Direction, FilterChain, Listener, TransportMatch
-from sidecar.listeners.match import NOTHING, Destinations, Facts, Wanted, choose, wanted
+from sidecar.config.listener import Direction, FilterChain, Http, Listener, Tcp, TcpTarget, TransportMatch
+from sidecar.listeners.match import NOTHING, PATIENCE_S, Destinations, Facts, Wanted, choose, wanted
 
 ANY, TLS, RAW = TransportMatch.ANY, TransportMatch.TLS, TransportMatch.RAW
 
@@ -91,6 +93,7 @@ BY_DESTINATION = (
     by_destination(80),
     by_destination(81, "10.0.0.0/8"),
     by_destination(81, "10.1.0.0/16", "fd00::/8"),
+    by_destination(81, "10.1.0.9/32", "fd00::9/128"),
     by_destination(None, "10.0.0.0/8"),
     by_destination(None),
 )
@@ -104,9 +107,11 @@ BY_DESTINATION = (
         pytest.param(Address("10.2.0.1", 81), 1, id="by port and range"),
         pytest.param(Address("10.1.0.1", 81), 2, id="by the narrower range"),
         pytest.param(Address("fd00::1", 81), 2, id="by a range of IPv6"),
+        pytest.param(Address("10.1.0.9", 81), 3, id="by the very address"),
+        pytest.param(Address("fd00::9", 81), 3, id="by the very address of IPv6"),
         pytest.param(Address("192.0.2.1", 81), None, id="no way back from a port whose ranges do not fit"),
-        pytest.param(Address("10.9.0.1", 9), 3, id="by range alone"),
-        pytest.param(Address("192.0.2.1", 9), 4, id="by nothing"),
+        pytest.param(Address("10.9.0.1", 9), 4, id="by range alone"),
+        pytest.param(Address("192.0.2.1", 9), 5, id="by nothing"),
     ],
 )
 def test_the_destination_leaves_only_the_chains_that_name_it_most_precisely(
@@ -131,3 +136,25 @@ def test_where_no_chain_asks_for_a_destination_none_is_looked_at() -> None:
     plain = (chain(TLS), chain(RAW))
     assert Destinations(listener(*plain, tls=True), [(each, None) for each in plain]).only is not None
     assert Destinations(listener(by_destination(80)), [(by_destination(80), None)]).only is None
+
+
+BYTES = FilterChain(RAW, tcp=Tcp((TcpTarget("c"),)))
+REQUESTS = FilterChain(RAW, http=Http())
+
+
+@pytest.mark.parametrize(
+    ("chains", "timeout_s"),
+    [
+        pytest.param((chain(TLS), BYTES), 0.1, id="bytes: a server may speak first"),
+        pytest.param((chain(TLS), REQUESTS), PATIENCE_S, id="requests: clients do"),
+        pytest.param((chain(TLS),), PATIENCE_S, id="nothing without TLS"),
+    ],
+)
+def test_silence_says_something_only_where_a_server_may_speak_first(
+    chains: tuple[FilterChain, ...], timeout_s: float
+) -> None:
+    """Else a client that is late with its ClientHello would be taken for one that sends none."""
+    config = replace(listener(*chains, tls=True), detect_timeout_s=0.1, serve_undetected=True)
+    only = Destinations(config, [(each, None) for each in chains]).only
+    assert only is not None
+    assert only.timeout_s == timeout_s
