@@ -10,7 +10,7 @@ from typing import Any
 from control.injector import conflicts, custom, decision, json_patch, metrics, owner, probes, status, template
 from control.injector import pod as of
 from control.injector.annotations import PodOptions, options_of
-from control.injector.names import TLS_MODE
+from control.injector.names import INIT, PROXY, TLS_MODE
 from control.injector.outcome import Denied, Finding, Injected, Outcome
 from control.injector.owner import Owner
 from control.injector.settings import InjectorSettings, NamespaceFacts
@@ -78,15 +78,15 @@ def _within_grace(options: PodOptions, pod: dict[str, Any], warnings: list[Findi
 
 
 def _put_in(after: dict[str, Any], proxy: dict[str, Any], options: PodOptions, settings: InjectorSettings) -> None:
-    """The containers in the order in which the kubelet is to start them, and what they need."""
+    """The containers, and what they need."""
     spec = after["spec"]
     initial, usual = spec.get("initContainers") or [], spec.get("containers") or []
-    capture = [] if settings.cni else [template.init_container(options, settings)]
+    if not settings.cni:
+        initial = [*initial, template.init_container(options, settings)]
     if settings.native_sidecars:
-        initial = [*capture, proxy, *initial]
+        initial = [*initial, proxy]
     else:
-        initial = [*initial, *capture]
-        usual = [proxy, *usual] if options.hold else [*usual, proxy]
+        usual = [*usual, proxy]
     if initial:
         spec["initContainers"] = initial
     spec["containers"] = usual
@@ -95,6 +95,27 @@ def _put_in(after: dict[str, Any], proxy: dict[str, Any], options: PodOptions, s
     names = {each["name"] for each in present}
     if missing := [{"name": name} for name in settings.image_pull_secrets if name not in names]:
         spec["imagePullSecrets"] = [*present, *missing]
+
+
+def _order(after: dict[str, Any], options: PodOptions, settings: InjectorSettings) -> None:
+    """Our containers where the kubelet is to start them, wherever a template has put its own.
+
+    Native: capture and the sidecar before whatever needs a network. Classic: capture after the user's own init
+    containers, which would have none; the sidecar first, if the application is to wait for it.
+    """
+    spec = after["spec"]
+    initial, usual = (of.containers(after, group) for group in of.CONTAINER_LISTS)
+    capture = [each for each in initial if each["name"] == INIT]
+    proxy = [each for each in (*initial, *usual) if each["name"] == PROXY]
+    initial, usual = ([each for each in group if each["name"] not in (INIT, PROXY)] for group in (initial, usual))
+    if settings.native_sidecars:
+        initial = [*capture, *proxy, *initial]
+    else:
+        initial = [*initial, *capture]
+        usual = [*proxy, *usual] if options.hold else [*usual, *proxy]
+    if initial:
+        spec["initContainers"] = initial
+    spec["containers"] = usual
 
 
 def _add(after: dict[str, Any], field: str, entries: dict[str, str], *, over: bool) -> None:
@@ -124,6 +145,7 @@ def _finish(
         after = custom.merged(after, options.templates, settings)
     except custom.BadTemplate as error:
         return Denied.of([Finding((), str(error))])
+    _order(after, options, settings)
     status.write(pod, after, settings)
     if found := custom.unfit(after):
         return Denied.of(found)

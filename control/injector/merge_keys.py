@@ -19,7 +19,7 @@ class MergeKey:
     def of(self, item: dict[str, Any]) -> tuple[Any, ...] | None:
         """The item's identity; None: it has none."""
         first = item.get(self.fields[0])
-        if first is None or isinstance(first, dict | list):
+        if first is None or any(isinstance(item.get(name), dict | list) for name in self.fields):
             return None
         rest = (item.get(name) for name in self.fields[1:])
         return (

@@ -5,6 +5,7 @@ Directives: `$patch: delete | replace | merge`, `$retainKeys`; null removes a fi
 Pure; neither argument is changed.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -66,6 +67,8 @@ def _action(patch: dict[str, Any], path: Path) -> str:
 
 
 def _value(original: Any, value: Any, shape: tuple[str, ...], path: Path) -> Any:
+    if value is not None and not isinstance(value, list) and (shape in LISTS or shape in PRIMITIVE_LISTS):
+        raise MergeError(path, "is no list")
     if isinstance(value, dict):
         return _mapping(original, value, shape, path)
     if isinstance(value, list):
@@ -73,11 +76,10 @@ def _value(original: Any, value: Any, shape: tuple[str, ...], path: Path) -> Any
             return _list(original if isinstance(original, list) else [], value, key, shape, path)
         if shape in PRIMITIVE_LISTS:
             before = original if isinstance(original, list) else []
-            return [*before, *(item for item in value if item not in before)]
+            left = [item for item in before if item not in value]
+            return _in_order(left, value, lambda item: _place(before, item))
         _refuse_directives(value, path)
         return deepcopy(value)
-    if shape in LISTS and value is not None:
-        raise MergeError(path, "is no list")
     return value
 
 
@@ -94,23 +96,50 @@ def _refuse_directives(value: Any, path: Path) -> None:
 
 
 def _list(original: list[Any], patch: list[Any], key: MergeKey, shape: tuple[str, ...], path: Path) -> list[Any]:
-    whole = any(isinstance(item, dict) and item.keys() == {"$patch"} and item["$patch"] == "replace" for item in patch)
-    result = [] if whole else deepcopy(original)
+    left = [] if _replaces(patch, path) else deepcopy(original)
+    changed: dict[tuple[Any, ...], Any] = {}
     for index, item in enumerate(patch):
         here = (*path, index)
         if not isinstance(item, dict):
             raise MergeError(here, "is no mapping")
-        if whole and item.keys() == {"$patch"}:
+        if item == {"$patch": "replace"}:
             continue
         identity = key.of(item)
         if identity is None:
             raise MergeError(here, f"has no {key.fields[0]}, by which this list is merged; add it")
-        at = next((i for i, each in enumerate(result) if isinstance(each, dict) and key.of(each) == identity), None)
-        merged = _mapping({} if at is None else result[at], item, shape, here)
+        at = next((i for i, each in enumerate(left) if isinstance(each, dict) and key.of(each) == identity), None)
+        current = changed.pop(identity, None) or (left.pop(at) if at is not None else {})
+        merged = _mapping(current, item, shape, here)
         if merged is None:
-            result = [each for each in result if not isinstance(each, dict) or key.of(each) != identity]
-        elif at is None:
-            result.append(merged)
+            left = [each for each in left if not isinstance(each, dict) or key.of(each) != identity]
         else:
-            result[at] = merged
-    return result
+            changed[identity] = merged
+    places = [key.of(each) if isinstance(each, dict) else None for each in original]
+    return _in_order(
+        left, list(changed.values()), lambda each: _place(places, key.of(each)) if isinstance(each, dict) else -1
+    )
+
+
+def _replaces(patch: list[Any], path: Path) -> bool:
+    """Whether the others stand for the whole list. As a part of an item it does so, too, and the item is lost."""
+    for index, item in enumerate(patch):
+        if isinstance(item, dict) and item.get("$patch") == "replace" and len(item) > 1:
+            raise MergeError(
+                (*path, index), "has $patch: replace beside fields, which Kubernetes drops; write it alone"
+            )
+    return {"$patch": "replace"} in patch
+
+
+def _place(places: list[Any], of: Any) -> int:
+    return places.index(of) if of in places else -1
+
+
+def _in_order(left: list[Any], changed: list[Any], place: Callable[[Any], int]) -> list[Any]:
+    """What the patch leaves alone and what it names, as Kubernetes joins the two: each in its own order, one that was
+    there before what stood behind it, and what is new as soon as it is its turn."""
+    result: list[Any] = []
+    rest, named = list(left), list(changed)
+    while rest and named:
+        one, other = place(rest[0]), place(named[0])
+        result.append(rest.pop(0) if 0 <= one < other else named.pop(0))
+    return [*result, *rest, *named]
