@@ -5,6 +5,7 @@ the mesh ("legacy"); control plane and collector beside them. Services' addresse
 nothing of this would work.
 """
 
+import http.client
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ T = TypeVar("T")
 REVIEWS = {4: "10.96.0.10", 6: "fd00:96::10"}
 RATINGS = "fd00:96::20"
 SECRET = "the-word-that-nobody-else-may-read"
+UNDECLARED = 5555
+"""A port that neither a Service nor the pod names."""
 GREETING = b"220 ready\r\n"
 
 SERVICES = f"""\
@@ -54,6 +57,14 @@ spec:
   selector: {{app: web}}
   ports:
   - {{name: http, port: 80, targetPort: 8080}}
+"""
+
+
+STRICT = """\
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: strict}
+spec: {mtls: {mode: STRICT}}
 """
 
 
@@ -92,7 +103,7 @@ class Pods:
             sidecar.start()
             self.sidecars[sidecar.name] = sidecar
         mesh.http_server(self.web, 8080, "web")
-        for port in (9080, 9999):
+        for port in (9080, UNDECLARED, 9999):
             mesh.http_server(self.reviews, port, "reviews")
         mesh.tcp_server(self.reviews, 7000, GREETING)
         mesh.tcp_server(self.reviews, 7001)
@@ -290,6 +301,42 @@ def test_a_client_outside_the_mesh_comes_in_as_plaintext_by_the_sidecar(pods: Po
     assert record["downstream_remote_address"] == spelled(answer.client)
 
 
+@pytest.mark.parametrize("version", [4, 6], ids=["by IPv4", "by IPv6"])
+def test_a_port_that_nobody_declared_is_captured_too(pods: Pods, version: int) -> None:
+    answer = request(pods.legacy, pods.reviews.address(version), UNDECLARED, "/undeclared")
+    assert answer.seen["peer"][0] == ("127.0.0.6" if version == 4 else "::6")
+    record = the_record(pods, "reviews", downstream_remote_address=spelled(answer.client))
+    assert record["upstream_cluster"] == ("InboundPassthroughCluster" if version == 4 else record["upstream_cluster"])
+    assert record["upstream_host"] == spelled((pods.reviews.address(version), UNDECLARED))
+
+
+def test_under_strict_nothing_comes_in_without_a_certificate_but_at_excluded_ports(pods: Pods) -> None:
+    pods.mesh.apply(STRICT)
+    try:
+        for host in (pods.reviews.ipv4, pods.reviews.ipv6):
+            for port in (9080, 7000, 7001, UNDECLARED):
+                until(lambda host=host, port=port: turned_away(pods.legacy, host, port), f"{host}:{port} is closed")
+            assert request(pods.legacy, host, 9999).status == 200
+        answer = request(pods.web, REVIEWS[4], 80, "/strict", authority="reviews")
+        assert "web-account" in answer.seen["headers"]["x-forwarded-client-cert"]
+    finally:
+        pods.mesh.delete(STRICT)
+    until(lambda: not turned_away(pods.legacy, pods.reviews.ipv4, 9080), "PERMISSIVE again")
+
+
+def turned_away(there: Namespace, host: str, port: int) -> bool:
+    try:
+        return request(there, host, port).status == 0
+    except (ConnectionError, http.client.BadStatusLine):
+        return True
+
+
+def test_five_megabytes_arrive_as_they_were_sent(pods: Pods) -> None:
+    body = "0123456789abcdef" * 330_000
+    answer = request(pods.web, REVIEWS[4], 80, "/large", authority="reviews", body=body)
+    assert answer.seen["body"] == body
+
+
 # What is not captured
 
 
@@ -318,10 +365,17 @@ def test_the_sidecars_own_ports_are_reached_from_outside_and_its_administration_
 @pytest.mark.parametrize("port", [15_001, 15_006])
 def test_whoever_connects_to_the_sidecars_own_listeners_is_sent_away(pods: Pods, port: int) -> None:
     """A connection that was on its way there already would come back to it for ever."""
+    before = looped(pods)
     for there, host in ((pods.legacy, pods.reviews.ipv4), (pods.reviews, "127.0.0.1")):
         with connect(there, host, port) as client:
             client.sendall(b"GET / HTTP/1.1\r\nhost: reviews\r\n\r\n")
             assert refused(client)
+    until(lambda: looped(pods) >= before + 2, "both are counted")
+
+
+def looped(pods: Pods) -> float:
+    metrics = pods.sidecars["reviews"].metrics()
+    return sum(value for name, value in metrics.items() if name.startswith("remora_listener_cx_loop_total"))
 
 
 def refused(client: socket.socket) -> bool:

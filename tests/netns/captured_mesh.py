@@ -89,6 +89,10 @@ class CapturedMesh:
         """Rules and Services."""
         self.post("/v1/apply", {"files": [{"name": "rules.yaml", "text": text}], "dry_run": False})
 
+    def delete(self, text: str) -> None:
+        """What `apply` was given."""
+        self.post("/v1/delete", {"files": [{"name": "rules.yaml", "text": text}], "dry_run": False})
+
     def capture(self, pod: Namespace, *flags: str) -> str:
         """`remora init-iptables` in a pod; what it said."""
         return pod.run(*PYTHON, "init-iptables", *flags).stdout
