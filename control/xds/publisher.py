@@ -72,7 +72,12 @@ class Publisher:
         )
 
     def submit(self, world: World, reason: str, trial: Plan | None = None) -> None:
-        """This is the World now. Published soon, together with what else happens; a trial of it spares planning it."""
+        """This is the World now. Published soon, together with what else happens; a trial of it spares planning it.
+
+        An older one than is known is not: who applied rules may come later than the watch that saw them applied.
+        """
+        if world.generation < self._world.generation:
+            return
         self._world = world
         self._trial = trial
         self._queue.note(reason, self._clock.monotonic())
