@@ -1,6 +1,6 @@
 """Which services exist: those that a stored Service names and those that a registered workload claims to be."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from control.api.kinds.service import ServiceSpec
@@ -62,28 +62,36 @@ class Service:
 
 def derive_services(resources: Mapping[Key, Resource], workloads: Iterable[Workload]) -> dict[ServiceKey, Service]:
     """Every service by (namespace, name), sorted, with its ports' instances."""
-    by_namespace: dict[str, list[Workload]] = {}
+    by_label: dict[tuple[str, str, str], list[Workload]] = {}
+    by_service: dict[ServiceKey, list[Workload]] = {}
     for workload in sorted(workloads, key=lambda w: (w.namespace, w.name)):
         if workload.finished:
             continue
-        by_namespace.setdefault(workload.namespace, []).append(workload)
+        for label, value in workload.effective_labels.items():
+            by_label.setdefault((workload.namespace, label, value), []).append(workload)
+        if workload.service is not None:
+            by_service.setdefault((workload.namespace, workload.service), []).append(workload)
     found: dict[ServiceKey, Service] = {}
     for key in sorted(resources):
         resource = resources[key]
         if isinstance(resource.spec, ServiceSpec):
-            found[key.namespace, key.name] = _declared(resource, resource.spec, by_namespace.get(key.namespace, []))
-    claimed: dict[ServiceKey, list[Workload]] = {}
-    for namespace, members in by_namespace.items():
-        for workload in members:
-            if workload.service is not None and (namespace, workload.service) not in found:
-                claimed.setdefault((namespace, workload.service), []).append(workload)
-    for (namespace, name), members in claimed.items():
-        found[namespace, name] = Service(namespace, name, _claimed_ports(members), tuple(members))
+            selector = resource.spec.selector
+            if selector:
+                candidates = by_label.get((key.namespace, *next(iter(selector.items()))), [])
+            else:
+                candidates = by_service.get((key.namespace, key.name), [])
+            members = [each for each in candidates if selects(resource, each)]
+            found[key.namespace, key.name] = declared(resource, members)
+    for (namespace, name), members in by_service.items():
+        if (namespace, name) not in found:
+            found[namespace, name] = claimed(namespace, name, members)
     return dict(sorted(found.items()))
 
 
-def _declared(resource: Resource, spec: ServiceSpec, candidates: list[Workload]) -> Service:
-    members = [w for w in candidates if _selected(resource.name, spec, w)]
+def declared(resource: Resource, members: Sequence[Workload]) -> Service:
+    """A stored Service with its instances, by name."""
+    spec = resource.spec
+    assert isinstance(spec, ServiceSpec)
     ports = []
     for port in spec.ports:
         behind = []
@@ -98,11 +106,19 @@ def _declared(resource: Resource, spec: ServiceSpec, candidates: list[Workload])
     return Service(resource.namespace, resource.name, tuple(ports), tuple(members), resource, spec.addresses)
 
 
-def _selected(name: str, spec: ServiceSpec, workload: Workload) -> bool:
+def claimed(namespace: str, name: str, members: Sequence[Workload]) -> Service:
+    """A service that is nothing but what registered workloads, by name, say that they are."""
+    return Service(namespace, name, _claimed_ports(members), tuple(members))
+
+
+def selects(resource: Resource, workload: Workload) -> bool:
+    """Whether a workload of its namespace is an instance of a stored Service."""
+    spec = resource.spec
+    assert isinstance(spec, ServiceSpec)
     if workload.kind == "gateway" and not spec.selector:
         return False
     if not spec.selector:
-        return workload.service == name
+        return workload.service == resource.name
     labels = workload.effective_labels
     return all(labels.get(label) == value for label, value in spec.selector.items())
 
@@ -118,7 +134,7 @@ def _app_port(workload: Workload, target: int | str, number: int) -> AppPort | N
     return None
 
 
-def _claimed_ports(members: list[Workload]) -> tuple[Port, ...]:
+def _claimed_ports(members: Sequence[Workload]) -> tuple[Port, ...]:
     names: dict[int, AppPort] = {}
     behind: dict[int, list[tuple[Workload, AppPort]]] = {}
     for workload in members:

@@ -10,13 +10,22 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpPro
 from google.protobuf.struct_pb2 import Struct
 
 from control.generate.endpoints import assignment, chosen, static_assignment
-from control.generate.names import BLACK_HOLE, inbound_cluster, outbound_cluster, relayed_cluster, sni
+from control.generate.names import (
+    BLACK_HOLE,
+    inbound_cluster,
+    instance_cluster,
+    instance_relayed_cluster,
+    outbound_cluster,
+    relayed_cluster,
+    sni,
+)
 from control.generate.pack import duration, pack
 from control.generate.tls import RELAYED_ALPN, ads, raw, upstream_mutual, upstream_simple
 from control.ir.mesh import Mesh
 from control.ir.policies import Balancing, DestinationPolicy, KeepAlive, Pool, Tls, TlsMode, TrafficPolicy
-from control.ir.proxy import Proxy, ProxyKind
+from control.ir.proxy import Proxy
 from control.ir.services import Endpoint, Port, Protocol, Resolution, Service
+from control.ir.settings import MeshSettings
 
 DEFAULT_POOL = Pool(max_connections=4096, connect_timeout_s=10.0, max_pending=4096, max_requests=4096, max_retries=256)
 """Where no DestinationRule says otherwise. Istio has no limits here; a limit is what keeps a slow service from taking
@@ -35,38 +44,56 @@ _ALPN = {
     Protocol.TLS: (),
 }
 _MUTUAL_ALPN = _ALPN | {Protocol.TCP: RELAYED_ALPN, Protocol.TLS: RELAYED_ALPN}
-_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def outbound_clusters(mesh: Mesh, namespace: str) -> Iterator[tuple[Cluster, ClusterLoadAssignment | None]]:
-    """What a client of a namespace may reach, each with its EDS resource where it has one."""
-    for service in mesh.services.values():
-        destination = mesh.destination(service, namespace)
-        for port in service.ports:
-            for subset, labels in [("", {}), *((n, s.labels) for n, s in sorted(destination.subsets.items()))]:
+def service_clusters(
+    service: Service, destination: DestinationPolicy, settings: MeshSettings
+) -> Iterator[tuple[Cluster, ClusterLoadAssignment | None]]:
+    """How the clients for whom a policy holds reach a service, each cluster with its EDS resource where it has one."""
+    for port in service.ports:
+        for subset, labels in [("", {}), *((n, s.labels) for n, s in sorted(destination.subsets.items()))]:
+            policy = destination.for_port(port.number, subset)
+            endpoints = chosen(service, port.number, labels)
+            if policy.tls is not None and policy.tls.mode is TlsMode.SIMPLE and not settings.system_roots_pem:
+                # Nothing to check the server's certificate against: rather not at all than unchecked.
+                policy, endpoints = replace(policy, tls=None), []
+            yield _outbound(service, port, subset, endpoints, policy)
+
+
+def relayed_clusters(service: Service, destination: DestinationPolicy) -> Iterator[tuple[int, Cluster]]:
+    """The same for a client's own connections to ports whose protocol nobody has said, by the port's number. Endpoints
+    are the requests' ones."""
+    for port in service.ports:
+        if port.protocol is Protocol.AUTO:
+            for subset in ("", *sorted(destination.subsets)):
                 policy = destination.for_port(port.number, subset)
-                endpoints = chosen(service, port.number, labels)
-                if policy.tls is not None and policy.tls.mode is TlsMode.SIMPLE and not mesh.settings.system_roots_pem:
-                    # Nothing to check the server's certificate against: rather not at all than unchecked.
-                    policy, endpoints = replace(policy, tls=None), []
-                yield _outbound(service, port, subset, endpoints, policy)
+                endpoints = chosen(service, port.number, _labels(destination, subset))
+                cluster, _ = _outbound(service, replace(port, protocol=Protocol.TCP), subset, endpoints, policy)
+                cluster.name = relayed_cluster(service.host, port.number, subset)
+                yield port.number, cluster
 
 
-def relayed_clusters(mesh: Mesh, proxy: Proxy) -> Iterator[Cluster]:
-    """For connections of a proxy's own to ports whose protocol nobody has said. Endpoints are the requests' ones."""
-    # Whoever has a forward proxy may ask it for a tunnel to any of them.
-    few = proxy.kind is ProxyKind.SIDECAR and proxy.outbound is None
-    wanted = {each.port for each in proxy.tcp_outbound} if few else None
-    for service in mesh.services.values():
-        for port in service.ports:
-            if port.protocol is Protocol.AUTO and (wanted is None or port.number in wanted):
-                destination = mesh.destination(service, proxy.namespace)
-                for subset in ("", *sorted(destination.subsets)):
-                    policy = destination.for_port(port.number, subset)
-                    endpoints = chosen(service, port.number, _labels(destination, subset))
-                    cluster, _ = _outbound(service, replace(port, protocol=Protocol.TCP), subset, endpoints, policy)
-                    cluster.name = relayed_cluster(service.host, port.number, subset)
-                    yield cluster
+def instance_clusters(
+    service: Service, destination: DestinationPolicy, settings: MeshSettings, port: Port, instance: Endpoint
+) -> Iterator[Cluster]:
+    """One instance of a headless service, for whoever asks for just that one: for requests, for connections, or, where
+    nobody has said which it is, for both."""
+    only = replace(service, endpoints={port.number: (instance,)})
+    policy = destination.for_port(port.number)
+    instances = [instance]
+    if policy.tls is not None and policy.tls.mode is TlsMode.SIMPLE and not settings.system_roots_pem:
+        policy, instances = replace(policy, tls=None), []
+    kinds = [(port, instance_cluster)]
+    if port.protocol is Protocol.AUTO:
+        kinds.append((replace(port, protocol=Protocol.TCP), instance_relayed_cluster))
+    for spoken, named in kinds:
+        cluster, _ = _outbound(only, spoken, "", instances, policy)
+        cluster.name = named(service.host, port.number, instance.address.host)
+        cluster.type = Cluster.STATIC
+        cluster.ClearField("eds_cluster_config")
+        cluster.load_assignment.CopyFrom(assignment(cluster.name, instances))
+        yield cluster
 
 
 def _labels(destination: DestinationPolicy, subset: str) -> Mapping[str, str]:
@@ -79,10 +106,10 @@ def inbound_clusters(mesh: Mesh, proxy: Proxy) -> Iterator[Cluster]:
         name = inbound_cluster(port.number)
         cluster = Cluster(name=name, type=Cluster.STATIC, load_assignment=static_assignment(name, port.app))
         cluster.connect_timeout.CopyFrom(duration(10))
-        _limit(cluster, DEFAULT_POOL)
+        limit(cluster, DEFAULT_POOL)
         if (mesh.protocol_of(proxy.namespace, proxy.workload, port.number) or port.protocol) is Protocol.HTTP2:
-            _protocol(cluster, Protocol.HTTP2, DEFAULT_POOL)
-        _describe(cluster, *mesh.services_of(proxy.namespace, proxy.workload, port.number))
+            speak(cluster, Protocol.HTTP2, DEFAULT_POOL)
+        describe(cluster, *mesh.services_of(proxy.namespace, proxy.workload, port.number))
         yield cluster
 
 
@@ -101,10 +128,10 @@ def _outbound(
     cluster = Cluster(name=name, lb_policy=_LB_POLICY[policy.balancing or Balancing.LEAST_REQUEST])
     pool = policy.pool or Pool()
     cluster.connect_timeout.CopyFrom(duration(pool.connect_timeout_s or DEFAULT_POOL.connect_timeout_s or 10))
-    _limit(cluster, pool)
+    limit(cluster, pool)
     _keep_alive(cluster, pool.keepalive)
-    _protocol(cluster, port.protocol, pool)
-    _describe(cluster, service)
+    speak(cluster, port.protocol, pool)
+    describe(cluster, service)
     _secure(cluster, service, port, subset, endpoints, policy.tls)
     loads = assignment(name, endpoints)
     if service.resolution is Resolution.DNS:
@@ -118,7 +145,8 @@ def _outbound(
     return cluster, loads
 
 
-def _limit(cluster: Cluster, pool: Pool) -> None:
+def limit(cluster: Cluster, pool: Pool) -> None:
+    """Circuit breakers."""
     thresholds = CircuitBreakers.Thresholds()
     for field, name in (
         ("max_connections", "max_connections"),
@@ -144,7 +172,8 @@ def _keep_alive(cluster: Cluster, keepalive: KeepAlive | None) -> None:
         options.keepalive_interval.value = keepalive.interval_s
 
 
-def _protocol(cluster: Cluster, protocol: Protocol, pool: Pool) -> None:
+def speak(cluster: Cluster, protocol: Protocol, pool: Pool) -> None:
+    """How requests are spoken to it, if it gets any."""
     if protocol in (Protocol.TCP, Protocol.TLS):
         return
     options = HttpProtocolOptions()
@@ -156,10 +185,10 @@ def _protocol(cluster: Cluster, protocol: Protocol, pool: Pool) -> None:
         options.common_http_protocol_options.idle_timeout.CopyFrom(duration(pool.idle_timeout_s))
     if pool.max_requests_per_connection:
         options.common_http_protocol_options.max_requests_per_connection.value = pool.max_requests_per_connection
-    cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(pack(options))
+    cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(pack(options))
 
 
-def _describe(cluster: Cluster, *services: Service) -> None:
+def describe(cluster: Cluster, *services: Service) -> None:
     """Istio's note of which services a cluster stands for; metrics take their labels from it."""
     if services:
         struct = Struct()

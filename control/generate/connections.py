@@ -6,7 +6,15 @@ from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from control.generate.managers import access_log
-from control.generate.names import BLACK_HOLE, full_host, outbound_cluster, relayed_cluster, within
+from control.generate.names import (
+    BLACK_HOLE,
+    INBOUND_PASSTHROUGH,
+    PASSTHROUGH,
+    full_host,
+    outbound_cluster,
+    relayed_cluster,
+    within,
+)
 from control.generate.pack import pack
 from control.generate.tls import downstream_files
 from control.generate.virtual_hosts import MESH, best_rule, exposed
@@ -42,6 +50,10 @@ class ConnectionRouter:
             yield self._chain(self._shares(route.shares, port.number), route.server_names)
         if not named:
             yield self._chain(self._unnamed(service, port))
+
+    def ruled(self, service: Service, port: Port) -> bool:
+        """Whether some rule says where connections to a port of a service go."""
+        return bool(self._rules(service, port))
 
     def tunnel(self, service: Service, port: Port) -> dict[str, int]:
         """Clusters by weight for a CONNECT to a port of a service. Of rules by server name the one that names the
@@ -152,7 +164,8 @@ def tcp_filter(shares: Mapping[str, int], settings: MeshSettings) -> Filter:
     """A TCP proxy to clusters by weight."""
     clusters = list(shares)
     proxy = TcpProxy(stat_prefix=clusters[0])
-    proxy.max_connect_attempts.value = CONNECT_ATTEMPTS
+    if clusters[0] not in (PASSTHROUGH, INBOUND_PASSTHROUGH):  # there is one endpoint
+        proxy.max_connect_attempts.value = CONNECT_ATTEMPTS
     if len(clusters) == 1:
         proxy.cluster = clusters[0]
     else:

@@ -24,10 +24,20 @@ def chosen(service: Service, port: int, labels: Mapping[str, str]) -> list[IrEnd
 
 
 def assignment(cluster: str, endpoints: Iterable[IrEndpoint]) -> ClusterLoadAssignment:
-    """In the order of addresses; without instances there is no locality either, which Envoy takes as "none"."""
-    ordered = sorted(endpoints, key=lambda e: (e.address, e.workload))
-    localities = [LocalityLbEndpoints(lb_endpoints=[_endpoint(e) for e in ordered])] if ordered else []
-    return ClusterLoadAssignment(cluster_name=cluster, endpoints=localities)
+    """By locality, then address; without instances there is no locality either, which Envoy takes as "none"."""
+    by_locality: dict[tuple[str, str, str], list[IrEndpoint]] = {}
+    for each in sorted(endpoints, key=lambda e: (e.locality, e.address, e.workload)):
+        by_locality.setdefault(each.locality, []).append(each)
+    return ClusterLoadAssignment(
+        cluster_name=cluster, endpoints=[_locality(where, some) for where, some in by_locality.items()]
+    )
+
+
+def _locality(where: tuple[str, str, str], endpoints: list[IrEndpoint]) -> LocalityLbEndpoints:
+    message = LocalityLbEndpoints(lb_endpoints=[_endpoint(e) for e in endpoints])
+    if any(where):
+        message.locality.region, message.locality.zone, message.locality.sub_zone = where
+    return message
 
 
 def static_assignment(cluster: str, at: IrAddress) -> ClusterLoadAssignment:
@@ -43,8 +53,9 @@ def _endpoint(endpoint: IrEndpoint) -> LbEndpoint:
     if endpoint.tls:
         _note(metadata, "envoy.transport_socket_match", {"tlsMode": "istio"})
     if endpoint.workload:
-        app, version = endpoint.labels.get("app", ""), endpoint.labels.get("version", "")
-        text = ";".join((endpoint.workload, endpoint.namespace, app, version, endpoint.cluster_id))
+        name, service, revision = endpoint.called
+        service, revision = service or endpoint.labels.get("app", ""), revision or endpoint.labels.get("version", "")
+        text = ";".join((name or endpoint.workload, endpoint.namespace, service, revision, endpoint.cluster_id))
         _note(metadata, "istio", {"workload": text})
     if endpoint.principal:
         _note(metadata, "remora", {"principal": endpoint.principal})

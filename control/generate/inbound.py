@@ -1,18 +1,21 @@
 """Listeners before the application: who may come in, and as what."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from envoy.config.core.v3.base_pb2 import TrafficDirection
-from envoy.config.listener.v3.listener_components_pb2 import FilterChain, FilterChainMatch
+from envoy.config.listener.v3.listener_components_pb2 import FilterChain, FilterChainMatch, ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
 
+from control.generate.captured import ANYWHERE, INBOUND_PORT, families, virtual_name
 from control.generate.connections import tcp_filter
 from control.generate.listeners import HTTP_IN_PLAINTEXT, detect_http, detect_tls, listener
 from control.generate.managers import http_filter, http_manager
-from control.generate.names import inbound_cluster
+from control.generate.names import BLACK_HOLE, INBOUND_PASSTHROUGH, inbound_cluster
+from control.generate.pack import pack
 from control.generate.tls import HTTP_ALPN, RELAYED_ALPN, downstream_mutual
 from control.generate.virtual_hosts import inbound_table
 from control.ir.address import Address
@@ -24,6 +27,14 @@ from control.ir.settings import MeshSettings
 
 VIRTUAL_INBOUND = "virtualInbound"
 
+NEVER_CAPTURED = frozenset({15000, 15001, 15006, 15020, 15021, 15090})
+"""The sidecar's own ports: what goes there is not redirected."""
+
+DETECTION_S = 1.0
+"""How long a captured connection may be silent before it is taken for plaintext whose server speaks first (Istio's
+`protocolDetectionTimeout` of inbound listeners). Much less, and the mutual TLS of a client that is slow for a moment
+would be taken for it."""
+
 
 def inbound_listeners(mesh: Mesh, proxy: Proxy) -> Iterable[Listener]:
     """One for each address at which connections for the application arrive."""
@@ -31,6 +42,41 @@ def inbound_listeners(mesh: Mesh, proxy: Proxy) -> Iterable[Listener]:
         mode = mesh.peers.of_workload(proxy.namespace, proxy.labels, [port.number for port in ports])
         name = VIRTUAL_INBOUND if at == proxy.inbound else f"inbound_{at.host}_{at.port}"
         yield inbound_listener(name, at, ports, protocol_at(mesh, proxy, ports), mode, mesh.settings)
+
+
+def captured_listeners(mesh: Mesh, proxy: Proxy) -> Iterator[Listener]:
+    """One for each version of IP: what was going to the pod, told apart by the port that it was going to."""
+    chains = [_here(mesh.settings)]
+    for port in proxy.ports:
+        if port.number not in NEVER_CAPTURED:
+            mode = mesh.peers.of_port(proxy.namespace, proxy.labels, port.number)
+            found = [*_chains((port,), protocol_at(mesh, proxy, (port,)), mode, mesh.settings)]
+            for chain in found:
+                chain.filter_chain_match.destination_port.value = port.number
+            chains += found
+    mode = mesh.peers.of_port(proxy.namespace, proxy.labels)
+    undeclared = _chains((), Protocol.TCP, mode, mesh.settings)
+    chains += [_renamed(chain, f"{VIRTUAL_INBOUND}-catchall-") for chain in undeclared]
+    for family in families(proxy):
+        at = Address(ANYWHERE[family], INBOUND_PORT)
+        made = listener(virtual_name(VIRTUAL_INBOUND, proxy, family), at, TrafficDirection.INBOUND, chains)
+        original = ListenerFilter(name="envoy.filters.listener.original_dst", typed_config=pack(OriginalDst()))
+        made.listener_filters.append(original)
+        detect_tls(made)
+        detect_http(made, DETECTION_S)
+        yield made
+
+
+def _here(settings: MeshSettings) -> FilterChain:
+    """What was going to the listener itself would come back for ever."""
+    chain = FilterChain(name=f"{VIRTUAL_INBOUND}-blackhole", filters=[tcp_filter({BLACK_HOLE: 1}, settings)])
+    chain.filter_chain_match.destination_port.value = INBOUND_PORT
+    return chain
+
+
+def _renamed(chain: FilterChain, prefix: str) -> FilterChain:
+    chain.name = prefix + chain.name.removeprefix("inbound-")
+    return chain
 
 
 def protocol_at(mesh: Mesh, proxy: Proxy, ports: tuple[AppPort, ...]) -> Protocol:
@@ -45,18 +91,23 @@ def protocol_at(mesh: Mesh, proxy: Proxy, ports: tuple[AppPort, ...]) -> Protoco
 def inbound_listener(
     name: str, at: Address, ports: tuple[AppPort, ...], protocol: Protocol, mode: MtlsMode, settings: MeshSettings
 ) -> Listener:
-    """Under STRICT a plaintext connection finds no filter chain."""
-    chains: list[FilterChain] = []
-    if mode is not MtlsMode.DISABLE:
-        chains += _mutual(ports, protocol, settings)
-    if mode is not MtlsMode.STRICT:
-        chains += _plaintext(ports, protocol, settings, beside_tls=mode is MtlsMode.PERMISSIVE)
-    made = listener(name, at, TrafficDirection.INBOUND, chains)
+    """For the ports at one address."""
+    made = listener(name, at, TrafficDirection.INBOUND, _chains(ports, protocol, mode, settings))
     if mode is not MtlsMode.DISABLE:
         detect_tls(made)
     if mode is not MtlsMode.STRICT and protocol is Protocol.AUTO:
         detect_http(made)
     return made
+
+
+def _chains(
+    ports: tuple[AppPort, ...], protocol: Protocol, mode: MtlsMode, settings: MeshSettings
+) -> Iterator[FilterChain]:
+    """Under STRICT a plaintext connection finds none. Without `ports`: for those that nobody has declared."""
+    if mode is not MtlsMode.DISABLE:
+        yield from _mutual(ports, protocol, settings)
+    if mode is not MtlsMode.STRICT:
+        yield from _plaintext(ports, protocol, settings, beside_tls=mode is MtlsMode.PERMISSIVE)
 
 
 def _mutual(ports: tuple[AppPort, ...], protocol: Protocol, settings: MeshSettings) -> Iterable[FilterChain]:
@@ -95,7 +146,8 @@ def _plaintext(
 
 
 def _bytes(chain: FilterChain, ports: tuple[AppPort, ...], settings: MeshSettings) -> FilterChain:
-    chain.filters.append(tcp_filter({inbound_cluster(ports[0].number): 1}, settings))
+    cluster = inbound_cluster(ports[0].number) if ports else INBOUND_PASSTHROUGH
+    chain.filters.append(tcp_filter({cluster: 1}, settings))
     return chain
 
 

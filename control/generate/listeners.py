@@ -124,9 +124,9 @@ def detect_tls(made: Listener) -> None:
     made.listener_filters.append(inspector)
 
 
-def detect_http(made: Listener) -> None:
-    """Have it look whether plaintext is HTTP, without keeping others waiting."""
+def detect_http(made: Listener, within_s: float = DETECTION_S) -> None:
+    """Have it look whether plaintext is HTTP, without keeping others waiting for longer than this."""
     inspector = ListenerFilter(name="envoy.filters.listener.http_inspector", typed_config=pack(HttpInspector()))
     made.listener_filters.append(inspector)
-    made.listener_filters_timeout.CopyFrom(duration(DETECTION_S))
+    made.listener_filters_timeout.CopyFrom(duration(within_s))
     made.continue_on_listener_filters_timeout = True

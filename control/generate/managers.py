@@ -1,5 +1,7 @@
 """HTTP connection managers as every listener has them, and the access log that TCP proxies have too."""
 
+import functools
+
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.config.listener.v3.listener_components_pb2 import Filter
@@ -72,6 +74,7 @@ def _http_filter(name: str, message: Message) -> HttpFilter:
     return HttpFilter(name=name, typed_config=pack(message))
 
 
+@functools.cache
 def access_log() -> AccessLog:
     """One JSON object a line. Our sidecar takes its presence as "send records to the collector"."""
     form = Struct()

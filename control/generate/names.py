@@ -7,6 +7,12 @@ from control.ir.services import Service
 BLACK_HOLE = "BlackHoleCluster"
 """Has no endpoints: where a route leads whose destination does not exist (503, flag UH)."""
 
+PASSTHROUGH = "PassthroughCluster"
+"""Where captured connections go that are for nobody of the mesh: to where they were going."""
+
+INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
+"""The same for connections to ports of the workload that nobody has declared."""
+
 ROOT_SECRET = "ROOTCA"  # noqa: S105  a name, not a secret
 IDENTITY_SECRET = "default"  # noqa: S105
 SYSTEM_SECRET = "file-root:system"  # noqa: S105
@@ -28,6 +34,16 @@ def relayed_cluster(host: str, port: int, subset: str = "") -> str:
 def assignment_name(cluster: str) -> str:
     """Of the EDS resource that has a cluster's endpoints: relayed connections go where requests go."""
     return cluster.replace("outbound_tcp|", "outbound|", 1) if cluster.startswith("outbound_tcp|") else cluster
+
+
+def instance_cluster(host: str, port: int, address: str) -> str:
+    """One instance of a headless service, `outbound|PORT|@ADDRESS|HOST`; no subset has such a name."""
+    return outbound_cluster(host, port, f"@{address}")
+
+
+def instance_relayed_cluster(host: str, port: int, address: str) -> str:
+    """The same for connections to a port whose protocol nobody has said."""
+    return relayed_cluster(host, port, f"@{address}")
 
 
 def inbound_cluster(port: int) -> str:

@@ -1,11 +1,12 @@
 """Whether a snapshot is whole: everything that it refers to is in it."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.config.route.v3.route_components_pb2 import RouteAction, WeightedCluster
+from envoy.config.route.v3.route_components_pb2 import RouteAction, VirtualHost, WeightedCluster
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -17,6 +18,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsConte
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
+from control.generate.resources import Entry, References, Resources
 from control.generate.types import CDS, EDS, LDS, RDS, SDS, Snapshot
 
 _OPENED = {
@@ -25,64 +27,86 @@ _OPENED = {
 }
 """Messages within an Any that refer to other resources."""
 
-
-References = tuple[tuple[str, str], ...]
-
-
-class Seen:
-    """What resources refer to, by their bytes: most of them are in many snapshots, and the same in the next plan."""
-
-    def __init__(self) -> None:
-        self._now: dict[bytes, References] = {}
-        self._before: dict[bytes, References] = {}
-
-    def next_plan(self) -> None:
-        """Forget what was not looked at since the last call."""
-        self._before, self._now = self._now, {}
-
-    def references(self, packed: AnyMessage, message_class: type[Message]) -> References:
-        """What the message names."""
-        key = packed.value
-        found = self._now.get(key)
-        if found is None:
-            found = self._before.get(key)
-            if found is None:
-                message = message_class()
-                packed.Unpack(message)
-                found = tuple(_references(message))
-            self._now[key] = found
-        return found
+_CLASSES: dict[str, type[Message]] = {CDS: Cluster, LDS: Listener, RDS: RouteConfiguration}
+"""Of the resources that do."""
 
 
-def check(snapshot: Snapshot, seen: Seen | None = None) -> list[str]:
-    """What is referred to and missing, one line each; empty if nothing is. `seen` spares looking again into what it has
-    seen."""
-    missing = []
-    seen = seen or Seen()
-    for url, message_class in ((CDS, Cluster), (LDS, Listener), (RDS, RouteConfiguration)):
-        for name, packed in snapshot.resources.get(url, {}).items():
-            for wanted, target in seen.references(packed, message_class):
-                if target not in snapshot.resources.get(wanted, {}):
-                    kind, wanted_kind = (u.rpartition(".")[2] for u in (url, wanted))
-                    missing.append(f"{kind} {name} refers to {wanted_kind} {target}, which is not in the snapshot")
-    return missing
+def check(snapshot: Snapshot) -> list[str]:
+    """What is referred to and missing, one line each; empty if nothing is. What a resource refers to is looked at once,
+    and of what snapshots share it is known who lacks nothing."""
+    missing: list[str] = []
+    for url in (CDS, LDS, RDS):
+        resources: Resources | None = snapshot.resources[url]
+        while resources is not None:
+            missing += _missing(snapshot, url, resources)
+            resources = resources.base
+    return sorted(missing)
+
+
+def other_endpoints_only(snapshot: Snapshot, before: Snapshot) -> bool:
+    """Whether two snapshots differ in nothing but what some endpoints are, of which `check` says nothing."""
+    mine, its = snapshot.resources, before.resources
+    alike = all(made is its[url] for url, made in mine.items() if url != EDS)
+    return alike and mine[EDS].same_names(its[EDS])
+
+
+def _missing(snapshot: Snapshot, url: str, resources: Resources) -> Iterator[str]:
+    """Of the resources themselves, without those that they stand on."""
+    for wanted, targets in resources.references(_read).items():
+        lacking = snapshot.resources[wanted].lacks(targets)
+        if lacking:
+            yield from _who_lacks(url, resources, wanted, lacking)
+
+
+def _who_lacks(url: str, resources: Resources, wanted: str, lacking: frozenset[str]) -> Iterator[str]:
+    kind, wanted_kind = (each.rpartition(".")[2] for each in (url, wanted))
+    for name, made in resources.own.items():
+        for target in sorted(made.references(_read).get(wanted, frozenset()) & lacking):
+            yield f"{kind} {name} refers to {wanted_kind} {target}, which is not in the snapshot"
+
+
+def _read(made: Entry) -> References:
+    message = _CLASSES[made.type_url]()
+    message.ParseFromString(made.value)
+    found: dict[str, set[str]] = {}
+    for wanted, target in _references(message):
+        found.setdefault(wanted, set()).add(target)
+    return {wanted: frozenset(targets) for wanted, targets in found.items()}
 
 
 def _references(message: Message) -> Iterator[tuple[str, str]]:
     """(type URL, name) of everything that a message and what is within it names."""
     if isinstance(message, AnyMessage):
-        message_class = _OPENED.get(message.type_url.rpartition("/")[2])
-        if message_class is not None:
-            opened = message_class()
-            message.Unpack(opened)
-            yield from _references(opened)
+        if message.type_url.rpartition("/")[2] in _OPENED:
+            yield from _within(message.type_url, message.value)
+        return
+    if isinstance(message, VirtualHost):
+        yield from _of_host(message.SerializeToString())
         return
     yield from _own(message)
+    yield from _of_children(message)
+
+
+def _of_children(message: Message) -> Iterator[tuple[str, str]]:
     for field, value in message.ListFields():
         if field.message_type is None:
             continue
         for child in _children(value, field):
             yield from _references(child)
+
+
+@functools.lru_cache(maxsize=8192)
+def _within(type_url: str, value: bytes) -> tuple[tuple[str, str], ...]:
+    """Many listeners have the same filters."""
+    opened = _OPENED[type_url.rpartition("/")[2]]()
+    opened.ParseFromString(value)
+    return tuple(dict.fromkeys(_references(opened)))
+
+
+@functools.lru_cache(maxsize=8192)
+def _of_host(value: bytes) -> tuple[tuple[str, str], ...]:
+    """Tables of many namespaces have the same hosts."""
+    return tuple(dict.fromkeys(_of_children(VirtualHost.FromString(value))))
 
 
 def _own(message: Any) -> Iterator[tuple[str, str]]:

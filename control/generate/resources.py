@@ -18,19 +18,27 @@ _TYPE_PREFIX = "type.googleapis.com/"
 MAX_REMEMBERED = 64
 """Answers about other resources, or about lists of names, that one set of resources remembers."""
 
+_FEW = 16
+"""Names that are looked up sooner than remembered."""
+
 _T = TypeVar("_T")
 _Answer = TypeVar("_Answer")
+
+
+References = Mapping[str, frozenset[str]]
+"""The names that something refers to, by type URL."""
 
 
 class Entry:
     """One resource, packed."""
 
-    __slots__ = ("digest", "type_url", "value")
+    __slots__ = ("__weakref__", "_references", "digest", "type_url", "value")
 
     def __init__(self, name: str, type_url: str, value: bytes) -> None:
         named = name.encode()
         self.type_url = type_url
         self.value = value
+        self._references: References | None = None
         hashed = hashlib.sha256(len(named).to_bytes(8, "big") + named)
         hashed.update(value)
         self.digest = int.from_bytes(hashed.digest(), "big")
@@ -39,6 +47,12 @@ class Entry:
     def message(self) -> AnyMessage:
         """As others take it."""
         return AnyMessage(type_url=self.type_url, value=self.value)
+
+    def references(self, read: Callable[["Entry"], References]) -> References:
+        """What it refers to, as `read` finds it; read once."""
+        if self._references is None:
+            self._references = read(self)
+        return self._references
 
     def wire(self) -> bytes:
         """As one of a DiscoveryResponse's `resources` (field 2)."""
@@ -56,14 +70,23 @@ def entry(name: str, message: Message) -> Entry:
 class Resources(Mapping[str, AnyMessage]):
     """Immutable, by name. `own` may stand on a `base` that others share; names of `own` that `base` has win."""
 
-    __slots__ = ("__weakref__", "_answers", "_base", "_own", "_total", "_version", "_wire")
+    __slots__ = ("__weakref__", "_answers", "_base", "_own", "_references", "_shared", "_total", "_version", "_wire")
 
-    def __init__(self, own: Mapping[str, Entry], base: "Resources | None" = None, *, total: int | None = None) -> None:
-        """`total` is the sum of the digests, where it is known."""
+    def __init__(
+        self,
+        own: Mapping[str, Entry],
+        base: "Resources | None" = None,
+        *,
+        total: int | None = None,
+        shared: bool = False,
+    ) -> None:
+        """`total` is the sum of the digests, where it is known; `shared` says that many proxies have it as it is."""
         self._own = own
+        self._shared = shared
         self._base = base
-        self._total = total
+        self._total = None if total is None else total % _MODULUS
         self._version: str | None = None
+        self._references: References | None = None
         self._wire: bytes | None = None
         self._answers: dict[tuple[str, int], tuple[weakref.ref[object], object]] = {}
 
@@ -92,6 +115,12 @@ class Resources(Mapping[str, AnyMessage]):
         if self._version is None:
             self._version = _named(self.total)
         return self._version
+
+    def same_own(self, own: Mapping[str, Entry]) -> bool:
+        """Whether its own are equal to these."""
+        if self._own is own:
+            return True
+        return self._own.keys() == own.keys() and all(own[name].digest == e.digest for name, e in self._own.items())
 
     def entry(self, name: str) -> Entry | None:
         """The packed resource; None where there is none of that name."""
@@ -141,11 +170,37 @@ class Resources(Mapping[str, AnyMessage]):
             return frozenset()
         return self._about("changed", before, self._changed_since)
 
+    def same_names(self, other: "Resources") -> bool:
+        """Whether both have resources of the same names."""
+        changed = self.changed_since(other)
+        return not changed or self._about("names", other, lambda _: all(n in self and n in other for n in changed))
+
     def over(self, before: "Resources") -> "Resources":
         """With what is only in `before`. Shared among all who ask of the same two."""
         if before is self:
             return self
         return self._about("over", before, self._over)
+
+    def references(self, read: Callable[[Entry], References]) -> References:
+        """What its own refer to, without the base's."""
+        if self._references is not None:
+            return self._references
+        found: dict[str, set[str]] = {}
+        for made in self._own.values():
+            for url, names in made.references(read).items():
+                found.setdefault(url, set()).update(names)
+        references = {url: frozenset(names) for url, names in found.items()}
+        if self._shared:
+            self._references = references
+        return references
+
+    def lacks(self, names: frozenset[str]) -> frozenset[str]:
+        """Those of the names that are no resource's."""
+        if self._base is not None:
+            return self._base.lacks(names) - self._own.keys()
+        if len(names) <= _FEW:
+            return names - self._own.keys()
+        return self._about("lacks", names, lambda names: names - self._own.keys())
 
     def select(self, names: Iterable[str]) -> "Selection":
         """Those that are there."""
@@ -156,14 +211,18 @@ class Resources(Mapping[str, AnyMessage]):
         return Selection(self)
 
     def wire(self) -> bytes:
-        """Everything, as a DiscoveryResponse carries it. A base's bytes are kept: they are sent to many."""
-        if self._base is None:
-            if self._wire is None:
-                self._wire = b"".join([each.wire() for each in self._own.values()])
+        """Everything, as a DiscoveryResponse carries it. What is shared is kept: it is sent to many."""
+        if self._wire is not None:
             return self._wire
-        if any(True for _ in self._hidden()):
-            return b"".join([each.wire() for each in self._entries()])
-        return b"".join([self._base.wire(), *(each.wire() for each in self._own.values())])
+        if self._base is None:
+            made = b"".join([each.wire() for each in self._own.values()])
+        elif any(True for _ in self._hidden()):
+            made = b"".join([each.wire() for each in self._entries()])
+        else:
+            made = b"".join([self._base.wire(), *(each.wire() for each in self._own.values())])
+        if self._shared:
+            self._wire = made
+        return made
 
     def _names(self) -> Iterator[str]:
         """In no order."""

@@ -21,9 +21,11 @@ TYPES: Mapping[str, str] = {"CDS": CDS, "EDS": EDS, "LDS": LDS, "RDS": RDS, "SDS
 class Snapshot:
     """Everything one proxy is told. Equal hashes mean equal resources. What snapshots have in common they share."""
 
-    __slots__ = ("_hash", "resources")
+    __slots__ = ("_hash", "own", "resources")
 
-    def __init__(self, resources: Mapping[str, Resources]) -> None:
+    def __init__(self, resources: Mapping[str, Resources], own: object = None) -> None:
+        self.own = own
+        """What `generate` knows of how the proxy's own resources came to be."""
         self.resources: Mapping[str, Resources] = {url: resources.get(url, EMPTY) for url in TYPES.values()}
         """By type URL, in push order."""
         self._hash: str | None = None
@@ -40,12 +42,19 @@ class Snapshot:
             self._hash = hashlib.sha256("\0".join(self.versions.values()).encode()).hexdigest()[:16]
         return self._hash
 
-    def shares(self, other: "Snapshot") -> bool:
-        """Whether the two are of the very same parts, which is quicker to say than whether they are equal."""
-        return all(self.resources[url] is other.resources[url] for url in self.resources)
+    def with_endpoints(self, endpoints: Resources) -> "Snapshot":
+        """The same, with other endpoints."""
+        if self.resources[EDS] is endpoints:
+            return self
+        made = Snapshot.__new__(Snapshot)
+        made.own, made._hash, made.resources = self.own, None, {**self.resources, EDS: endpoints}
+        return made
 
     def __eq__(self, other: object) -> bool:
-        return self.hash == other.hash if isinstance(other, Snapshot) else NotImplemented
+        if not isinstance(other, Snapshot):
+            return NotImplemented
+        # Quicker than the hashes where the two share what they have.
+        return self is other or all(made == other.resources[url] for url, made in self.resources.items())
 
     def __hash__(self) -> int:
         return hash(self.hash)

@@ -7,7 +7,7 @@ from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from control.generate.actions import route as route_message
-from control.generate.names import BLACK_HOLE, inbound_cluster, outbound_cluster, service_names, within
+from control.generate.names import BLACK_HOLE, PASSTHROUGH, inbound_cluster, outbound_cluster, service_names, within
 from control.generate.pack import duration
 from control.ir.matches import RequestMatch
 from control.ir.mesh import Gateway, GatewayServer, Mesh
@@ -51,6 +51,35 @@ class Router:
                     table.virtual_hosts.append(VirtualHost(name=f"{host}:*", domains=domains, routes=routes))
         table.virtual_hosts.append(_block_all())
         return table
+
+    def captured(self, number: int) -> RouteConfiguration:
+        """For requests that were going to a port number, whoever's: by host, or by a service's address. A host that
+        nobody knows is reached as the client meant to."""
+        table = RouteConfiguration(name=str(number))
+        taken: set[str] = set()
+        for service in self._mesh.services.values():
+            port = service.port(number)
+            if port is None or not port.protocol.requests:
+                continue
+            names = [*service_names(service, self._proxy.namespace), *map(_in_authority, service.addresses)]
+            domains = [d for name in names for d in (name, f"{name}:{number}") if d not in taken]
+            if domains:
+                taken.update(domains)
+                rule = best_rule(self._mesh, service.host)
+                table.virtual_hosts.append(self.service_host(service, port, rule, domains))
+        table.virtual_hosts.extend(self._hosts_of_rules(number, taken))
+        table.virtual_hosts.append(_allow_any() if self._mesh.settings.allow_any else _block_all())
+        return table
+
+    def _hosts_of_rules(self, number: int, taken: set[str]) -> Iterator[VirtualHost]:
+        """Hosts that rules name and no service has."""
+        for rule in self._mesh.routes:
+            for host in rule.hosts if MESH in rule.gateways else ():
+                domains = [d for d in _named_domains(host, (number,)) if d not in taken]
+                if host not in self._mesh.services and domains and rule.routes:
+                    taken.update(domains)
+                    routes = [self._route(each, number) for each in self._audience(rule, MESH, number)]
+                    yield VirtualHost(name=f"{host}:{number}", domains=domains, routes=routes)
 
     def gateway(self, ports: list[int], gateways: list[tuple[str, Gateway, GatewayServer]]) -> RouteConfiguration:
         """For requests from outside to one address, which Gateways may call by several port numbers; a host that no
@@ -130,6 +159,14 @@ def service_table(router: Router, mesh: Mesh, service: Service, port: Port) -> R
     """One port of one service, whatever host a request names."""
     rule = best_rule(mesh, service.host)
     host = router.service_host(service, port, rule, ["*"])
+    return RouteConfiguration(name=f"{service.host}:{port.number}", virtual_hosts=[host])
+
+
+def instance_table(service: Service, port: Port, cluster: str) -> RouteConfiguration:
+    """One port of one instance, whatever host a request names."""
+    default = Forward((Share(Destination(service.host, port=port.number)),), retry=DEFAULT_RETRY)
+    routes = [route_message(Route("default", RequestMatch(), default), lambda _: cluster)]
+    host = VirtualHost(name=host_name(service, port), domains=["*"], routes=routes)
     return RouteConfiguration(name=f"{service.host}:{port.number}", virtual_hosts=[host])
 
 
@@ -225,6 +262,18 @@ def block(host: VirtualHost) -> None:
             route.match.connect_matcher.SetInParent()
         route.direct_response.status = UNKNOWN_HOST_STATUS
         host.routes.append(route)
+
+
+def _allow_any() -> VirtualHost:
+    route = RouteMessage(name="allow_any")
+    route.match.prefix = "/"
+    route.route.cluster = PASSTHROUGH
+    route.route.timeout.CopyFrom(duration(0))
+    return VirtualHost(name="allow_any", domains=["*"], routes=[route])
+
+
+def _in_authority(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def _block_all() -> VirtualHost:

@@ -1,10 +1,11 @@
 """The whole mesh without dialect: what every proxy's configuration is generated from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from control.ir.addons import Addons
+from control.ir.instances import Behind, WorkloadKey, instances
 from control.ir.policies import DestinationPolicy, PeerPolicies
 from control.ir.proxy import Proxy
 from control.ir.python_filters import PythonFilter
@@ -13,6 +14,9 @@ from control.ir.services import Protocol, Service
 from control.ir.settings import MeshSettings
 
 Labels = tuple[tuple[str, str], ...]
+
+NO_POLICY = DestinationPolicy()
+"""Where no rule says anything: always this object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,11 @@ class Mesh:
     addons: Addons = field(default_factory=Addons)
     filters: tuple[PythonFilter, ...] = ()
     """In the order in which requests meet them."""
+    instances: Mapping[WorkloadKey, tuple[Behind, ...]] | None = None
+    """What the services say of workloads, where it is known already."""
+    shape: object = field(default_factory=object, repr=False)
+    """Everything but the instances of services that have addresses of their own: the same object from one mesh to the
+    next while all that is the same."""
     parts: dict[object, Any] = field(default_factory=dict, repr=False)
     """What generation remembers of this mesh; follows from the rest alone."""
 
@@ -76,7 +85,7 @@ class Mesh:
             found = self.destinations.get((namespace, service.host))
             if found is not None:
                 return found
-        return DestinationPolicy()
+        return NO_POLICY
 
     def services_of(self, namespace: str, workload: str, port: int) -> list[Service]:
         """The services whose port of this number a workload is an instance of, by host; a pod's port is its own."""
@@ -91,17 +100,20 @@ class Mesh:
                 return known.protocol
         return None
 
-    def _behind(self, namespace: str, workload: str, port: int) -> Sequence[tuple[Service, int]]:
-        """The services, and their own ports' numbers, that lead to a workload's port."""
-        found: dict[tuple[str, str, int], list[tuple[Service, int]]] | None = self.parts.get("behind")
+    def behind(self, namespace: str, workload: str) -> tuple[Behind, ...]:
+        """The services that a workload is an instance of."""
+        found = self.instances
         if found is None:
-            found = self.parts["behind"] = {}
-            for service in self.services.values():
-                for number, endpoints in service.endpoints.items():
-                    for endpoint in endpoints:
-                        at = endpoint.address.port if endpoint.pod else number
-                        found.setdefault((endpoint.namespace, endpoint.workload, at), []).append((service, number))
-        return found.get((namespace, workload, port), ())
+            found = self.parts.get(instances)
+            if found is None:
+                found = self.parts[instances] = instances(self.services.values())
+        return found.get((namespace, workload), ())
+
+    def _behind(self, namespace: str, workload: str, port: int) -> Iterator[tuple[Service, int]]:
+        """The services, and their own ports' numbers, that lead to a workload's port."""
+        for host, number, at in self.behind(namespace, workload):
+            if at == port:
+                yield self.services[host], number
 
     def addressed(self, proxy: Proxy) -> frozenset[Labels]:
         """Of the labels by which routes choose whom they are for, those that the proxy has."""

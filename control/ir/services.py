@@ -1,7 +1,7 @@
 """Services and their instances, without dialect."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from control.ir.address import Address
@@ -57,6 +57,10 @@ class Endpoint:
     cluster_id: str = ""
     pod: bool = False
     """The address is the instance's own, port included, and not its sidecar's."""
+    locality: tuple[str, str, str] = ("", "", "")
+    """Region, zone and subzone; empty where they are not known."""
+    called: tuple[str, str, str] = ("", "", "")
+    """The workload, canonical service and revision that telemetry is to name; empty: as `workload` and `labels` say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,16 @@ class Service:
     """Names that the instances' certificates may have besides their own principals."""
     addresses: tuple[str, ...] = ()
     """Its own, by which captured connections to it are known. Empty: none, its instances' are meant."""
+
+    def shows_as(self, other: "Service") -> bool:
+        """Whether the two differ in nothing but instances that no client chooses by address."""
+        alike = replace(self, endpoints=other.endpoints) == other
+        return alike and (bool(self.addresses) or self._chosen_by_address() == other._chosen_by_address())
+
+    def _chosen_by_address(self) -> list[tuple[int, Endpoint]]:
+        """All but those that only their sidecars lead to."""
+        named = ((number, each) for number, some in self.endpoints.items() for each in some)
+        return [(number, each) for number, each in named if each.pod or not each.workload]
 
     def port(self, number: int) -> Port | None:
         """The port of that number."""

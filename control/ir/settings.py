@@ -18,3 +18,6 @@ class MeshSettings:
     root_namespaces: tuple[str, ...] = ("remora-system", "istio-system")
     """Namespaces whose policies without a selector hold mesh-wide, the first that has one winning."""
     cluster_id: str = "laptop"
+    allow_any: bool = True
+    """Captured connections for nobody of the mesh go where they were going; otherwise nowhere (Istio's
+    `outboundTrafficPolicy`, ALLOW_ANY and REGISTRY_ONLY)."""

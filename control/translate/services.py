@@ -1,8 +1,8 @@
 """Services of the World and ServiceEntries to services of the mesh, with their instances."""
 
 import ipaddress
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from control.api.kinds.service_entry import EntryEndpoint, EntryPort, ServiceEntrySpec
 from control.api.protocols import AUTO, REQUESTS
@@ -16,8 +16,18 @@ from control.ir.address import Address
 from control.ir.policies import MtlsMode, PeerPolicies
 from control.ir.services import Endpoint, Port, Resolution, Service
 from control.ir.settings import MeshSettings
+from control.translate.kept import kept
 from control.translate.protocols import protocol
 from control.translate.proxies import address, identity_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TranslatedService:
+    """A service of the mesh and what it was made of."""
+
+    source: WorldService | Resource
+    service: Service
+    violations: tuple[Violation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +36,20 @@ class ServiceTranslator:
 
     settings: MeshSettings
     peers: PeerPolicies
+    known: Mapping[str, TranslatedService] = field(default_factory=dict)
+    """What came of services under the same settings and policies."""
 
-    def services(self, world: World, violations: list[Violation]) -> dict[str, Service]:
+    def services(self, world: World, violations: list[Violation]) -> dict[str, TranslatedService]:
         """By host, sorted. Services come before entries that claim the same host."""
-        found = {service.host: self._service(service, violations) for service in world.services.values()}
+        found: dict[str, TranslatedService] = {}
+        for service in world.services.values():
+            known = self.known.get(service.host)
+            if known is None or known.source is not service:
+                said: list[Violation] = []
+                made = kept(None if known is None else known.service, self._service(service, said))
+                known = TranslatedService(service, made, tuple(said))
+            found[service.host] = known
+            violations += known.violations
         for resource in world.of_kind("ServiceEntry"):
             assert isinstance(resource.spec, ServiceEntrySpec)
             for index, host in enumerate(resource.spec.hosts):
@@ -37,7 +57,11 @@ class ServiceTranslator:
                     message = f"{host} is already another service's name, which goes on to hold"
                     violations.append(resource.violation(("spec", "hosts", index), message, "warning"))
                     continue
-                found[host] = self._entry(resource, resource.spec, host)
+                known = self.known.get(host)
+                if known is None or known.source is not resource:
+                    made = kept(None if known is None else known.service, self._entry(resource, resource.spec, host))
+                    known = TranslatedService(resource, made)
+                found[host] = known
         return dict(sorted(found.items()))
 
     def _service(self, service: WorldService, violations: list[Violation]) -> Service:
@@ -53,11 +77,21 @@ class ServiceTranslator:
             name=service.name,
             namespace=service.namespace,
             ports=tuple(Port(port.number, port.name, protocol(port.protocol)) for port in service.ports),
-            endpoints={port.number: tuple(self._endpoints(port)) for port in service.ports},
+            endpoints={port.number: tuple(self._endpoints(service, port)) for port in service.ports},
+            resolution=Resolution.DNS if service.external_name else Resolution.PUSHED,
             addresses=service.addresses,
         )
 
-    def _endpoints(self, port: WorldPort) -> Iterator[Endpoint]:
+    def _endpoints(self, service: WorldService, port: WorldPort) -> Iterator[Endpoint]:
+        if service.external_name:
+            yield Endpoint(Address(service.external_name, port.number), namespace=service.namespace)
+        for each in port.others:
+            yield Endpoint(
+                Address(each.host, each.port),
+                namespace=service.namespace,
+                cluster_id=each.cluster or self.settings.cluster_id,
+                locality=each.locality,
+            )
         for workload, app in port.members:
             if workload.addresses:
                 yield self._pod(workload, app)
@@ -92,8 +126,10 @@ class ServiceTranslator:
             principal=str(identity_of(workload, self.settings.trust_domain)) if workload.capture else "",
             workload=workload.name,
             namespace=workload.namespace,
-            cluster_id=self.settings.cluster_id,
+            cluster_id=workload.cluster or self.settings.cluster_id,
             pod=True,
+            locality=workload.locality,
+            called=(workload.owner or workload.name, workload.canonical_service, workload.canonical_revision),
         )
 
     def _entry(self, resource: Resource, spec: ServiceEntrySpec, host: str) -> Service:

@@ -86,10 +86,10 @@ async def test_one_proxys_trouble_is_its_own(planner: Planner, world: World, mon
     before = await planner.plan(world)
     real = planner_module.generate
 
-    def generate(mesh: object, proxy: object) -> object:
+    def generate(mesh: object, proxy: object, before: object = None) -> object:
         if proxy.workload == "ratings-v1":  # type: ignore[attr-defined]
             raise ValueError("a mistake of ours")
-        return real(mesh, proxy)  # type: ignore[arg-type]
+        return real(mesh, proxy, before)  # type: ignore[arg-type]
 
     monkeypatch.setattr(planner_module, "generate", generate)
     broken = await planner.plan(world.with_resources([rule("a", 100.0)]))

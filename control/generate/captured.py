@@ -1,0 +1,265 @@
+"""Listeners and routes of a captured workload, whose own connections are redirected to its sidecar.
+
+All arrive at `virtualOutbound`, which hands each to the listener of the address that it was going to; those have no
+sockets. A service with addresses of its own has a listener at each for every port that carries bytes, or nobody knows
+what; ports of requests have one for their number, whose routes tell services apart by host. A headless service's
+instances have listeners of their own, since whoever asks for one of them means that one. Names are Istio's:
+`ADDRESS_PORT`, `0.0.0.0_PORT`; what nobody knows goes on to where it was going (`PassthroughCluster`).
+"""
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.address_pb2 import CidrRange
+from envoy.config.core.v3.base_pb2 import TrafficDirection
+from envoy.config.listener.v3.listener_components_pb2 import FilterChain, FilterChainMatch
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+
+from control.generate.clusters import instance_clusters
+from control.generate.connections import ConnectionRouter, tcp_filter
+from control.generate.listeners import HTTP_IN_PLAINTEXT, VIRTUAL_OUTBOUND, detect_http, detect_tls, listener
+from control.generate.managers import http_filter, http_manager
+from control.generate.memory import memory_of
+from control.generate.names import BLACK_HOLE, PASSTHROUGH, instance_cluster, instance_relayed_cluster
+from control.generate.original import passthrough
+from control.generate.resources import Entry, Resources, entry
+from control.generate.tls import ads
+from control.generate.virtual_hosts import Router, best_rule, instance_table, service_table
+from control.ir.address import Address
+from control.ir.mesh import Mesh
+from control.ir.proxy import Proxy
+from control.ir.services import Endpoint, Port, Protocol, Resolution, Service
+
+OUTBOUND_PORT = 15001
+"""Where outbound connections are redirected to."""
+
+INBOUND_PORT = 15006
+"""Where inbound connections are redirected to."""
+
+ANYWHERE = {4: "0.0.0.0", 6: "::"}  # noqa: S104  in a pod's own network namespace
+"""By version of IP."""
+
+
+def families(proxy: Proxy) -> tuple[int, ...]:
+    """The versions of IP that a pod has, its main address's first."""
+    return tuple(dict.fromkeys(ipaddress.ip_address(each).version for each in proxy.addresses))
+
+
+def virtual_name(name: str, proxy: Proxy, family: int) -> str:
+    """Of the listener for one version of IP."""
+    return name if family == families(proxy)[0] else f"{name}_ipv{family}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a service's port is found: at an address of the service, or at an instance's."""
+
+    at: Address
+    instance: Endpoint | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Captured:
+    """What the own connections of all workloads meet that have the same versions of IP in a namespace, and to whom the
+    same routes are addressed."""
+
+    listeners: Resources
+    routes: Resources
+    clusters: Mapping[str, Entry]
+    """Besides those that every proxy has."""
+
+
+def captured_outbound(mesh: Mesh, proxy: Proxy) -> Captured:
+    """For one workload; made once for all of them."""
+    key = captured_outbound, proxy.namespace, mesh.addressed(proxy), families(proxy)
+    return memory_of(mesh).part(key, (mesh.shape,), lambda: _make(CapturedOutbound(mesh, proxy)))
+
+
+def _make(outbound: "CapturedOutbound") -> Captured:
+    return Captured(
+        Resources({each.name: entry(each.name, each) for each in outbound.listeners()}, shared=True),
+        Resources({each.name: entry(each.name, each) for each in outbound.tables()}, shared=True),
+        {each.name: entry(each.name, each) for each in (passthrough(), *outbound.clusters())},
+    )
+
+
+class CapturedOutbound:
+    """What the connections of one captured workload meet."""
+
+    def __init__(self, mesh: Mesh, proxy: Proxy) -> None:
+        self._mesh = mesh
+        self._proxy = proxy
+        self._families = families(proxy)
+        self._router = Router(mesh, proxy)
+        self._connections = ConnectionRouter(mesh, proxy)
+        self._shared = self._shared_numbers()
+
+    def listeners(self) -> Iterator[Listener]:
+        """All of them, no two at one address."""
+        for family in self._families:
+            yield self._virtual(family)
+        taken: set[Address] = set()
+        for service in self._mesh.services.values():
+            for port in service.ports:
+                for place in self._places(service, port):
+                    if place.at not in taken:
+                        taken.add(place.at)
+                        yield self._exact(service, port, place)
+        for number in self._shared:
+            for family in self._families:
+                yield self._wildcard(number, family)
+
+    def tables(self) -> Iterator[RouteConfiguration]:
+        """Routes of the ports that carry requests, named by their numbers as Istio's."""
+        for number, ports in self._shared.items():
+            if any(port.protocol.requests for _, port in ports):
+                yield self._router.captured(number)
+
+    def clusters(self) -> Iterator[Cluster]:
+        """Of single instances."""
+        for service in self._mesh.services.values():
+            for port in service.ports:
+                for place in self._places(service, port):
+                    if place.instance is not None:
+                        destination = self._mesh.destination(service, self._proxy.namespace)
+                        yield from instance_clusters(service, destination, self._mesh.settings, port, place.instance)
+
+    # where
+
+    def _places(self, service: Service, port: Port) -> Iterator[_Place]:
+        if port.number in (OUTBOUND_PORT, INBOUND_PORT):
+            return
+        if service.addresses:
+            if not port.protocol.requests:
+                for each in service.addresses:
+                    yield from self._place(each, port, None)
+        elif service.resolution is Resolution.PUSHED:
+            for endpoint in service.endpoints.get(port.number, ()):
+                yield from self._place(endpoint.address.host, port, endpoint)
+
+    def _place(self, host: str, port: Port, instance: Endpoint | None) -> Iterator[_Place]:
+        """Clients know an instance by its address and the service's port."""
+        address = ipaddress.ip_address(host)
+        if address.version in self._families:
+            yield _Place(Address(str(address), port.number), instance)
+
+    def _shared_numbers(self) -> dict[int, list[tuple[Service, Port]]]:
+        """By number: ports whose services are told apart by what a connection says: requests by their host, TLS to
+        services that have no address of their own by its server name."""
+        found: dict[int, list[tuple[Service, Port]]] = {}
+        for service in self._mesh.services.values():
+            for port in service.ports:
+                by_name = port.protocol is Protocol.TLS and service.resolution is Resolution.DNS
+                if port.protocol.requests or (by_name and not service.addresses):
+                    found.setdefault(port.number, []).append((service, port))
+        return {number: found[number] for number in sorted(found) if number not in (OUTBOUND_PORT, INBOUND_PORT)}
+
+    # listeners
+
+    def _virtual(self, family: int) -> Listener:
+        """Takes what is redirected. What has no listener of its own goes on to where it was going, unless that is here:
+        then nothing redirected it, and it would come back for ever."""
+        here = FilterChain(name="virtualOutbound-blackhole", filters=[tcp_filter({BLACK_HOLE: 1}, self._mesh.settings)])
+        here.filter_chain_match.destination_port.value = OUTBOUND_PORT
+        name = virtual_name(VIRTUAL_OUTBOUND, self._proxy, family)
+        chains = [here, self._unknown("virtualOutbound-catchall-tcp")]
+        made = listener(name, Address(ANYWHERE[family], OUTBOUND_PORT), TrafficDirection.OUTBOUND, chains)
+        made.use_original_dst.value = True
+        return made
+
+    def _unknown(self, name: str) -> FilterChain:
+        settings = self._mesh.settings
+        cluster = PASSTHROUGH if settings.allow_any else BLACK_HOLE
+        return FilterChain(name=name, filters=[tcp_filter({cluster: 1}, settings)])
+
+    def _exact(self, service: Service, port: Port, place: _Place) -> Listener:
+        """A port of one service, or of one of its instances."""
+        chains: list[FilterChain] = []
+        auto = port.protocol is Protocol.AUTO
+        name = _name(place.at)
+        if port.protocol.requests or auto:
+            manager = http_manager(f"outbound_{name}", self._mesh.settings)
+            manager.route_config.CopyFrom(self._table(service, port, place.instance))
+            match = FilterChainMatch(application_protocols=HTTP_IN_PLAINTEXT) if auto else None
+            chains.append(FilterChain(name="http", filter_chain_match=match, filters=[http_filter(manager)]))
+        if not port.protocol.requests:
+            chains += self._relays(service, port, place.instance)
+        made = listener(name, place.at, TrafficDirection.OUTBOUND, chains)
+        made.bind_to_port.value = False
+        if auto:
+            detect_http(made)
+        if any(chain.filter_chain_match.server_names for chain in chains):
+            detect_tls(made)
+        return made
+
+    def _table(self, service: Service, port: Port, instance: Endpoint | None) -> RouteConfiguration:
+        rule = best_rule(self._mesh, service.host)
+        if instance is None or (rule is not None and rule.routes):
+            return service_table(self._router, self._mesh, service, port)
+        return instance_table(service, port, instance_cluster(service.host, port.number, instance.address.host))
+
+    def _relays(self, service: Service, port: Port, instance: Endpoint | None) -> list[FilterChain]:
+        """To the instance that was meant, where no rule says otherwise."""
+        if instance is None or self._connections.ruled(service, port):
+            return [*self._connections.outbound(service, port)]
+        named = instance_relayed_cluster if port.protocol is Protocol.AUTO else instance_cluster
+        cluster = named(service.host, port.number, instance.address.host)
+        return [FilterChain(filters=[tcp_filter({cluster: 1}, self._mesh.settings)])]
+
+    def _wildcard(self, number: int, family: int) -> Listener:
+        """A number at any address; what it is told apart by is looked at, and the rest is passed on."""
+        at = Address(ANYWHERE[family], number)
+        name = _name(at)
+        ports = self._shared[number]
+        chains: list[FilterChain] = []
+        if any(port.protocol.requests for _, port in ports):
+            manager = http_manager(f"outbound_{name}", self._mesh.settings)
+            manager.rds.route_config_name = str(number)
+            manager.rds.config_source.CopyFrom(ads())
+            requests = http_filter(manager)
+            # What is going to a service whose port carries requests carries requests: nobody waits to see them, and a
+            # client that takes its time is not passed by the mesh.
+            known = FilterChainMatch(prefix_ranges=self._ranges(ports, family))
+            if known.prefix_ranges:
+                chains.append(FilterChain(name="http", filter_chain_match=known, filters=[requests]))
+            match = FilterChainMatch(application_protocols=HTTP_IN_PLAINTEXT)
+            chains.append(FilterChain(name="http-elsewhere", filter_chain_match=match, filters=[requests]))
+        taken: set[str] = set()
+        for service, port in ports:
+            if not port.protocol.requests:
+                chains += self._by_server_name(service, port, taken)
+        made = listener(name, at, TrafficDirection.OUTBOUND, chains)
+        made.bind_to_port.value = False
+        made.default_filter_chain.CopyFrom(self._unknown("PassthroughFilterChain"))
+        if any(port.protocol.requests for _, port in ports):
+            detect_http(made)
+        if taken:
+            detect_tls(made)
+        return made
+
+    def _ranges(self, ports: list[tuple[Service, Port]], family: int) -> Iterator[CidrRange]:
+        """The addresses of the services whose port carries requests."""
+        found = {ipaddress.ip_address(a) for s, port in ports if port.protocol.requests for a in s.addresses}
+        for address in sorted(each for each in found if each.version == family):
+            made = CidrRange(address_prefix=str(address))
+            made.prefix_len.value = address.max_prefixlen
+            yield made
+
+    def _by_server_name(self, service: Service, port: Port, taken: set[str]) -> Iterator[FilterChain]:
+        """A name is the first service's that has it."""
+        for chain in self._connections.outbound(service, port):
+            match = chain.filter_chain_match
+            names = [each for each in match.server_names or [service.host] if each not in taken]
+            del match.server_names[:]
+            if names:
+                taken.update(names)
+                match.transport_protocol = "tls"
+                match.server_names.extend(names)
+                yield chain
+
+
+def _name(at: Address) -> str:
+    return f"[{at.host}]_{at.port}" if ":" in at.host else f"{at.host}_{at.port}"
