@@ -39,11 +39,12 @@ def _protocol(value: object) -> object:
     return value.upper()
 
 
-def _any_case(word: str) -> str:
-    return "".join(f"[{c}{c.lower()}]" if c.isalpha() else c for c in word)
+def any_case(word: str) -> str:
+    """A regex of `word` in any case, for those who have no flag for it."""
+    return "".join(f"[{c.upper()}{c.lower()}]" if c.isalpha() else c for c in word)
 
 
-_ANY = "|".join(map(_any_case, sorted(REQUESTS | _BYTES)))
+_ANY = "|".join(map(any_case, sorted(REQUESTS | _BYTES)))
 
 Protocol = Annotated[
     str, BeforeValidator(_protocol), WithJsonSchema({"type": "string", "pattern": f"^({_ANY})$", "maxLength": 16})

@@ -38,6 +38,7 @@ def revised(name: str) -> Concat:
 CONTROL = revised("remora-control")
 CONTROL_HOST = Concat(*CONTROL.parts, f".{SYSTEM_NAMESPACE}.svc")
 COLLECTOR, GATEWAY = "remora-collector", "remora-ingressgateway"
+COLLECTOR_HOST = f"{COLLECTOR}.{SYSTEM_NAMESPACE}.svc"
 
 
 def labels(component: str, name: Node, *, more: Mapping[str, Node] | None = None) -> dict[str, Node]:

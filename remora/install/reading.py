@@ -35,6 +35,8 @@ _RIGHT = {
     models._DURATION: "a length of time such as 5s, 10m or 24h",
     models._CIDR: "a range of addresses such as 10.0.0.0/8",
     models._URL: "a URL such as https://es.example.com:9200",
+    models._ITEMS: "* or a list with commas, such as 3306,8000-8100 or 10.0.0.0/8",
+    models._CLUSTER: "a name of letters, digits, - and .",
     models._BYTES: "a size such as 512MiB or 1GiB",
 }
 """What a pattern wants, in words."""
@@ -85,6 +87,8 @@ def _checked(laid: _Laid) -> Values:
                     for path in nulls
                 )
             )
+        if wrong := list(_injectors_view(values, laid)):
+            raise Failure(*wrong)
         return values
     except ValidationError as error:
         again = False
@@ -96,6 +100,20 @@ def _checked(laid: _Laid) -> Values:
         if again:
             return _checked(laid)
         raise Failure(*_explained(error, laid)) from error
+
+
+def _injectors_view(values: Values, laid: _Laid) -> Iterator[str]:
+    """What the injector would say of its settings: it knows more of annotations' texts and of templates."""
+    from control.injector.settings import InjectorSettings
+    from remora.install.parts.settings import AS_THEY_ARE
+
+    sidecar = values.plain()["sidecar"]
+    try:
+        InjectorSettings.model_validate({name: sidecar[name] for name in AS_THEY_ARE})
+    except ValidationError as error:
+        for path, message in explain(error, InjectorSettings):
+            whole: Path = ("sidecar", *path)
+            yield f"{laid.place(whole)}: {spell(whole)}: {message}"
 
 
 def _explained(error: ValidationError, laid: _Laid) -> Iterator[str]:

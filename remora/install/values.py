@@ -18,7 +18,9 @@ _IMAGE = r"^[a-z0-9]([-a-z0-9._:/]*[a-z0-9])?(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}
 _QUANTITY = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 _DURATION = r"^[0-9]{1,6}(ms|s|m|h)$"
 _CIDR = r"^[0-9a-fA-F:.]{2,45}/[0-9]{1,3}$"
-_URL = r"^https?://[^\s\"'\\{}]{1,500}$"
+_URL = r"^https?://[^\s\"'\\{}?#]{1,500}$"
+_ITEMS = r"^(\*|[A-Za-z0-9_.:/, -]*)$"
+_CLUSTER = r"^[A-Za-z0-9]([-A-Za-z0-9.]{0,61}[A-Za-z0-9])?$"
 _BYTES = r"^[0-9]{1,9}(MiB|GiB|TiB)$"
 
 Name = Annotated[Str, Field(pattern=_NAME)]
@@ -32,6 +34,7 @@ Url = Annotated[Str, Field(pattern=_URL)]
 Annotations = Annotated[dict[Str, Str], Field(max_length=64)]
 Replicas = Annotated[Int, Field(ge=1, le=100)]
 LogLevel = Literal["debug", "info", "warning", "error"]
+Items = Annotated[Str, Field(pattern=_ITEMS, max_length=4096)]
 Open = Annotated[list[dict[Str, Any]], Field(max_length=64)]
 """Entries of Kubernetes' own shape, which its API server judges."""
 
@@ -84,35 +87,60 @@ class Control(Model):
     )
     placement: Placement = Placement()
     log_level: LogLevel = "info"
+    writes_rules: Bool = False
+    """Let it write rules for `remora apply`; people who apply with kubectl need none of that."""
     certificate_lifetime_seconds: Annotated[Int, Field(ge=600, le=604_800)] = 86_400
     """Of workloads' certificates; renewed at half of it."""
+
+
+class SidecarResources(Model):
+    """A sidecar's requests and limits, as Kubernetes writes them."""
+
+    requests: dict[Literal["cpu", "memory"], Quantity] = Field(default_factory=dict)
+    limits: dict[Literal["cpu", "memory"], Quantity] = Field(default_factory=dict)
+
+
+class Capture(Model):
+    """Which traffic goes by way of the sidecar: the texts of the annotations traffic.sidecar.istio.io/*."""
+
+    include_inbound_ports: Items = "*"
+    exclude_inbound_ports: Items = ""
+    include_outbound_ports: Items = ""
+    """Captured whatever their destination is."""
+    exclude_outbound_ports: Items = ""
+    include_outbound_ip_ranges: Items = Field(default="*", alias="includeOutboundIPRanges")
+    exclude_outbound_ip_ranges: Items = Field(default="", alias="excludeOutboundIPRanges")
+    exclude_interfaces: Items = ""
 
 
 class Sidecar(Model):
     """What an injected sidecar gets where no annotation of its pod says otherwise."""
 
     native: Bool = True
-    """Sidecars as init containers that keep running, which Kubernetes 1.29 and later have. False: ordinary
-    containers."""
+    """Sidecars as init containers that keep running: Kubernetes 1.29 and later. False: ordinary containers."""
     cni: Bool = False
     """True: a network plugin captures the traffic, and no init container with NET_ADMIN is injected."""
-    resources: Resources = Resources(requests={"cpu": "50m", "memory": "96Mi"}, limits={"memory": "512Mi"})
+    resources: SidecarResources = SidecarResources(
+        requests={"cpu": "50m", "memory": "96Mi"}, limits={"memory": "512Mi"}
+    )
     log_level: LogLevel = "info"
     concurrency: Annotated[Int, Field(ge=1, le=64)] = 1
     """Worker processes."""
     hold_application_until_proxy_starts: Bool = True
-    rewrite_app_http_probers: Bool = True
+    """Of ordinary containers; a native sidecar always starts first."""
+    rewrite_app_http_probers: Annotated[Bool, Field(alias="rewriteAppHTTPProbers")] = True
+    """Probes go by way of the sidecar: the kubelet has no certificate of the mesh."""
+    merge_metrics: Bool = True
+    """Prometheus is pointed at the sidecar, which adds the application's metrics to its own."""
     termination_drain_duration: Duration = "5s"
-    include_outbound_ip_ranges: Annotated[list[Cidr], Field(max_length=128, alias="includeOutboundIPRanges")] = Field(
-        default_factory=list, alias="includeOutboundIPRanges"
+    """For requests under way when the pod ends."""
+    capture: Capture = Capture()
+    templates: Annotated[dict[Name, Str], Field(max_length=32)] = Field(default_factory=dict)
+    """Partial pods as YAML, merged over the sidecar for pods that name them in inject.istio.io/templates."""
+    default_templates: Annotated[list[Name], Field(min_length=1, max_length=32)] = Field(
+        default_factory=lambda: ["sidecar"]
     )
-    """Only these are captured; empty: all."""
-    exclude_outbound_ip_ranges: Annotated[list[Cidr], Field(max_length=128)] = Field(
-        default_factory=list, alias="excludeOutboundIPRanges"
-    )
-    """Never captured."""
-    exclude_outbound_ports: Annotated[list[PortNumber], Field(max_length=128)] = Field(default_factory=list)
-    exclude_inbound_ports: Annotated[list[PortNumber], Field(max_length=128)] = Field(default_factory=list)
+    """For pods that name none."""
 
 
 class Storage(Model):
@@ -266,7 +294,7 @@ class Values(Model):
     revision: NameOrNone = ""
     """Empty, or the name of a further control plane beside the first, for canary upgrades."""
     trust_domain: Annotated[Str, Field(pattern=_DOMAIN, max_length=253)] = "cluster.local"
-    cluster_id: Name = "kubernetes"
+    cluster_id: Annotated[Str, Field(pattern=_CLUSTER)] = "Kubernetes"
     """This cluster's name, in metrics and to other clusters of the mesh."""
     trace_sampling_percent: Annotated[float, Field(ge=0, le=100)] = 1.0
     """Of requests that arrive without a decision."""

@@ -35,13 +35,14 @@ EVERYTHING_ON = {
     "sidecar": {
         "cni": True,
         "native": False,
-        "excludeOutboundPorts": [3306],
-        "excludeOutboundIPRanges": ["10.0.0.0/8"],
+        "capture": {"excludeOutboundPorts": "3306", "excludeOutboundIPRanges": "10.0.0.0/8"},
+        "templates": {"more": "metadata:\n  labels:\n    more: '{{ braces }}'\n"},
+        "defaultTemplates": ["sidecar", "more"],
     },
     "collector": {
         "storage": {"className": "fast"},
         "elasticsearch": {
-            "urls": ["https://a.example.com:9200", "https://b.example.com/x?y=<&>"],
+            "urls": ["https://a.example.com:9200", "https://b.example.com/x<&>"],
             "apiKeySecret": "key",
             "caSecret": "ca",
         },

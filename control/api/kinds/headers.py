@@ -5,7 +5,7 @@ from pydantic import Field, field_validator
 from control.api.model import Model, wrong
 from control.api.scalars import HeaderName, HeaderValue, shorten
 
-_OWNED = ("host", ":authority", "content-length", "transfer-encoding", "connection", "te", "upgrade", "trailer")
+OWNED = ("host", ":authority", "content-length", "transfer-encoding", "connection", "te", "upgrade", "trailer")
 
 
 class HeaderOperations(Model):
@@ -22,7 +22,7 @@ class HeaderOperations(Model):
     @classmethod
     def _not_framing(cls, value: dict[str, str] | tuple[str, ...]) -> dict[str, str] | tuple[str, ...]:
         for name in value:
-            if name.lower() in _OWNED:
+            if name.lower() in OWNED:
                 hint = "; to change the host write rewrite.authority" if name.lower() == "host" else ""
                 raise wrong(f"names {shorten(name)}, which belongs to the connection and cannot be edited{hint}")
         return value

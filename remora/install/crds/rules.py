@@ -26,6 +26,7 @@ from control.api.kinds import (
     tcp_route,
     virtual_service,
 )
+from control.api.protocols import any_case
 
 MAX_KEYS = 64
 """Of a mapping whose keys a rule looks at."""
@@ -68,7 +69,7 @@ _EXPORT = _rule(
     "exportTo: Remora supports only ['*'], everywhere, so far",
 )
 _PREFIX = _rule("!has(self.prefix) || self.prefix != ''", "an empty prefix matches everything; leave the match out")
-_OWNED = "[" + ", ".join(f"'{name}'" for name in headers._OWNED) + "]"
+_OWNED = "[" + ", ".join(f"'{name}'" for name in headers.OWNED) + "]"
 _SOME_ROUTED = " || ".join(
     [f"has(self.{name})" for name in ("rewrite", "timeout", "retries", "mirror")] + [_filled("mirrors")]
 )
@@ -115,7 +116,7 @@ _RULES: Mapping[type[BaseModel], tuple[Rule, ...]] = {
     ),
     gateway.Server: (
         _rule(
-            "self.port.protocol.matches('^(?i)(HTTPS|TLS)$') == has(self.tls)",
+            f"self.port.protocol.matches('^({any_case('HTTPS')}|{any_case('TLS')})$') == has(self.tls)",
             "tls is for the protocols HTTPS and TLS, and they need it, such as {mode: PASSTHROUGH}",
         ),
     ),
@@ -247,7 +248,7 @@ _RULES: Mapping[type[BaseModel], tuple[Rule, ...]] = {
 _MORE: Mapping[tuple[type[BaseModel], str], Mapping[str, Any]] = {
     (http_action.Redirect, "uri"): {"not": {"pattern": r"%PREFIX\(\)%"}},
     (headers.HeaderOperations, "remove"): {
-        "items": {"not": {"pattern": f"^(?i)({'|'.join(headers._OWNED)})$"}},
+        "items": {"not": {"pattern": f"^({'|'.join(map(any_case, headers.OWNED))})$"}},
     },
     # A path begins with / and has no query, which queryParams is for.
     (http_match.HttpMatch, "uri"): {

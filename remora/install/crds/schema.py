@@ -43,7 +43,8 @@ class _Generator(GenerateJsonSchema):
 def structural(model: type[Model]) -> Schema:
     """The schema of `model`, every reference resolved. Raises ValueError for what Kubernetes cannot say."""
     whole = model.model_json_schema(schema_generator=_Generator)
-    return _ordered(_shape(whole, whole.get("$defs", {}), model.__name__))
+    found: Schema = _ordered(_shape(whole, whole.get("$defs", {}), model.__name__))
+    return found
 
 
 def _shape(schema: Mapping[str, Any], definitions: Mapping[str, Any], path: str) -> Schema:

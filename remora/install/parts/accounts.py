@@ -21,7 +21,8 @@ from remora.install.names import (
 )
 
 CA_SECRET = "remora-ca"  # noqa: S105 - its name
-READ = ("get", "list", "watch")
+WATCH = ("list", "watch")
+_ADMISSION = "admissionregistration.k8s.io"
 INJECTOR, VALIDATOR = revised("remora-injector"), revised("remora-validator")
 
 
@@ -36,47 +37,49 @@ def objects() -> list[Node]:
     ]
 
 
-def cluster_rules() -> list[Mapping[str, Any]]:
+def cluster_rules() -> list[Node]:
     """What the control plane does everywhere."""
     return [
-        _rule([""], ["namespaces", "nodes", "pods", "services"], READ),
-        _rule(["discovery.k8s.io"], ["endpointslices"], READ),
+        # `get`: a pod of a namespace that was made a moment ago.
+        _rule([""], ["namespaces"], ("get", *WATCH)),
+        _rule([""], ["nodes", "pods", "services"], WATCH),
+        _rule(["discovery.k8s.io"], ["endpointslices"], WATCH),
         *_kinds(),
-        # The mesh's root certificates, in every namespace whose pods have sidecars. A name that is not there yet cannot
-        # be granted for `create`.
-        _rule([""], ["configmaps"], ("create",)),
-        _rule([""], ["configmaps"], ("get", "patch"), names=[ROOT_CONFIG_MAP]),
+        # The mesh's root certificates, in every namespace whose pods may have sidecars, by server-side apply: that is a
+        # patch, and where there is nothing yet the API server asks for `create` of that name.
+        _rule([""], ["configmaps"], ("create", "patch"), names=[ROOT_CONFIG_MAP]),
         _rule(["authentication.k8s.io"], ["tokenreviews"], ("create",)),
-        _rule(["admissionregistration.k8s.io"], ["mutatingwebhookconfigurations"], ("get", "patch"), names=[INJECTOR]),
-        _rule(
-            ["admissionregistration.k8s.io"], ["validatingwebhookconfigurations"], ("get", "patch"), names=[VALIDATOR]
-        ),
+        # The caBundle.
+        _rule([_ADMISSION], ["mutatingwebhookconfigurations"], ("get", "patch"), names=[INJECTOR]),
+        _rule([_ADMISSION], ["validatingwebhookconfigurations"], ("get", "patch"), names=[VALIDATOR]),
     ]
 
 
-def namespace_rules() -> list[Mapping[str, Any]]:
-    """What it does in remora-system alone."""
+def namespace_rules() -> list[Node]:
+    """What it does in remora-system alone. What is made by POST has no name yet that could be asked for."""
     return [
         _rule(["coordination.k8s.io"], ["leases"], ("create",)),
         _rule(["coordination.k8s.io"], ["leases"], ("get", "update"), names=[CONTROL]),
-        # The authority's key, and certificates of gateways that stand in this namespace.
+        # The authority's key.
         _rule([""], ["secrets"], ("create",)),
-        _rule([""], ["secrets"], ("update",), names=[CA_SECRET]),
-        _rule([""], ["secrets"], READ),
+        _rule([""], ["secrets"], ("get", "update"), names=[CA_SECRET]),
     ]
 
 
-def _kinds() -> list[Mapping[str, Any]]:
+def _kinds() -> list[Node]:
     groups: dict[str, list[str]] = {}
     for kind in KINDS.values():
         group, slash, _ = kind.api_versions[0].partition("/")
         if slash:
             groups.setdefault(group, []).append(kind.plural)
+    # `remora apply` of a token of the control plane's; people who have their own use kubectl.
+    writing = Ref("control.writesRules")
     return [
         rule
         for group, plurals in groups.items()
         for rule in (
-            _rule([group], plurals, READ),
+            _rule([group], plurals, WATCH),
+            When(writing, _rule([group], plurals, ("create", "delete", "patch", "update"))),
             _rule([group], [f"{plural}/status" for plural in plurals], ("patch",)),
         )
     ]
@@ -99,7 +102,7 @@ def _account(component: str, name: Node) -> dict[str, Any]:
     }
 
 
-def _bound(kind: str, rules: Sequence[Mapping[str, Any]]) -> list[Node]:
+def _bound(kind: str, rules: Sequence[Node]) -> list[Node]:
     group, namespaced = "rbac.authorization.k8s.io", kind == "Role"
     meta = metadata("control", CONTROL, namespaced=namespaced)
     subject = {"kind": "ServiceAccount", "name": CONTROL, "namespace": SYSTEM_NAMESPACE}

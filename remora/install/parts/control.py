@@ -21,6 +21,11 @@ SELECTOR: Mapping[str, Node] = {"app.kubernetes.io/name": CONTROL}
 PORTS = {"grpc-xds": ADS_PORT, "grpc-csr": CSR_PORT, "https-rest": REST_PORT, "https-webhooks": WEBHOOK_PORT}
 
 
+_SETTINGS = Digest(
+    *(Ref(each) for each in ("image", "imagePullPolicy", "collector.enabled", "sidecar", "takeIstiosPlace"))
+)
+
+
 def objects() -> list[Node]:
     """For each revision its own."""
     return [_deployment(), _service(), *_keepers()]
@@ -43,7 +48,11 @@ def _deployment() -> dict[str, Any]:
                         **labels(COMPONENT, CONTROL),
                         "sidecar.istio.io/inject": "false",
                     },
-                    "annotations": {"remora.io/settings": Digest(Ref("sidecar"), Ref("takeIstiosPlace"))},
+                    "annotations": {
+                        "remora.io/settings": Digest(
+                            *(Ref(each) for each in ("image", "imagePullPolicy", "sidecar", "takeIstiosPlace"))
+                        )
+                    },
                 },
                 "spec": _pod(),
             },

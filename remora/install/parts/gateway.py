@@ -5,10 +5,15 @@ from typing import Any
 
 from remora.install.expressions import All, Concat, Each, Is, Item, Node, Not, Ref, When
 from remora.install.names import (
+    ADS_PORT,
+    COLLECTOR_HOST,
     CONTROL_HOST,
+    CSR_PORT,
     FIRST,
+    FORWARD_PORT,
     GATEWAY,
     METRICS_PORT,
+    OTLP_GRPC_PORT,
     PROXY_UID,
     READINESS_PORT,
     labels,
@@ -20,6 +25,8 @@ COMPONENT = "gateway"
 SELECTOR: Mapping[str, Node] = {"app.kubernetes.io/name": GATEWAY}
 ISTIO = {"istio": "ingressgateway", "app": "istio-ingressgateway"}
 """The labels that Istio's own gateway has, by which Gateways in people's YAML choose it."""
+
+_COLLECTOR = Ref("collector.enabled")
 
 POD_FACTS = "/etc/remora/pod"
 
@@ -80,6 +87,11 @@ def _pod() -> dict[str, Any]:
                     "proxy",
                     "--pod",
                     "--kind=gateway",
+                    Concat("--ads=", *CONTROL_HOST.parts, f":{ADS_PORT}"),
+                    Concat("--csr=", *CONTROL_HOST.parts, f":{CSR_PORT}"),
+                    Concat("--cluster-id=", Ref("clusterId")),
+                    When(_COLLECTOR, f"--collector-forward={COLLECTOR_HOST}:{FORWARD_PORT}"),
+                    When(_COLLECTOR, f"--collector-otlp={COLLECTOR_HOST}:{OTLP_GRPC_PORT}"),
                     Concat("--concurrency=", Ref("gateway.concurrency")),
                     Concat("--log-level=", Ref("gateway.logLevel")),
                     "--log-json",
@@ -129,10 +141,8 @@ def _environment() -> list[Node]:
     return [
         *({"name": name, "valueFrom": pods.field(path)} for name, path in facts.items()),
         {"name": "REMORA_META_WORKLOAD", "value": GATEWAY},
-        {"name": "REMORA_REVISION", "value": ""},
-        {"name": "REMORA_CONTROL", "value": CONTROL_HOST},
+        {"name": "REMORA_REVISION", "value": "default"},
         {"name": "REMORA_TRUST_DOMAIN", "value": Ref("trustDomain")},
-        {"name": "REMORA_CLUSTER_ID", "value": Ref("clusterId")},
     ]
 
 

@@ -26,6 +26,9 @@ from remora.install.parts.accounts import INJECTOR, VALIDATOR
 INJECT = "sidecar.istio.io/inject"
 ISTIO_REVISION_LABEL = "istio.io/rev"
 REVISION = Ref("revision")
+NAME = When(REVISION, REVISION, "default")
+"""Of the revision, as labels have it."""
+YES, NO = ("true", "y", "yes", "on"), ("false", "n", "no", "off")
 
 Requirement = Mapping[str, Any]
 
@@ -42,65 +45,46 @@ def _configuration(kind: str, name: Node, component: str, webhooks: Sequence[Nod
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": f"{kind}WebhookConfiguration",
-        "metadata": metadata(
-            component, name, namespaced=False, labelled={REVISION_LABEL: When(REVISION, REVISION, "default")}
-        ),
+        "metadata": metadata(component, name, namespaced=False, labelled={REVISION_LABEL: NAME}),
         "webhooks": webhooks,
     }
 
 
 def _injection() -> list[Node]:
-    """Namespaces that ask for sidecars; then pods that do, in namespaces that say nothing."""
-    default, revised = Not(REVISION), REVISION
-    istio = Ref("takeIstiosPlace")
-    said_nothing = (absent(INJECTION_LABEL), absent(REVISION_LABEL))
+    """Everyone whom `control.injector.decision` would inject, and hardly anyone else: by the namespace's labels or the
+    pod's own, under this revision's name. The first revision is called `default`, and has those who name none."""
+    first, istio = Not(REVISION), Ref("takeIstiosPlace")
+    enabled_here, not_disabled = one_of(INJECTION_LABEL, "enabled"), none_of(INJECTION_LABEL, "disabled")
+    istio_not_disabled = none_of(ISTIO_INJECTION_LABEL, "disabled")
+    no_revision, silent = absent(REVISION_LABEL), (absent(INJECTION_LABEL), absent(REVISION_LABEL))
+    willing = none_of(INJECT, *NO)
     return [
+        When(first, _injector("namespace", namespaces=[enabled_here, no_revision], pods=[willing])),
+        _injector("revision", namespaces=[not_disabled, one_of(REVISION_LABEL, NAME)], pods=[willing]),
+        When(first, _injector("pod", namespaces=silent, pods=[one_of(INJECT, *YES), no_revision])),
+        _injector("pod-revision", namespaces=[not_disabled], pods=[willing, one_of(REVISION_LABEL, NAME)]),
         When(
-            default,
-            _injector(
-                "namespace",
-                namespaces=[one_of(INJECTION_LABEL, "enabled"), absent(REVISION_LABEL)],
-                pods=[_not(INJECT, "false")],
-            ),
-        ),
-        When(
-            default,
-            _injector(
-                "object",
-                namespaces=said_nothing,
-                pods=[one_of(INJECT, "true"), absent(REVISION_LABEL)],
-            ),
-        ),
-        When(
-            All(default, istio),
+            All(first, istio),
             _injector(
                 "istio-namespace",
-                namespaces=[one_of(ISTIO_INJECTION_LABEL, "enabled"), *said_nothing, absent(ISTIO_REVISION_LABEL)],
-                pods=[_not(INJECT, "false")],
+                namespaces=[one_of(ISTIO_INJECTION_LABEL, "enabled"), *silent, absent(ISTIO_REVISION_LABEL)],
+                pods=[willing],
             ),
         ),
         When(
-            revised,
+            istio,
             _injector(
-                "revision-namespace",
-                namespaces=[_not(INJECTION_LABEL, "disabled"), one_of(REVISION_LABEL, REVISION)],
-                pods=[_not(INJECT, "false")],
+                "istio-revision",
+                namespaces=[not_disabled, istio_not_disabled, no_revision, one_of(ISTIO_REVISION_LABEL, NAME)],
+                pods=[willing],
             ),
         ),
         When(
-            revised,
+            istio,
             _injector(
-                "revision-object",
-                namespaces=said_nothing,
-                pods=[one_of(INJECT, "true"), one_of(REVISION_LABEL, REVISION)],
-            ),
-        ),
-        When(
-            All(revised, istio),
-            _injector(
-                "istio-revision-namespace",
-                namespaces=[absent(ISTIO_INJECTION_LABEL), *said_nothing, one_of(ISTIO_REVISION_LABEL, REVISION)],
-                pods=[_not(INJECT, "false")],
+                "istio-pod-revision",
+                namespaces=[not_disabled, istio_not_disabled],
+                pods=[willing, no_revision, one_of(ISTIO_REVISION_LABEL, NAME)],
             ),
         ),
     ]
@@ -144,7 +128,7 @@ def _injector(word: str, *, namespaces: Sequence[Requirement], pods: Sequence[Re
 def _validation() -> list[Node]:
     ours = {group: names for group, names in _groups().items() if group.endswith("remora.dev")}
     istios = {group: names for group, names in _groups().items() if group not in ours}
-    member = one_of(REVISION_LABEL, REVISION)
+    member = one_of(REVISION_LABEL, NAME)
     return [
         # No one else's business hangs on these kinds.
         _validator("own", ours, "Fail", [_elsewhere()]),
@@ -152,7 +136,7 @@ def _validation() -> list[Node]:
             Not(REVISION),
             _validator("mesh", istios, "Fail", [_elsewhere(), present(INJECTION_LABEL), absent(REVISION_LABEL)]),
         ),
-        When(REVISION, _validator("mesh", istios, "Fail", [_elsewhere(), member])),
+        _validator("revision", istios, "Fail", [_elsewhere(), member]),
         When(
             All(Not(REVISION), Ref("validation.unlabelledNamespaces")),
             _validator("elsewhere", istios, "Ignore", [absent(INJECTION_LABEL), absent(REVISION_LABEL)]),
@@ -202,13 +186,14 @@ def _elsewhere() -> Requirement:
     return {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": list(NEVER_INJECTED)}
 
 
-def _not(key: str, value: str) -> Requirement:
-    return {"key": key, "operator": "NotIn", "values": [value]}
+def one_of(key: str, *values: Node) -> Requirement:
+    """The label is there and is one of `values`."""
+    return {"key": key, "operator": "In", "values": list(values)}
 
 
-def one_of(key: str, value: Node) -> Requirement:
-    """The label is there and is `value`."""
-    return {"key": key, "operator": "In", "values": [value]}
+def none_of(key: str, *values: str) -> Requirement:
+    """The label is not there, or is something else."""
+    return {"key": key, "operator": "NotIn", "values": list(values)}
 
 
 def absent(key: str) -> Requirement:
