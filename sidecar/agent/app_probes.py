@@ -10,6 +10,7 @@ and goes through the inbound listener.
 import asyncio
 import errno
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Mapping
@@ -153,4 +154,6 @@ def _from_beside(host: str) -> socket.socket:
 
 
 def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
+    if isinstance(error, ssl.SSLError) or error.errno is None:
+        return str(error) or type(error).__name__
+    return os.strerror(error.errno)  # event loops word it differently

@@ -42,13 +42,23 @@ class Departure:
     """Decides when to go. `wait` once, after SIGTERM."""
 
     def __init__(
-        self, pod: Pod | None, sockets: Callable[[], Mapping[str, int]], opened: Callable[[], float], clock: Clock
+        self,
+        pod: Pod | None,
+        sockets: Callable[[], Mapping[str, int]],
+        opened: Callable[[], float],
+        clock: Clock,
+        *,
+        quiet_s: float = QUIET_S,
+        look_every_s: float = LOOK_EVERY_S,
     ) -> None:
         """`sockets` of others in the pod; `opened`: how many connections the application has opened through us."""
         self._pod = pod
         self._sockets = sockets
         self._opened = opened
         self._clock = clock
+        self._quiet_s = quiet_s
+        self._look_every_s = look_every_s
+        self._blind = False
         self._now = asyncio.Event()
         self._began: float | None = None
         self.waiting = False
@@ -121,7 +131,7 @@ class Departure:
                     _log.info("the application runs still: it has %s", describe(others))
                 if others or self._opened() != opened:
                     seen_at, opened = now, self._opened()
-                done = now - seen_at >= QUIET_S
+                done = now - seen_at >= self._quiet_s
             else:
                 done = True
             if done and now - self._began >= pod.drain_s:
@@ -131,7 +141,7 @@ class Departure:
                 )
                 return
             try:
-                async with asyncio.timeout(LOOK_EVERY_S):
+                async with asyncio.timeout(self._look_every_s):
                     await self._now.wait()
             except TimeoutError:
                 pass
@@ -145,5 +155,3 @@ class Departure:
                 self._blind = True
                 _log.warning("cannot see the pod's sockets: %s; staying until the grace period is nearly over", error)
             return {"unknown": 1}
-
-    _blind = False

@@ -51,16 +51,21 @@ class PodSockets:
         """Inode to table."""
         found: dict[int, str] = {}
         for table, (inode_at, state_at) in TABLES.items():
-            # A kernel without IPv6 has no such table. Our own thread's view of the network is ours.
-            with contextlib.suppress(FileNotFoundError):
-                with open(self._proc / "self" / "net" / table, "rb") as file:
-                    lines = file.read(MAX_TABLE_BYTES).decode("ascii", "replace").splitlines()[1:]
-                for line in lines:
-                    columns = line.split()
-                    if len(columns) > inode_at and columns[inode_at].isdigit() and columns[inode_at] != "0":
-                        listens = state_at >= 0 and columns[state_at] == _LISTEN
-                        found[int(columns[inode_at])] = f"{table} (listening)" if listens else table
+            for line in self._lines(table):
+                columns = line.split()
+                if len(columns) > inode_at and columns[inode_at].isdigit() and columns[inode_at] != "0":
+                    listens = state_at >= 0 and columns[state_at] == _LISTEN
+                    found[int(columns[inode_at])] = f"{table} (listening)" if listens else table
         return found
+
+    def _lines(self, table: str) -> list[str]:
+        try:
+            with open(self._proc / "self" / "net" / table, "rb") as file:
+                return file.read(MAX_TABLE_BYTES).decode("ascii", "replace").splitlines()[1:]
+        except FileNotFoundError:
+            if table == "tcp":
+                raise  # then it is /proc that is missing
+            return []  # a kernel without IPv6 has not all of them
 
     def _ours(self) -> set[int]:
         """Inodes of the sockets of our processes."""
