@@ -60,6 +60,11 @@ spec:
 """
 
 
+EXCLUDED = {
+    "traffic.sidecar.istio.io/excludeInboundPorts": "9999",
+    "traffic.sidecar.istio.io/excludeOutboundPorts": "9998",
+}
+
 STRICT = """\
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -91,15 +96,14 @@ class Pods:
         mesh = self.mesh
         mesh.start()
         mesh.apply(SERVICES)
+        reviews = [Port("http", 9080), Port("tcp-greeting", 7000), Port("unknown", 7001)]
         registered = (
-            mesh.register(self.web, "web", [Port("http", 8080)]),
-            mesh.register(
-                self.reviews, "reviews", [Port("http", 9080), Port("tcp-greeting", 7000), Port("unknown", 7001)]
-            ),
+            mesh.register(self.web, "web", [Port("http", 8080)], annotations=EXCLUDED),
+            mesh.register(self.reviews, "reviews", reviews, annotations=EXCLUDED),
             mesh.register(self.ratings, "ratings", [Port("http", 9080)], [self.ratings.ipv6]),
         )
         for sidecar in registered:
-            mesh.capture(sidecar.pod, "--exclude-inbound-ports=9999", "--exclude-outbound-ports=9998")
+            sidecar.capture()
             sidecar.start()
             self.sidecars[sidecar.name] = sidecar
         mesh.http_server(self.web, 8080, "web")
@@ -390,10 +394,9 @@ def refused(client: socket.socket) -> bool:
 
 def test_rules_applied_again_change_nothing_while_traffic_flows(pods: Pods) -> None:
     before = tables(pods.web)
-    flags = ("--exclude-inbound-ports=9999", "--exclude-outbound-ports=9998")
     with connect(pods.web, REVIEWS[4], 7000) as client:
         assert receive(client, len(GREETING)) == GREETING
-        assert pods.mesh.capture(pods.web, *flags) == "IPv4: nothing to do\nIPv6: nothing to do\n"
+        assert pods.sidecars["web"].capture() == "IPv4: nothing to do\nIPv6: nothing to do\n"
         assert tables(pods.web) == before
         client.sendall(b"still here")
         assert receive(client, 10) == b"STILL HERE"
@@ -401,12 +404,12 @@ def test_rules_applied_again_change_nothing_while_traffic_flows(pods: Pods) -> N
 
 def test_without_the_rules_the_services_address_leads_nowhere(pods: Pods) -> None:
     """Last: it takes them out, and puts them back."""
-    pods.mesh.capture(pods.web, "--remove")
+    pods.sidecars["web"].capture("init-iptables", "--remove")
     empty = pods.mesh.network.pod("empty")
     assert tables(pods.web) == tables(empty)
     with pytest.raises(OSError, match=r"unreachable|No route"):
         request(pods.web, REVIEWS[4], 80)
-    pods.mesh.capture(pods.web, "--exclude-inbound-ports=9999", "--exclude-outbound-ports=9998")
+    pods.sidecars["web"].capture()
     assert request(pods.web, REVIEWS[4], 80, authority="reviews").status == 200
 
 

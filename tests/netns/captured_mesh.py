@@ -1,7 +1,8 @@
 """A mesh of pods in network namespaces: control plane and collector in the hub, a sidecar in each pod.
 
-Sidecars are started as the injector has them: `remora init-iptables` as root, then `remora proxy --pod` as user 1337,
-told who it is by its environment. Applications are sockets of the test's own, of another user, that know of no proxy.
+Sidecars are what the injector makes of a pod: its init container as root with its two capabilities, then `remora proxy
+--pod` as user 1337, told who it is by environment and downward API. Applications are sockets of the test's own, of
+another user, that know of no proxy.
 """
 
 import contextlib
@@ -12,12 +13,11 @@ import select
 import shutil
 import socket
 import ssl
-import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import httpx
 
 from collectors.store.reader import Reader
 from remora.state import State
+from tests.netns.injected import InjectedPod
 from tests.netns.namespaces import Namespace, Network
 
 APP, PROXY = 1000, 1337
@@ -93,12 +94,13 @@ class CapturedMesh:
         """What `apply` was given."""
         self.post("/v1/delete", {"files": [{"name": "rules.yaml", "text": text}], "dry_run": False})
 
-    def capture(self, pod: Namespace, *flags: str) -> str:
-        """`remora init-iptables` in a pod; what it said."""
-        return pod.run(*PYTHON, "init-iptables", *flags).stdout
-
     def register(
-        self, pod: Namespace, name: str, ports: Sequence[Port] = (), addresses: Sequence[str] | None = None
+        self,
+        pod: Namespace,
+        name: str,
+        ports: Sequence[Port] = (),
+        addresses: Sequence[str] | None = None,
+        annotations: Mapping[str, str] | None = None,
     ) -> "Sidecar":
         """A pod's workload, with its application's ports at the pod's addresses; its sidecar can be started then."""
         own = list(addresses or (pod.ipv4, pod.ipv6))
@@ -112,7 +114,9 @@ class CapturedMesh:
             "addresses": own,
             "capture": True,
         }
-        return Sidecar(self, pod, name, own[0], self.post("/v1/workloads", record)["token"])
+        numbered = [(each.name, each.number) for each in ports]
+        injected = InjectedPod(name, own[0], self.hub.ipv4, annotations or {}, numbered)
+        return Sidecar(self, pod, name, own[0], self.post("/v1/workloads", record)["token"], injected)
 
     def logs(self, workload: str) -> list[dict[str, Any]]:
         """Access records of one sidecar, oldest first."""
@@ -217,31 +221,26 @@ class Sidecar:
     name: str
     address: str
     token: str
-    info: dict[str, Any] = field(default_factory=dict)
-    process: "subprocess.Popen[bytes] | None" = None
+    injected: InjectedPod
+
+    def capture(self, *flags: str) -> str:
+        """Its init container; what it said. With `flags`, the command with those alone."""
+        capabilities = "--bounding-set=-all,+net_admin,+net_raw"
+        return self.pod.run("setpriv", capabilities, *PYTHON, *(flags or self.injected.init)).stdout
 
     def start(self) -> None:
-        """Until it serves. As the injector has it: by the pod's environment, and as user 1337."""
+        """Until it serves."""
         mesh, described = self.mesh, self.mesh.directory / self.name
         described.mkdir()
         mesh.write(f"{self.name}/token", self.token, PROXY)
-        mesh.write(f"{self.name}/labels", f'app="{self.name}"\n', PROXY, mode=0o644)
-        mesh.write(f"{self.name}/annotations", "", PROXY, mode=0o644)
-        environment = {key: os.environ[key] for key in POD_ENVIRONMENT if key in os.environ} | {
-            "HOME": "/",  # what container runtimes say of a user that has no name
-            "POD_NAME": self.name,
-            "POD_NAMESPACE": "default",
-            "INSTANCE_IP": self.address,
-            "SERVICE_ACCOUNT": f"{self.name}-account",
-            "REMORA_META_WORKLOAD": self.name,
-            "REMORA_SIDECAR_FORM": "native",
-            "REMORA_POD_DIRECTORY": str(described),
-        }
-        argv = [*PYTHON, "proxy", "--pod", "--ads", f"{mesh.hub.ipv4}:15012", "--csr", f"{mesh.hub.ipv4}:15011"]
-        argv += ["--root", str(mesh.directory / "root.pem"), "--token-file", str(described / "token")]
-        argv += ["--collector-forward", f"{mesh.hub.ipv4}:24224", "--drain-deadline", "0.5"]
-        self.info = mesh.ready(self.pod, argv, self.name, uid=PROXY, environment=environment)
-        self.process = self.pod.processes[-1]
+        for field in ("labels", "annotations"):
+            mesh.write(f"{self.name}/{field}", self.injected.downward(field), PROXY, mode=0o644)
+        environment = {key: os.environ[key] for key in POD_ENVIRONMENT if key in os.environ}
+        environment |= self.injected.environment | {"REMORA_POD_DIRECTORY": str(described)}
+        # Where a container has its volumes mounted, this machine has not.
+        argv = [*PYTHON, *self.injected.proxy, "--root", str(mesh.directory / "root.pem")]
+        argv += ["--token-file", str(described / "token"), "--drain-deadline", "0.5"]
+        mesh.ready(self.pod, argv, self.name, uid=PROXY, environment=environment)
 
     def metrics(self) -> dict[str, float]:
         """Of its metrics page, by name and labels, asked from the hub: 15020 is not captured."""
