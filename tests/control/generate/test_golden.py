@@ -1,4 +1,5 @@
 """What is generated, kept to be read: each case holds rules, `--- # expected`, and the resources that it asks to see.
+Cases that say `# pods` are of the mesh of pods, with its Services.
 
 `pytest --update-golden` rewrites what is expected; the difference is for a person to read.
 """
@@ -15,7 +16,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from ruamel.yaml import YAML
 
 from control.generate import TYPES, generate
-from tests.control.translate.bookinfo import mesh, proxy
+from tests.control.translate.pods import of_case
 
 CASES = sorted(Path(__file__).parent.joinpath("cases").glob("*.yaml"))
 MARK = "--- # expected\n"
@@ -24,16 +25,14 @@ MARK = "--- # expected\n"
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem.replace("_", " "))
 def test_what_is_generated_is_what_was_read_before(path: Path, update_golden: bool) -> None:
     rules, _, expected = path.read_text().partition(MARK)
-    options = [line[2:].split(": ", 1) for line in rules.splitlines() if line.startswith(("# proxy: ", "# show: "))]
-    name = next(value for option, value in options if option == "proxy")
-    snapshot = generate(mesh(rules), proxy(name))
+    options = [line[2:].split(": ", 1) for line in rules.splitlines() if line.startswith("# show: ")]
+    snapshot = generate(*of_case(rules))
     shown: list[dict[str, Any]] = []
-    for option, value in options:
-        if option == "show":
-            kind, wanted = value.split(" ", 1)
-            found = [r for n, p in snapshot.resources[TYPES[kind]].items() for r in select(kind, n, p, wanted)]
-            assert found, f"{value}: there is no such resource"
-            shown += found
+    for _, value in options:
+        kind, wanted = value.split(" ", 1)
+        found = [r for n, p in snapshot.resources[TYPES[kind]].items() for r in select(kind, n, p, wanted)]
+        assert found, f"{value}: there is no such resource"
+        shown += found
     text = dump(shown)
     if update_golden:
         path.write_text(f"{rules.rstrip()}\n{MARK}{text}")

@@ -8,7 +8,7 @@ from control.generate import TYPES, generate
 from control.ir.proxy import ProxyKind
 from sidecar.xds.configuration import Configuration
 from sidecar.xds.kinds import Kind
-from tests.control.translate.bookinfo import mesh, proxy
+from tests.control.translate.pods import of_case
 from tests.sidecar.xds.authority import TestAuthority
 from tests.sidecar.xds.control_plane import ControlPlane
 from tests.sidecar.xds.resources import anchors, pack
@@ -19,9 +19,9 @@ CASES = sorted(Path(__file__).parents[2].joinpath("control/generate/cases").glob
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem.replace("_", " "))
 def test_the_golden_cases_are_accepted_and_whole(path: Path) -> None:
     rules = path.read_text().partition("--- # expected\n")[0]
-    name = next(line.removeprefix("# proxy: ") for line in rules.splitlines() if line.startswith("# proxy: "))
-    snapshot = generate(mesh(rules), proxy(name))
-    control_plane = ControlPlane(gateway=proxy(name).kind is ProxyKind.GATEWAY)
+    mesh, proxy = of_case(rules)
+    snapshot = generate(mesh, proxy)
+    control_plane = ControlPlane(gateway=proxy.kind is ProxyKind.GATEWAY)
     for short, url in TYPES.items():
         control_plane.has(Kind[short], *snapshot.resources[url].values())
     # The sample mesh's root is made up; anchors that are no certificates would rightly be refused.
