@@ -300,6 +300,10 @@ class Selection(Sequence[AnyMessage]):
         names = [*self._of][index]
         return self._of[names] if isinstance(names, str) else [self._of[name] for name in names]
 
+    @property
+    def names(self) -> list[str]:
+        return [*self._of]
+
     def wire(self) -> bytes:
         """As a DiscoveryResponse carries them."""
         return self._of.wire()

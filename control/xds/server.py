@@ -186,7 +186,7 @@ class DiscoveryService:
             if at_most_s <= 0:
                 raise Turned(grpc.StatusCode.UNAUTHENTICATED, "the client certificate has expired", "expired")
             while (response := stream.take(self._clock.monotonic())) is not None:
-                await context.write(_encode(response))
+                await context.write(encode(response))
             now = self._clock.monotonic()
             if first_until is not None:
                 if stream.answered or now >= first_until:
@@ -220,7 +220,7 @@ def _request(message: Any, names: NamePool) -> Request:
     )
 
 
-def _encode(response: Response) -> bytes:
+def encode(response: Response) -> bytes:
     """A DiscoveryResponse. Its resources are bytes already, which most of those who get it share."""
     rest = discovery_pb2.DiscoveryResponse(
         version_info=response.version, type_url=response.type_url, nonce=response.nonce
