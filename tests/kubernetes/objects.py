@@ -135,6 +135,7 @@ def crd(
     loose: Object = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     condition: Object = {
         "type": "object",
+        "required": ["type"],
         "properties": {
             **{each: {"type": "string"} for each in ("type", "status", "reason", "message", "lastTransitionTime")},
             "observedGeneration": {"type": "integer"},

@@ -140,6 +140,11 @@ def _structural(schema: Mapping[str, Any], at: str, found: list[tuple[str, str]]
         found.append((f"{at}.additionalProperties", "Forbidden: additionalProperties and properties are exclusive"))
     if schema.get("type") == "array" and "items" not in schema:
         found.append((f"{at}.items", "Required value: must be specified"))
+    items = schema.get("items") if isinstance(schema.get("items"), Mapping) else {}
+    for key in schema.get("x-kubernetes-list-map-keys", ()):
+        if key not in items.get("required", ()) and "default" not in items.get("properties", {}).get(key, {}):
+            message = "Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be "
+            found.append((f"{at}.items.properties[{key}].default", f"{message}a required property"))
     for name, inner in schema.get("properties", {}).items():
         _structural(inner, f"{at}.properties[{name}]", found)
     for name in ("items", "additionalProperties"):

@@ -16,7 +16,7 @@ from control.kubernetes.status import UNREPORTED, Reported, reported
 
 REVISION_LABELS = ("remora.io/rev", "istio.io/rev")
 FILE = "kubernetes"
-"""Where violations say that a rule is from, which has no file."""
+"""Where violations say that a rule is from, which has no file; its namespace follows."""
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -87,7 +87,11 @@ class RuleDecoder:
 
 
 def _parsed(document: Mapping[str, Any], created_at: float) -> tuple[Resource | None, tuple[Violation, ...]]:
-    parsed = parse_document(document, FILE, yaml.dump(document, Dumper=_DUMPER, sort_keys=False, allow_unicode=True))
+    parsed = parse_document(
+        document,
+        f"{FILE}/{document['metadata']['namespace']}",
+        yaml.dump(document, Dumper=_DUMPER, sort_keys=False, allow_unicode=True),
+    )
     errors = tuple(each for each in parsed.violations if each.severity == "error")
     if errors or not parsed.resources:
         return None, errors
