@@ -17,7 +17,7 @@ DONE, NO, WRONG_USE = 0, 1, 2
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
-COMPONENTS = ("proxy", "init-iptables", "wait", "control", "collect", "query", "console")
+COMPONENTS = ("proxy", "init-iptables", "wait", "control", "collect", "query", "console", "custom-metrics")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

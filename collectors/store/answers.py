@@ -150,6 +150,19 @@ class WorkloadSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetSummary:
+    """What arrives at one scraped target, an instance of a workload, over a window."""
+
+    workload: str
+    """The target's name: a pod's, in a cluster."""
+    namespace: str
+    requests_per_s: float
+    error_rate: float
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """Traces to look at, of one workload of a service."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from collectors.records import SpanRecord
-from collectors.store import error_queries, examples, logs, metrics, search, topology, traces
+from collectors.store import error_queries, examples, logs, metrics, search, targets, topology, traces
 from collectors.store.answers import (
     ErrorGroup,
     Example,
@@ -17,6 +17,7 @@ from collectors.store.answers import (
     Series,
     ServiceSummary,
     SpanEntry,
+    TargetSummary,
     TraceSummary,
     WorkloadSummary,
 )
@@ -163,6 +164,10 @@ class Reader:
     def workloads(self, now: float, window_s: float) -> list[WorkloadSummary]:
         """The workloads that were asked for something in the `window_s` seconds before `now`, by name."""
         return self._ask(lambda connection: topology.workloads(connection, self._catalogue, now, window_s))
+
+    def targets(self, now: float, window_s: float) -> list[TargetSummary]:
+        """The targets that report requests, by name: those whose series go on too when nothing came."""
+        return self._ask(lambda connection: targets.targets(connection, self._catalogue, now, window_s))
 
     def examples(self, since: float, until: float) -> list[Example]:
         """For each service and workload the slowest trace, and the last that failed, of `since` <= start < `until`."""

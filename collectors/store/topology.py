@@ -35,6 +35,11 @@ _GRPC_FAILURES = frozenset({"2", "4", "12", "13", "14", "15"})
 UNKNOWN = "unknown"
 
 
+def failed(labels: dict[str, str]) -> bool:
+    """Whether requests of these labels failed in the server."""
+    return labels.get("response_code", "").startswith("5") or labels.get("grpc_response_status") in _GRPC_FAILURES
+
+
 @dataclass(slots=True)
 class _Traffic:
     """What one reporter saw between two ends."""
@@ -53,7 +58,7 @@ class _Traffic:
 
     def add(self, labels: dict[str, str], grown: float) -> None:
         self.requests += grown
-        if labels.get("response_code", "").startswith("5") or labels.get("grpc_response_status") in _GRPC_FAILURES:
+        if failed(labels):
             self.errors += grown
         if labels.get("connection_security_policy") == "mutual_tls":
             self.secured += grown

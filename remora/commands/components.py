@@ -1,4 +1,4 @@
-"""`remora proxy|init-iptables|wait|control|collect|query|console`: run one component.
+"""`remora proxy|init-iptables|wait|control|collect|query|console|custom-metrics`: run one component.
 
 Each parses its own flags; typer only lists them.
 """
@@ -19,6 +19,7 @@ SUMMARIES = {
     "collect": "Run the collector of logs, traces and metrics: the entry point of its container.",
     "query": "Run the service with Jaeger's HTTP API: the entry point of its container.",
     "console": "Run the web console: the entry point of its container.",
+    "custom-metrics": "Serve the mesh's metrics to autoscalers: the entry point of its container.",
 }
 
 EXTRAS = {
@@ -29,6 +30,7 @@ EXTRAS = {
     "collect": "collectors",
     "query": "collectors",
     "console": "console",
+    "custom-metrics": "control",
 }
 """What a component's install is called."""
 
@@ -101,6 +103,12 @@ def _console(argv: Sequence[str]) -> int:
     return run(parse(argv))
 
 
+def _custom_metrics(argv: Sequence[str]) -> int:
+    from remora.custom_metrics.app import main
+
+    return main(argv)
+
+
 _COMPONENTS: dict[str, Callable[[Sequence[str]], int]] = {
     "proxy": _proxy,
     "init-iptables": _init_iptables,
@@ -109,6 +117,7 @@ _COMPONENTS: dict[str, Callable[[Sequence[str]], int]] = {
     "collect": _collect,
     "query": _query,
     "console": _console,
+    "custom-metrics": _custom_metrics,
 }
 
 

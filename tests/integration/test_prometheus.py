@@ -1,6 +1,7 @@
 """A real Prometheus finds a running mesh by HTTP service discovery and judges it by our rules; a real Alertmanager is
 told of an error budget that burns."""
 
+import asyncio
 import http.server
 import json
 import re
@@ -19,6 +20,8 @@ from dashboards.alerts.files import files
 from dashboards.alerts.objectives import Objectives
 from dashboards.alerts.operations import ABSENT
 from dashboards.alerts.recording import LEVELS
+from remora.custom_metrics.load import Load, Loads, Subject
+from remora.custom_metrics.sources import PrometheusSource
 from tests.integration.mesh import REMORA, RunningMesh, until
 from tests.integration.prometheus import Prometheus, Served, alertmanager, prometheus
 from tests.integration.rules import ratings_fault
@@ -101,6 +104,24 @@ def visit(mesh: RunningMesh, times: int = 10) -> None:
     for _ in range(times):
         mesh.get("/productpage")
         mesh.get_as("productpage-v1", RATINGS)
+
+
+def test_an_autoscaler_s_figures_come_out_of_it(mesh: RunningMesh, judging: Prometheus) -> None:
+    async def loads(subject: Subject) -> Loads:
+        async with httpx.AsyncClient(base_url=f"{judging.url}/") as http:
+            return await PrometheusSource(http, 60).loads(subject)
+
+    wanted = {Subject.POD: "details-v1", Subject.WORKLOAD: "details-v1", Subject.SERVICE: "details"}
+    for subject, name in wanted.items():
+
+        def busy(subject: Subject = subject, name: str = name) -> Load | None:
+            visit(mesh, 2)
+            load = asyncio.run(loads(subject)).get(("default", name))
+            return load if load is not None and load.requests_per_s > 0 and load.p99_ms else None
+
+        load = until(busy, f"{name} has figures", within=40)
+        assert load.error_ratio == 0
+        assert 0 < (load.p50_ms or 0) <= (load.p99_ms or 0)
 
 
 def test_everything_in_the_mesh_is_found_by_http_service_discovery(mesh: RunningMesh, judging: Prometheus) -> None:
