@@ -47,7 +47,8 @@ def _collect(at: dict[tuple[str, int], _Found], each: SliceFacts, name: str, num
     for endpoint in each.endpoints:
         key = (endpoint.address, number)
         before = at.get(key)
-        if before is not None and (before.ready or not endpoint.ready):
+        useless = not endpoint.ready and not endpoint.serving
+        if useless or (before is not None and (before.ready or not endpoint.ready)):
             continue
         chosen = Chosen(endpoint.address, number, name, endpoint.pod, endpoint.node, endpoint.zone, endpoint.zones)
         at[key] = _Found(chosen, endpoint.ready, main)

@@ -1,8 +1,9 @@
 """What is kept of a pod and of its node: little of much, for there are thousands. Pure."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from control.api.locality import Locality
@@ -92,10 +93,12 @@ def _is_gateway(annotations: Mapping[str, str], spec: Mapping[str, Any]) -> bool
     templates = annotations.get(TEMPLATES, "")
     if "gateway" in [each.strip() for each in templates.split(",")]:
         return True
-    containers = spec.get("containers") or ()
-    return any(
-        "gateway" in (each.get("args") or ()) or "--kind=gateway" in (each.get("args") or ()) for each in containers
-    )
+    containers = [each for each in spec.get("containers") or () if each.get("name") == PROXY]
+    return any(_says_gateway(each.get("args") or ()) for each in containers)
+
+
+def _says_gateway(arguments: Sequence[str]) -> bool:
+    return "--kind=gateway" in arguments or ("--kind", "gateway") in pairwise(arguments)
 
 
 def _finished(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:

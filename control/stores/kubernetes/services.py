@@ -40,11 +40,13 @@ class ServiceFacts:
 
 @dataclass(frozen=True, slots=True)
 class SliceEndpoint:
-    """An address of a slice at which connections are served."""
+    """An address of a slice, and whether it is for clients."""
 
     address: str
     ready: bool
-    """Else it is terminating and serves the connections that it has: taken only where nobody is ready."""
+    serving: bool
+    """While it is not ready: it is terminating, and taken where nobody is ready. Neither: it is nobody's, and known
+    because it is a pod all the same, whose sidecar is to know its ports before they are used."""
     pod: str = ""
     """Name of the pod that it is, in the slice's namespace."""
     node: str = ""
@@ -55,7 +57,7 @@ class SliceEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class SliceFacts:
-    """Of an EndpointSlice, what is usable."""
+    """An EndpointSlice."""
 
     service: str
     family: str
@@ -97,24 +99,26 @@ def decode_slice(found: Mapping[str, Any]) -> SliceFacts | None:
         if port.get("protocol", "TCP") == "TCP" and port.get("port")
     }
     endpoints = [_endpoint(each) for each in found.get("endpoints") or ()]
-    usable = tuple(each for each in endpoints if each is not None)
-    return SliceFacts(sys.intern(service), sys.intern(family), ports, usable)
+    return SliceFacts(
+        sys.intern(service), sys.intern(family), ports, tuple(each for each in endpoints if each is not None)
+    )
 
 
 def _endpoint(found: Mapping[str, Any]) -> SliceEndpoint | None:
-    """None for one that serves nobody. What a condition leaves open counts as the API says: ready, as serving as it is
-    ready, not terminating."""
+    """None for one that serves nobody and is no pod. What a condition leaves open counts as the API says: ready, as
+    serving as it is ready, not terminating."""
     conditions = found.get("conditions") or {}
     ready = conditions.get("ready") is not False
-    serving = conditions.get("serving")
-    if not ready and not (serving and conditions.get("terminating")):
-        return None
+    serving = bool(conditions.get("serving") and conditions.get("terminating"))
     target = found.get("targetRef") or {}
+    if not ready and not serving and target.get("kind") != "Pod":
+        return None
     hints = (found.get("hints") or {}).get("forZones") or ()
     return SliceEndpoint(
         # A slice's addresses are of one endpoint and interchangeable; consumers use the first.
         address=found["addresses"][0],
         ready=ready,
+        serving=serving,
         pod=sys.intern(target.get("name") or "") if target.get("kind") == "Pod" else "",
         node=sys.intern(found.get("nodeName") or ""),
         zone=sys.intern(found.get("zone") or ""),

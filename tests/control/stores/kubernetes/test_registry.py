@@ -292,18 +292,46 @@ def test_a_job_is_finished_when_its_own_containers_ended_for_good(
     assert Cluster(job).workloads["default", "job"].finished is finished
 
 
-def test_a_gateway_binds_what_its_service_leads_to() -> None:
+@pytest.mark.parametrize("ready", [True, False], ids=["a ready one", "one that is not ready yet"])
+@pytest.mark.parametrize(
+    "declared",
+    [{"args": ["proxy", "--kind=gateway"]}, {"args": ["proxy", "--kind", "gateway"]}, {"templates": "gateway"}],
+    ids=["by a flag", "by a flag of two words", "by its template"],
+)
+def test_a_gateway_binds_what_its_service_leads_to(declared: Object, ready: bool) -> None:
     edge = pod("edge", "10.0.0.1", labels={"istio": "ingressgateway"})
-    edge["metadata"]["annotations"]["inject.istio.io/templates"] = "gateway"
+    edge["metadata"]["annotations"] = {"inject.istio.io/templates": declared.get("templates", "")}
+    edge["spec"]["containers"][0] |= {"name": "remora-proxy", "args": declared.get("args", [])}
     ports = ({"name": "http", "port": 80}, {"name": "https", "port": 443})
     cluster = Cluster(
         service("edge", *ports),
-        endpoint_slice("edge-1", "edge", endpoint("10.0.0.1", "edge"), ports={"http": 8080, "https": 8443}),
+        endpoint_slice(
+            "edge-1",
+            "edge",
+            endpoint("10.0.0.1", "edge", conditions={"ready": ready}),
+            ports={"http": 8080, "https": 8443},
+        ),
         edge,
     )
     workload = cluster.workloads["default", "edge"]
     assert (workload.kind, workload.gateway_ports) == ("gateway", {"80": "0.0.0.0:8080", "443": "0.0.0.0:8443"})
     assert workload.node_id.startswith("router~10.0.0.1~edge.default~")
+
+
+def test_an_application_that_is_started_as_a_gateway_of_its_own_is_none_of_ours() -> None:
+    other = pod("edge", "10.0.0.1", meshed=False)
+    other["spec"]["containers"][0]["args"] = ["--kind", "gateway"]
+    assert not Cluster(other).workloads
+
+
+def test_readiness_that_comes_and_goes_changes_endpoints_and_no_workload() -> None:
+    cluster = Cluster(*web("a", "b"))
+    before = dict(cluster.workloads)
+    resting = endpoint("10.0.0.1", "a", conditions={"ready": False})
+    changes = cluster.put(endpoint_slice("web-1", "web", resting, endpoint("10.0.0.2", "b")))
+    assert not changes.workloads
+    assert cluster.behind("web") == ["10.0.0.2:8080"]
+    assert cluster.services["default", "web"].members == (before["default", "b"],)
 
 
 def test_hints_count_if_every_endpoint_has_one() -> None:
