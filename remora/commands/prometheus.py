@@ -66,12 +66,18 @@ def prometheus_config(
     if to is None:
         sys.stdout.write(text)
         return
+    from remora.output import print_line
+
     made = files(Objectives(), Receivers())
     try:
         (to / _RULES).mkdir(parents=True, exist_ok=True)
         (to / "prometheus.yml").write_text(text, "utf-8")
         for name, content in made.items():
             (to / name if name == "alertmanager.yml" else to / _RULES / name).write_text(content, "utf-8")
+        rules = sum(name != "alertmanager.yml" for name in made)
+        print_line(f"{to / 'prometheus.yml'}, {rules} files of rules in {to / _RULES}, {to / 'alertmanager.yml'}")
+        if not alertmanager:
+            print_line("No Alertmanager is told of what they find: give --alertmanager HOST:PORT.")
     except OSError as error:
         raise Failure(f"cannot write to {to}: {error.strerror}") from error
 

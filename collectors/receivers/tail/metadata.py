@@ -54,6 +54,7 @@ class MetadataFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stamp: tuple[int, int, int] | None = None
+        self._missing = ""
         self._checked = float("-inf")
         self._pods: dict[tuple[str, str], Pod] = {}
         self._by_container: dict[str, Pod] = {}
@@ -66,6 +67,13 @@ class MetadataFile:
         self._checked = now
         try:
             stat = self._path.stat()
+        except OSError as error:
+            if self._missing != str(error):  # said once, and not each second
+                self._missing = str(error)
+                _log.error("%s is not read, what was known of pods before stays: %s", self._path, error)
+            return
+        self._missing = ""
+        try:
             stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
             if stamp == self._stamp:
                 return

@@ -10,6 +10,7 @@ from collectors.receivers.tail.assembly import Assembled
 from collectors.receivers.tail.metadata import Metadata, Pod
 from collectors.receivers.tail.paths import container_of
 from collectors.receivers.tail.tailer import Chunk
+from collectors.receivers.tail.traces import is_trace
 from collectors.records import LogRecord
 
 _RECORD = partial(tuple.__new__, LogRecord)
@@ -79,8 +80,11 @@ def _record(prefix: str, tag: str, workload: str, fields: dict[str, Any], one: A
     body: dict[str, Any] = {"message": text, **fields}
     if stream:
         body["stream"] = stream
+    severity = severity_of(body)
+    if severity == "info" and is_trace(text):
+        severity = "error"
     # The end is part of the id: what was joined otherwise after a restart is another record, and not lost as a double.
     record: LogRecord = _RECORD(
-        (f"{prefix}{offset}-{end}", now if time is None else time, tag, workload, severity_of(body), None, body)
+        (f"{prefix}{offset}-{end}", now if time is None else time, tag, workload, severity, None, body)
     )
     return record

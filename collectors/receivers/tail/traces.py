@@ -66,6 +66,20 @@ _TABLES: dict[Language, _Rules] = {
 }
 
 
+def is_trace(text: str) -> bool:
+    """Whether a record of several lines is a trace of a language that is known here."""
+    head, newline, following = text.partition("\n")
+    if not newline:
+        return False
+    for table in _TABLES.values():
+        for expression, to in table["start"]:
+            if expression.search(head) is not None and any(
+                expression.search(following.partition("\n")[0]) is not None for expression, _ in table[to]
+            ):
+                return True
+    return False
+
+
 class Grouping(Protocol):
     """Of one stream of one file; keeps what state it needs."""
 

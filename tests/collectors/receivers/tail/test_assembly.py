@@ -5,7 +5,7 @@ import pytest
 from collectors.receivers.tail.assembly import CUT, Assembled, Assembly, AssemblyLimits, RawLine
 from collectors.receivers.tail.formats import parse_any, parse_plain
 from collectors.receivers.tail.paths import Container, container_of, rotated_siblings
-from collectors.receivers.tail.traces import FirstLines, Traces
+from collectors.receivers.tail.traces import FirstLines, Traces, is_trace
 
 T = "2026-01-31T12:00:00Z"
 
@@ -112,6 +112,7 @@ def test_a_trace_is_one_record_and_the_lines_around_it_are_others(trace: str) ->
     lines = raw("before", *trace.splitlines(), "after it", "and on")
     records = assembly.feed(lines, 0)
     assert texts(records) == ["before", trace.rstrip("\n"), "after it", "and on"]
+    assert [is_trace(text) for text in texts(records)] == [False, True, False, False]
     assert assembly.held_from is None
 
 

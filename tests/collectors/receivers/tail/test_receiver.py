@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from collectors.pipeline import Refused
 from collectors.receivers.claims import Claims
 from collectors.receivers.members import Members
+from collectors.receivers.tail.metadata import MetadataFile
 from collectors.receivers.tail.receiver import TailReceiver
 from collectors.receivers.tail.settings import Settings, build
 from collectors.records import Batch
@@ -228,6 +229,23 @@ async def test_traces_are_joined_and_the_last_one_comes_after_the_time_out(tail:
     await tail.start(multiline={"languages": ["python"], "timeout": "100ms"})
     joined = "\n".join(trace)
     await eventually(lambda: tail.sink.messages == ["before", joined, "after", joined], "four records")
+    severities = [record.severity for batch in tail.sink.batches for record in batch.logs]
+    assert severities == ["info", "error", "info", "error"], "whoever looks for errors finds traces"
+
+
+def test_a_file_of_pods_that_is_not_there_is_said_once_and_read_when_it_comes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "pods.json"
+    file = MetadataFile(path)
+    for now in (0.0, 2.0, 4.0):
+        file.refresh(now)
+    assert caplog.text.count("pods.json is not read") == 1
+    path.write_text(json.dumps([{"namespace": "default", "pod": "a", "workload": "w"}]))
+    file.refresh(6.0)
+    pod = file.lookup("default", "a", "")
+    assert pod is not None
+    assert pod.workload == "w"
 
 
 async def test_a_position_that_cannot_be_saved_is_told_and_saved_later(tail: Tail, eventually: Eventually) -> None:
