@@ -52,6 +52,9 @@ class Ground(Protocol):
     def start(self, scope: TaskScope, plane: Plane) -> None:
         """Begin what goes on beside serving."""
 
+    def addresses(self) -> dict[str, str]:
+        """Of what `start` has begun to serve, by name."""
+
     async def stop(self) -> None:
         """The end has begun: let others take over what they wait for."""
 
@@ -136,7 +139,7 @@ async def _go_live(options: Options, ground: Ground, plane: Plane, ports: "_Port
     scope.spawn(plane.publisher.run(), name="publisher")
     ground.start(scope, plane)
     await ports.start()
-    _announce(options, ports.addresses)
+    _announce(options, ports.addresses, ground.addresses())
 
 
 class _Ports:
@@ -195,9 +198,9 @@ def _add_port(server: Any, plane: Plane, options: Options, port: int, flag: str,
     return number
 
 
-def _announce(options: Options, addresses: Addresses) -> None:
+def _announce(options: Options, addresses: Addresses, more: dict[str, str]) -> None:
     """Ready: for the command in `control.json`, for the parent on its descriptor."""
-    ready = {"ads": addresses.ads, "csr": addresses.csr, "rest": addresses.rest}
+    ready = {"ads": addresses.ads, "csr": addresses.csr, "rest": addresses.rest} | more
     write_atomic(options.state / "control.json", json.dumps(ready | {"pid": os.getpid()}).encode(), mode=0o600)
     _log.info("ready: xds %s, certificates %s, rest %s", addresses.ads, addresses.csr, addresses.rest)
     if options.ready_fd is not None:

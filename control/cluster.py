@@ -23,7 +23,7 @@ from control.kubernetes.leadership import Leadership
 from control.kubernetes.resources import NAMESPACES
 from control.kubernetes.root_certificates import RootCertificates
 from control.kubernetes.webhook_bundles import WebhookBundles, configurations
-from control.listening import bound
+from control.listening import bound, spell_address
 from control.options import KubernetesOptions, Options
 from control.plane import Plane, Stored
 from control.rest.guard import open_token
@@ -163,7 +163,12 @@ class InCluster:
         self.webhook_socket.listen()
         self._webhooks = RestServer(webhooks, self.webhook_socket, plane.serving.ssl_context())
         scope.spawn(self._webhooks.run_until_told(), name="webhooks")
-        _log.info("webhooks at port %d", self.webhook_socket.getsockname()[1])
+        _log.info("webhooks at %s", self.addresses()["webhooks"])
+
+    def addresses(self) -> dict[str, str]:
+        """Where the API server's questions are answered."""
+        host, port = self.webhook_socket.getsockname()[:2]
+        return {"webhooks": spell_address(host, port)}
 
     async def stop(self) -> None:
         """Let the next one lead at once."""

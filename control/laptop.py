@@ -65,6 +65,10 @@ class Laptop:
         scope.spawn(self._authority.keep(), name="root rotation")
         scope.spawn(_watch(self._store, plane.publisher), name="store watch")
 
+    def addresses(self) -> dict[str, str]:
+        """None."""
+        return {}
+
     async def stop(self) -> None:
         """Nothing is held that others wait for."""
 

@@ -25,7 +25,7 @@ _log = logging.getLogger("control.ca")
 SECRET = "remora-ca"  # noqa: S105 - its name
 LOOK_EVERY_S = 10.0
 """A follower knows a new root this soon; it signs nothing with it for two days."""
-OPEN_EVERY_S = 1.0
+OPEN_EVERY_S = 0.25
 
 
 class RootSecret:
@@ -118,7 +118,7 @@ class ClusterAuthority(Authority):
                     self.adopt(roots)
                     self._say("")
                     return
-                self._say("there is no root yet; waiting for the leader to make it")
+                self._say("there is no root yet; waiting for the leader to make it", logging.INFO)
             await asyncio.sleep(OPEN_EVERY_S)
 
     async def _read_or_make(self) -> Roots | None:
@@ -168,8 +168,8 @@ class ClusterAuthority(Authority):
         self.adopt(changed)
         return step
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, level: int = logging.ERROR) -> None:
         """Once, until there is something else to say."""
         if text and text != self._said:
-            _log.error("%s", text)
+            _log.log(level, "%s", text)
         self._said = text

@@ -74,7 +74,7 @@ class Leadership:
     async def release(self) -> None:
         """Let the next one take over at once. To be called when `run` has ended; what it cannot do, time does."""
         leading, self._until = self.leading, float("-inf")
-        self._tell()
+        self._tell(released=True)
         if not leading or self._seen is None:
             return
         try:
@@ -168,14 +168,14 @@ class Leadership:
             return False
         return False
 
-    def _tell(self) -> None:
+    def _tell(self, *, released: bool = False) -> None:
         leading = self.leading
         if leading == self._said_leading:
             return
         self._said_leading = leading
         if leading:
             _log.info("leading: %s holds the lease %s/%s", self._me, self._namespace, self._name)
-        else:
+        elif not released:
             _log.warning("not leading any more; %s holds the lease", self.holder or "nobody")
         for changed in self.on_change:
             changed(leading)

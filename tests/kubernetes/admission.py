@@ -3,7 +3,7 @@
 import base64
 import ssl
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,12 +43,17 @@ class Admission:
         self._storage = storage
         self._resolve = resolve
 
-    async def admit(self, operation: Operation, found: Object | None) -> tuple[Object | None, list[str]]:
-        """The object as webhooks changed it, and their warnings. Raises ApiError where one denies or fails."""
+    async def admit(
+        self, operation: Operation, found: Object | None, phases: Sequence[str] = ("mutating", "validating")
+    ) -> tuple[Object | None, list[str]]:
+        """The object as webhooks changed it, and their warnings. Raises ApiError where one denies or fails.
+
+        Between the two phases the API server checks an object against its schema.
+        """
         warnings: list[str] = []
         if operation.type.group == _GROUP:
             return found, warnings
-        for plural in ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"):
+        for plural in (f"{phase}webhookconfigurations" for phase in phases):
             for configuration in list(self._storage.all((_GROUP, plural))):
                 for webhook in configuration.object.get("webhooks") or ():
                     if self._concerns(webhook, operation, found):

@@ -276,9 +276,11 @@ class Writes:
         kind = target.type
         version_before = before["metadata"]["resourceVersion"] if before is not None else None
         operation = self._operation("UPDATE" if before is not None else "CREATE", target, user, query, before)
-        admitted, warnings = await self._admission.admit(operation, copy.deepcopy(found))
+        admitted, warnings = await self._admission.admit(operation, copy.deepcopy(found), ["mutating"])
         assert admitted is not None
         found, more = schemas.admit(kind, target.version, admitted, query.get("fieldValidation", "Warn"))
+        _, said = await self._admission.admit(operation, copy.deepcopy(found), ["validating"])
+        warnings += said
         self._stamp(kind, found, before)
         if not noted:
             managed_fields.record_update(

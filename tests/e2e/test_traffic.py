@@ -1,0 +1,115 @@
+"""A pod whose sidecar follows the cluster: endpoints, rules, and an API server that goes away and comes back."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.api_server import ApiServer
+from tests.e2e.cluster import until
+from tests.e2e.control import LeastPrivileged
+from tests.e2e.fake_server import FakeInThread
+from tests.e2e.mesh import Pods
+from tests.netns.captured_mesh import Sidecar
+
+REVIEWS = "10.96.7.10"
+LIVE_S = 1.0
+"""What a change of the cluster may take until a sidecar does it."""
+
+
+class Scene:
+    """`client` has a sidecar, `one` and `two` answer by their names and have none."""
+
+    def __init__(self, pods: Pods) -> None:
+        self.pods = pods
+        self.cluster = pods.cluster
+        self.addresses = {}
+        for name in ("one", "two"):
+            _, there = pods.create(name, inject=False)
+            pods.http_server(there, 8080, name)
+            self.addresses[name] = there.ipv4
+        pods.service("reviews", REVIEWS)
+        pods.endpoints("reviews", self.addresses["one"])
+        self.sidecar: Sidecar = pods.sidecar("client")
+
+    def answered_by(self) -> tuple[int, str]:
+        return self.pods.ask(self.sidecar.pod, REVIEWS, authority="reviews.default")
+
+    def live(self, change: Callable[[], Any], expected: Any, seen: Callable[[], Any], within: float) -> float:
+        """Seconds from the end of `change` until `seen()` is what is expected."""
+        change()
+        began = time.monotonic()
+        until(lambda: seen() == expected, f"{expected!r}, not {seen()!r}", within=within)
+        return time.monotonic() - began
+
+    def rule(self, status: int) -> dict[str, Any]:
+        """Every request is answered by the sidecar, with that status."""
+        fault = {"abort": {"httpStatus": status, "percentage": {"value": 100}}}
+        return {
+            "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+            "metadata": {"name": "reviews", "namespace": "default"},
+            "spec": {"hosts": ["reviews"], "http": [{"fault": fault, "route": [{"destination": {"host": "reviews"}}]}]},
+        }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scene(pods: Pods) -> Scene:
+    made = Scene(pods)
+    until(lambda: made.answered_by() == (200, "one"), f"requests arrive, not {made.answered_by()}")
+    return made
+
+
+def test_endpoints_that_change_are_at_the_sidecar_within_a_second(scene: Scene) -> None:
+    took = [
+        scene.live(
+            lambda name=name: scene.pods.endpoints("reviews", scene.addresses[name]),  # type: ignore[misc]
+            (200, name),
+            scene.answered_by,
+            10,
+        )
+        for name in ("two", "one", "two", "one")
+    ]
+    print(f"endpoints live after {', '.join(f'{each * 1000:.0f} ms' for each in took)}")
+    assert max(took) < LIVE_S
+
+
+def test_a_rule_that_is_applied_is_live_within_a_second_and_gone_as_soon(scene: Scene) -> None:
+    cluster = scene.cluster
+    took = [
+        scene.live(lambda: cluster.apply(scene.rule(418)), (418, ""), scene.answered_by, 10),
+        scene.live(lambda: cluster.apply(scene.rule(451)), (451, ""), scene.answered_by, 10),
+        scene.live(lambda: cluster.delete("VirtualService", "reviews", "default"), (200, "one"), scene.answered_by, 10),
+    ]
+    print(f"rules live after {', '.join(f'{each * 1000:.0f} ms' for each in took)}")
+    assert max(took) < LIVE_S
+
+
+def test_the_client_speaks_with_a_certificate_of_its_service_account(scene: Scene, control: LeastPrivileged) -> None:
+    proxies = control.get("/v1/status").json()["proxies"]
+    (client,) = (each for each in proxies if each["workload"] == "client")
+    assert client["connected"]
+    assert '"identity":"spiffe://cluster.local/ns/default/sa/client-account"' in control.said()
+
+
+def test_traffic_goes_on_without_the_api_server_and_rules_come_again_with_it(
+    scene: Scene, control: LeastPrivileged
+) -> None:
+    server = scene.cluster.server
+    assert isinstance(server, ApiServer | FakeInThread), "the fixture `pods` has skipped others"
+    assert control.process is not None
+    for compacted in (False, True):
+        with scene.cluster.place.entered():
+            server.stop_server()
+            assert scene.answered_by() == (200, "one")
+            assert control.get("/readyz").status_code == 200
+            until(lambda: "cannot be reached" in control.said() or "Unreachable" in control.said(), "it is said")
+            server.start_server()
+            if compacted:
+                server.compact()
+        rule = scene.rule(503 + compacted)
+        back = scene.live(lambda rule=rule: scene.cluster.apply(rule), (503 + compacted, ""), scene.answered_by, 60)  # type: ignore[misc]
+        print(f"{'restarted and compacted' if compacted else 'restarted'}: rule live after {back:.2f} s")
+        scene.live(lambda: scene.cluster.delete("VirtualService", "reviews", "default"), (200, "one"),
+                   scene.answered_by, 10)  # fmt: skip
+    assert control.process.poll() is None
