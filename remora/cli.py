@@ -92,6 +92,7 @@ def _application() -> "Typer":
     from remora.commands import (
         analyze,
         apply,
+        check,
         components,
         config,
         dashboards,
@@ -110,6 +111,7 @@ def _application() -> "Typer":
         status,
         tap,
         traces,
+        uninstall,
         up,
     )
 
@@ -139,6 +141,8 @@ def _application() -> "Typer":
     app.command("status", cls=Command, epilog=status.EPILOG, rich_help_panel=mesh)(status.status)
     app.command("inject", cls=Command, epilog=inject.EPILOG, rich_help_panel=cluster)(inject.inject)
     app.command("install", cls=Command, epilog=install.EPILOG, rich_help_panel=cluster)(install.install)
+    app.command("uninstall", cls=Command, epilog=uninstall.EPILOG, rich_help_panel=cluster)(uninstall.uninstall)
+    app.command("check", cls=Command, epilog=check.EPILOG, rich_help_panel=cluster)(check.check)
     app.command("apply", cls=Command, epilog=apply.EPILOG, rich_help_panel=rules)(apply.apply)
     app.command("get", cls=Command, epilog=get.EPILOG, rich_help_panel=rules)(get.get)
     app.command("delete", cls=Command, epilog=delete.EPILOG, rich_help_panel=rules)(delete.delete)

@@ -29,8 +29,9 @@ def install(
     files: FilesOption = None,
     sets: SetOption = None,
     revision: RevisionOption = None,
-    skip_crds: Annotated[
-        bool, typer.Option("--skip-crds", help="Leave out the definitions of kinds: Istio's are there already.")
+    skip_crds: Annotated[bool, typer.Option("--skip-crds", help="Leave out the definitions of kinds.")] = False,
+    skip_istio_crds: Annotated[
+        bool, typer.Option("--skip-istio-crds", help="Leave out those of Istio's kinds: its own are there already.")
     ] = False,
     crds: Annotated[bool, typer.Option("--crds", help="Print the definitions of kinds alone.")] = False,
     show_values: Annotated[
@@ -59,6 +60,8 @@ def install(
         return
     # A revision's kinds are the first one's.
     found = [] if skip_crds or (values.revision and not crds) else definitions.all_definitions()
+    if skip_istio_crds:
+        found = [each for each in found if not each["spec"]["group"].endswith(".istio.io")]
     if not crds:
         found = [*found, *objects(values)]
     if dry_run:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from control.api.kinds import KINDS, Kind
@@ -112,8 +113,13 @@ def kinds() -> list[Kind]:
 
 
 def all_definitions() -> list[dict[str, Any]]:
-    """One for each kind, in the order in which lists show them."""
-    return [definition(kind) for kind in kinds()]
+    """One for each kind, in the order in which lists show them. Nobody changes them: they are made once."""
+    return list(_made())
+
+
+@cache
+def _made() -> tuple[dict[str, Any], ...]:
+    return tuple(definition(kind) for kind in kinds())
 
 
 def definition(kind: Kind) -> dict[str, Any]:
