@@ -36,6 +36,7 @@ class Container:
     name: str
     argv: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    uid: int = 0
     post_start: Sequence[str] = ()
     """A command in the container."""
     startup: Place | None = None
@@ -118,7 +119,7 @@ class PodRun:
     def _spawn(self, argv: Sequence[str], spec: Container, name: str) -> Running:
         log = self._directory / f"{name}.log"
         with open(log, "ab") as file:
-            process = self.pod.start(argv, log=file, environment=dict(spec.environment))
+            process = self.pod.start(argv, uid=spec.uid, log=file, environment=dict(spec.environment))
         return Running(spec, process, log)
 
     async def probe(self, port: int, path: str, timeout_s: float = 1.0) -> tuple[int, str]:
@@ -185,18 +186,18 @@ class PodRun:
 
 
 async def get(
-    there: Namespace, host: str, port: int, path: str, agent: str = "test", authority: str = ""
+    there: Namespace, host: str, port: int, path: str, agent: str = "test", *, uid: int = 0
 ) -> tuple[int, str]:
     """(status, body) of one request from that namespace, on a connection of its own. Raises OSError."""
-    status, _, body = await exchange(there, host, port, path, agent, authority)
+    status, _, body = await exchange(there, host, port, path, agent, uid=uid)
     return status, body
 
 
 async def exchange(
-    there: Namespace, host: str, port: int, path: str, agent: str = "test", authority: str = ""
+    there: Namespace, host: str, port: int, path: str, agent: str = "test", *, uid: int = 0
 ) -> tuple[int, dict[str, str], str]:
     """The same with the answer's fields. The request does not ask that the connection be closed."""
-    client = there.new_socket(socket.AF_INET)
+    client = there.new_socket(socket.AF_INET, uid=uid, gid=uid)
     client.setblocking(False)
     try:
         await asyncio.get_running_loop().sock_connect(client, (host, port))
@@ -205,7 +206,7 @@ async def exchange(
         client.close()
         raise
     try:
-        lines = [f"GET {path} HTTP/1.1", f"host: {authority or host}", f"user-agent: {agent}", "", ""]
+        lines = [f"GET {path} HTTP/1.1", f"host: {host}", f"user-agent: {agent}", "", ""]
         writer.write("\r\n".join(lines).encode())
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         fields = dict(line.lower().split(": ", 1) for line in head[1:] if line)

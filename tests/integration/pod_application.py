@@ -2,9 +2,10 @@
 
 It calls another service when it starts, serves, and when it is told to end, ends what is under way, then calls the
 other service again and again, each time on a new connection, before it exits. It writes what happens as lines of JSON
-with the monotonic time, which all processes of a machine share. Configuration (JSON): `proxy` (host:port of the
-sidecar's outbound listener), `call` (authority and path), `calls_at_end`, `every_s`, `exit`, `deaf` (SIGTERM is passed
-over, and it calls every `run_s`), `run_s` (it ends by itself after so long: a Job).
+with the monotonic time, which all processes of a machine share. It knows of no proxy.
+
+Configuration (JSON): `call` (host:port and path), `calls_at_end`, `every_s`, `exit`, `run_s` (it ends by itself after
+so long: a Job), `deaf` (it passes SIGTERM over, and calls every `run_s`).
 """
 
 import http.client
@@ -27,11 +28,10 @@ def say(event: str, **facts: Any) -> None:
 
 
 def call(configuration: dict[str, Any], when: str) -> None:
-    host, _, port = configuration["proxy"].rpartition(":")
-    authority, path = configuration["call"]
-    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    where, path = configuration["call"]
+    connection = http.client.HTTPConnection(where, timeout=10)
     try:
-        connection.request("GET", path, headers={"host": authority, "connection": "close"})
+        connection.request("GET", path, headers={"connection": "close"})
         answer = connection.getresponse()
         say("called", when=when, status=answer.status, body=answer.read().decode())
     except OSError as error:

@@ -1,8 +1,7 @@
 """Pods whose containers a kubelet of the test's starts and ends, in the mesh of a real control plane.
 
-The sidecar is the injected one (`remora proxy --pod`, told who it is by its environment), but that nothing is captured:
-the application names the sidecar's outbound listener as its proxy, and other workloads come to 15006. All run as the
-tests' own user: others need not be able to reach its Python.
+The sidecar is the injected one (`remora proxy --pod`, user 1337, told who it is by its environment), and what the
+application sends and gets is captured by the rules of `remora init-iptables`: it knows of nothing.
 """
 
 import asyncio
@@ -28,6 +27,20 @@ from tests.netns.namespaces import Namespace, Network
 
 PYTHON = (sys.executable, "-P", "-m", "remora")
 APP_PORT = 8080
+APP_UID, PROXY_UID = 1000, 1337
+ADDRESSES = {"ledger": "10.96.0.10", "web": "10.96.0.20", "job": "10.96.0.30"}
+"""Of the services, which exist nowhere: without capture there is no way there."""
+
+SERVICES = "".join(
+    f"""\
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec: {{clusterIP: {address}, selector: {{app: {name}}}, ports: [{{name: http, port: 80, targetPort: {APP_PORT}}}]}}
+---
+"""
+    for name, address in ADDRESSES.items()
+)
 READY_S = 30.0
 INHERITED = ("PATH", "PYTHONPATH", "LANG", "VIRTUAL_ENV", "COVERAGE_PROCESS_START")
 """Of the test's environment, what its children need."""
@@ -47,8 +60,10 @@ class PodMesh:
         self.network = network
         self.first = network.pod("first")  # the hub has an address once there is a pod
         self._directory = Path(tempfile.mkdtemp(prefix="remora-pods-"))
+        self._directory.chmod(0o755)  # users 1337 and 1000 have to get there
         self.state = State(self._directory / "mesh")
         self._start_control()
+        self._post("/v1/apply", {"files": [{"name": "services.yaml", "text": SERVICES}]})
 
     def _start_control(self) -> None:
         reading, writing = os.pipe()
@@ -70,21 +85,23 @@ class PodMesh:
         record = {
             "name": name,
             "namespace": "default",
-            "service": service,
             "service_account": service,
             "labels": {"app": service},
-            "ports": [{"name": "http", "service_port": 80, "app": f"127.0.0.1:{APP_PORT}"}],
-            "inbound": f"{pod.ipv4}:15006",
-            "outbound": "127.0.0.1:15001",
+            "ports": [{"name": "http", "service_port": APP_PORT, "app": f"{pod.ipv4}:{APP_PORT}"}],
+            "addresses": [pod.ipv4],
+            "capture": True,
         }
+        return self._post("/v1/workloads", record | changes)
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         ready = json.loads(self.state.control.read_bytes())
         trust = ssl.create_default_context(cafile=str(self.state.root))
         headers = {"authorization": f"Bearer {self.state.admin_token.read_text()}"}
         # The control plane's certificate is for loopback and for its Service's name, not for the hub's address.
         name = {"sni_hostname": "localhost"}
         with self.network.hub.entered(), httpx.Client(base_url=ready["rest"], verify=trust, headers=headers) as client:
-            response = client.post("/v1/workloads", json=record | changes, extensions=name, timeout=20)
-        assert response.status_code == 201, response.text
+            response = client.post(path, json=body, extensions=name, timeout=20)
+        assert response.is_success, response.text
         answer: dict[str, Any] = response.json()
         return answer
 
@@ -117,11 +134,12 @@ class Pod:
             path = directory / file
             path.touch(mode=mode)
             path.write_text(text)
+            os.chown(path, PROXY_UID, PROXY_UID)
         self._directory = directory
         self._environment = {key: os.environ[key] for key in INHERITED if key in os.environ}
         self._flags = [
             f"--ads={registered['ads']}", f"--csr={registered['csr']}", f"--root={directory / 'root.pem'}",
-            f"--token-file={directory / 'token'}", f"--listen={pod.ipv4}:15006", "--listen=127.0.0.1:15001",
+            f"--token-file={directory / 'token'}",
         ]  # fmt: skip
 
     def proxy(self, form: str, grace_s: float, **environment: str) -> Container:
@@ -141,20 +159,21 @@ class Pod:
             "remora-proxy",
             [*PYTHON, "proxy", "--pod", *self._flags],
             self._environment | known | environment,
+            PROXY_UID,
             post_start=(*PYTHON, "wait", "--timeout", str(READY_S)) if form == "classic" else (),
             startup=READY if form == "native" else None,
         )
 
     def init(self) -> Container:
-        """Stands for remora-init: nothing of the pod runs before it has ended."""
-        return Container("remora-init", ["true"], self._environment)
+        """As root, before everything else."""
+        return Container("remora-init", [*PYTHON, "init-iptables"], self._environment)
 
     def app(self, pre_stop: bool = False, **configuration: Any) -> Container:
         """See pod_application. It calls the first pod's service."""
-        told: Mapping[str, Any] = {"proxy": "127.0.0.1:15001", "call": ["ledger", "/entry"]} | configuration
+        told: Mapping[str, Any] = {"call": [ADDRESSES["ledger"], "/entry"]} | configuration
         argv = [sys.executable, "-I", "-S", pod_application.__file__, str(APP_PORT), json.dumps(told)]
         hook = (15020, "/app-lifecycle/app/prestopz") if pre_stop else None
-        return Container("app", argv, self._environment, pre_stop=hook)
+        return Container("app", argv, self._environment, APP_UID, pre_stop=hook)
 
     def finish(self) -> None:
         """What the control plane does when it sees that all of the application's containers have ended for good."""
@@ -170,7 +189,7 @@ def pod_mesh() -> Iterator[PodMesh]:
         try:
             ledger = Pod(mesh, "ledger-v1", mesh.first, mesh._directory / "ledger-v1")
             app = ledger.app(call=None)
-            _run(ledger.run.start([], [ledger.proxy("classic", 10), app]))
+            _run(ledger.run.start([ledger.init()], [ledger.proxy("classic", 10, REMORA_STAY="drain"), app]))
             yield mesh
         finally:
             mesh.close()
