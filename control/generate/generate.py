@@ -17,6 +17,7 @@ from control.generate.lifecycle import lifecycle_layer
 from control.generate.listeners import gateway_listener, outbound_listener, tcp_outbound_listener
 from control.generate.memory import memory_of
 from control.generate.names import ROOT_SECRET, SYSTEM_SECRET
+from control.generate.nearest import nearest_endpoints
 from control.generate.original import captured_applications
 from control.generate.outbound import outbound_routes
 from control.generate.pack import pack
@@ -71,11 +72,12 @@ def generate(mesh: Mesh, proxy: Proxy, before: Snapshot | None = None) -> Snapsh
     own = _own(mesh, proxy, known)
     reached = upstreams(mesh, proxy.namespace)
     clusters = _clusters(proxy, own, reached, before)
+    endpoints = nearest_endpoints(mesh, proxy.namespace, proxy.zone, reached)
     if before is not None and own is known and before.resources[CDS] is clusters:
-        return before.with_endpoints(reached.endpoints)
+        return before.with_endpoints(endpoints)
     resources = {
         CDS: clusters,
-        EDS: reached.endpoints,
+        EDS: endpoints,
         LDS: own.listeners,
         RDS: own.routes,
         SDS: own.secrets,

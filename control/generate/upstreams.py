@@ -57,8 +57,7 @@ class Upstreams:
 
 def upstreams(mesh: Mesh, namespace: str) -> Upstreams:
     """What a client of a namespace may reach."""
-    view = namespace if namespace in _namespaces_of_their_own(mesh) else None
-    key = _make, view
+    key = _make, view_of(mesh, namespace)
     known: Upstreams | None = mesh.parts.get(key)
     if known is None:
         known = mesh.parts[key] = memory_of(mesh).part(
@@ -68,6 +67,11 @@ def upstreams(mesh: Mesh, namespace: str) -> Upstreams:
             lambda before: _make(mesh, namespace, before),
         )
     return known
+
+
+def view_of(mesh: Mesh, namespace: str) -> str | None:
+    """A namespace that sees policies of its own, or None: what all others see."""
+    return namespace if namespace in _namespaces_of_their_own(mesh) else None
 
 
 def _namespaces_of_their_own(mesh: Mesh) -> frozenset[str]:

@@ -60,6 +60,8 @@ class Proxy:
     """Connections from and to its application are redirected to it; `ports` are then the application's own."""
     finished: bool = False
     """Its application has ended and does not come back."""
+    zone: str = ""
+    """Where it runs; empty where that is not known."""
 
     def ports_by_address(self) -> dict[Address, tuple[AppPort, ...]]:
         """Where connections for which ports arrive."""

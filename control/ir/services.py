@@ -59,6 +59,8 @@ class Endpoint:
     """The address is the instance's own, port included, and not its sidecar's."""
     locality: tuple[str, str, str] = ("", "", "")
     """Region, zone and subzone; empty where they are not known."""
+    zones: frozenset[str] = frozenset()
+    """Whose clients it is for; empty: everyone's."""
     called: tuple[str, str, str] = ("", "", "")
     """The workload, canonical service and revision that telemetry is to name; empty: as `workload` and `labels` say."""
 

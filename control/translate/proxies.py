@@ -45,4 +45,5 @@ def proxy_of(workload: Workload, trust_domain: str) -> Proxy:
         addresses=workload.addresses,
         capture=workload.capture,
         finished=workload.finished,
+        zone=workload.locality.zone,
     )

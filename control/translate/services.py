@@ -91,10 +91,11 @@ class ServiceTranslator:
                 namespace=service.namespace,
                 cluster_id=each.cluster or self.settings.cluster_id,
                 locality=each.locality,
+                zones=service.nearest.get(each.host, frozenset()),
             )
         for workload, app in port.members:
             if workload.addresses:
-                yield self._pod(workload, app)
+                yield self._pod(service, workload, app)
                 continue
             at = app.inbound or workload.inbound
             if at is not None:
@@ -115,12 +116,13 @@ class ServiceTranslator:
             cluster_id=self.settings.cluster_id,
         )
 
-    def _pod(self, workload: Workload, app: AppPort) -> Endpoint:
+    def _pod(self, service: WorldService, workload: Workload, app: AppPort) -> Endpoint:
         """Clients reach it at its own port, whoever takes the connection there."""
         labels = workload.effective_labels
         mode = self.peers.of_port(workload.namespace, labels, app.service_port)
+        at = address(app.app)
         return Endpoint(
-            address=address(app.app),
+            address=at,
             labels=labels,
             tls=workload.capture and mode is not MtlsMode.DISABLE,
             principal=str(identity_of(workload, self.settings.trust_domain)) if workload.capture else "",
@@ -129,6 +131,7 @@ class ServiceTranslator:
             cluster_id=workload.cluster or self.settings.cluster_id,
             pod=True,
             locality=workload.locality,
+            zones=service.nearest.get(at.host, frozenset()),
             called=(workload.owner or workload.name, workload.canonical_service, workload.canonical_revision),
         )
 

@@ -79,3 +79,10 @@ def test_an_external_name_is_a_name_that_proxies_look_up() -> None:
     found = translated("db", external)
     assert found.resolution is Resolution.DNS
     assert [each.address for each in found.endpoints[5432]] == [Address("db.example.com", 5432)]
+
+
+def test_topology_hints_reach_the_instances() -> None:
+    ends = [endpoint(f"10.0.0.{n}", f"p{n}", hints={"forZones": [{"name": f"z{n}"}]}) for n in (1, 2)]
+    pods = [pod(f"p{n}", f"10.0.0.{n}") for n in (1, 2)]
+    found = translated("web", service("web"), endpoint_slice("web-1", "web", *ends), *pods)
+    assert [each.zones for each in found.endpoints[80]] == [{"z1"}, {"z2"}]

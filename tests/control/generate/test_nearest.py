@@ -1,0 +1,86 @@
+"""Clients of a zone get the instances that are meant for it; one pod's change still costs one endpoint resource."""
+
+from dataclasses import replace
+
+import pytest
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+
+from control.generate import Snapshot, generate
+from control.generate.memory import memory_of
+from control.generate.types import CDS, EDS
+from control.ir.address import Address
+from control.ir.mesh import Mesh
+from control.ir.proxy import Proxy, ProxyKind
+from control.ir.services import Endpoint, Port, Service
+from control.ir.settings import MeshSettings
+
+SETTINGS = MeshSettings()
+CLUSTER = "outbound|80||web.default.svc.cluster.local"
+
+
+def instance(number: int, *zones: str) -> Endpoint:
+    return Endpoint(Address(f"10.0.0.{number}", 8080), zones=frozenset(zones), pod=True)
+
+
+def web(*instances: Endpoint, name: str = "web") -> Service:
+    host = f"{name}.default.svc.cluster.local"
+    return Service(host, name, "default", (Port(80),), {80: instances}, addresses=("10.96.0.10",))
+
+
+def mesh(*services: Service) -> Mesh:
+    return Mesh(settings=SETTINGS, services={service.host: service for service in services})
+
+
+def client(zone: str) -> Proxy:
+    kind = ProxyKind.SIDECAR
+    return Proxy(f"sidecar~10.1.0.1~c-{zone}.default~x", kind, f"c-{zone}", "default", "spiffe://x", zone=zone)
+
+
+def addresses(snapshot: Snapshot, cluster: str = CLUSTER) -> list[str]:
+    loads = ClusterLoadAssignment()
+    snapshot.resources[EDS][cluster].Unpack(loads)
+    found = [e.endpoint.address.socket_address.address for each in loads.endpoints for e in each.lb_endpoints]
+    return [each.removeprefix("10.0.0.") for each in found]
+
+
+@pytest.mark.parametrize(
+    ("zone", "expected"),
+    [
+        pytest.param("z1", ["1"], id="a zone with an instance of its own"),
+        pytest.param("z2", ["1", "2"], id="a zone that shares one"),
+        pytest.param("z9", ["1", "2", "3"], id="a zone that nothing is meant for gets everything"),
+        pytest.param("", ["1", "2", "3"], id="so does a client of whom no zone is known"),
+    ],
+)
+def test_clients_get_what_is_meant_for_their_zone(zone: str, expected: list[str]) -> None:
+    made = mesh(web(instance(1, "z1", "z2"), instance(2, "z2"), instance(3, "z3")))
+    assert addresses(generate(made, client(zone))) == expected
+
+
+def test_without_hints_all_zones_share_the_same_endpoints() -> None:
+    made = mesh(web(instance(1), instance(2)))
+    first, second = (generate(made, client(zone)) for zone in ("z1", "z2"))
+    assert first.resources[EDS] is second.resources[EDS]
+
+
+def test_clusters_are_the_same_for_all_zones_and_endpoints_for_those_of_one() -> None:
+    made = mesh(web(instance(1, "z1"), instance(2, "z2")), web(instance(3), name="api"))
+    one, same, other = (generate(made, client(zone)) for zone in ("z1", "z1", "z2"))
+    assert one.resources[EDS] is same.resources[EDS]
+    assert one.resources[CDS] == other.resources[CDS]
+    assert one.resources[EDS].changed_since(other.resources[EDS]) == {CLUSTER}
+
+
+def test_a_change_costs_its_own_service_alone() -> None:
+    hinted = web(instance(1, "z1"), instance(2, "z2"))
+    other = web(instance(3, "z1"), instance(4, "z2"), name="api")
+    before = mesh(hinted, other)
+    first = generate(before, client("z1"))
+    grown = replace(other, endpoints={80: (instance(3, "z1"), instance(4, "z2"), instance(5, "z1"))})
+    after = mesh(hinted, grown)
+    after.parts[type(memory_of(before))] = memory_of(before).next()
+    second = generate(after, client("z1"), first)
+    api = CLUSTER.replace("web", "api")
+    assert addresses(second, api) == ["3", "5"]
+    assert second.resources[EDS].changed_since(first.resources[EDS]) == {api}
+    assert second.resources[EDS].own[CLUSTER] is first.resources[EDS].own[CLUSTER]
