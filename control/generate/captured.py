@@ -11,12 +11,12 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.address_pb2 import CidrRange
 from envoy.config.core.v3.base_pb2 import TrafficDirection
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain, FilterChainMatch
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from google.protobuf.message import Message
 
 from control.generate.clusters import instance_clusters
 from control.generate.connections import ConnectionRouter, tcp_filter
@@ -80,14 +80,15 @@ def captured_outbound(mesh: Mesh, proxy: Proxy) -> Captured:
 
 def _make(outbound: "CapturedOutbound") -> Captured:
     return Captured(
-        Resources({each.name: entry(each.name, each) for each in outbound.listeners()}, shared=True),
+        Resources(outbound.listeners(), shared=True),
         Resources({each.name: entry(each.name, each) for each in outbound.tables()}, shared=True),
-        {each.name: entry(each.name, each) for each in (passthrough(), *outbound.clusters())},
+        outbound.clusters(),
     )
 
 
 class CapturedOutbound:
-    """What the connections of one captured workload meet."""
+    """What the connections of one captured workload meet. Of a service for which there are no rules all namespaces have
+    the same, so that is made once."""
 
     def __init__(self, mesh: Mesh, proxy: Proxy) -> None:
         self._mesh = mesh
@@ -95,22 +96,44 @@ class CapturedOutbound:
         self._families = families(proxy)
         self._router = Router(mesh, proxy)
         self._connections = ConnectionRouter(mesh, proxy)
+        self._memory = memory_of(mesh)
         self._shared = self._shared_numbers()
 
-    def listeners(self) -> Iterator[Listener]:
-        """All of them, no two at one address."""
-        for family in self._families:
-            yield self._virtual(family)
-        taken: set[Address] = set()
-        for service in self._mesh.services.values():
-            for port in service.ports:
-                for place in self._places(service, port):
-                    if place.at not in taken:
-                        taken.add(place.at)
-                        yield self._exact(service, port, place)
+    def listeners(self) -> dict[str, Entry]:
+        """All of them, no two at one address; where services claim the same, the first has it."""
+        found: dict[str, Entry] = {}
+        for each in map(self._virtual, self._families):
+            found[each.name] = self._entry(each.name, each)
         for number in self._shared:
             for family in self._families:
-                yield self._wildcard(number, family)
+                found.update(self._wildcard_listener(number, family))
+        for service in self._mesh.services.values():
+            for name, made in self._exact_listeners(service).items():
+                found.setdefault(name, made)
+        return found
+
+    def _wildcard_listener(self, number: int, family: int) -> Mapping[str, Entry]:
+        def make() -> dict[str, Entry]:
+            made = self._wildcard(number, family)
+            return {made.name: self._entry(made.name, made)}
+
+        by_name = [service for service, port in self._shared[number] if not port.protocol.requests]
+        if any(best_rule(self._mesh, service.host) is not None for service in by_name):
+            return make()
+        return self._memory.part((CapturedOutbound, "wildcard", number, family), (self._mesh.shape,), make)
+
+    def _exact_listeners(self, service: Service) -> Mapping[str, Entry]:
+        if best_rule(self._mesh, service.host) is not None:
+            return self._make_exact(service)
+        key = CapturedOutbound, "listeners", service.host, self._families
+        return self._memory.part(key, (service, self._mesh.settings), lambda: self._make_exact(service))
+
+    def _make_exact(self, service: Service) -> dict[str, Entry]:
+        made = (self._exact(service, port, place) for port, place in self._places(service))
+        return {each.name: self._entry(each.name, each) for each in made}
+
+    def _entry(self, name: str, message: Message) -> Entry:
+        return self._memory.one(entry(name, message))
 
     def tables(self) -> Iterator[RouteConfiguration]:
         """Routes of the ports that carry requests, named by their numbers as Istio's."""
@@ -118,33 +141,49 @@ class CapturedOutbound:
             if any(port.protocol.requests for _, port in ports):
                 yield self._router.captured(number)
 
-    def clusters(self) -> Iterator[Cluster]:
-        """Of single instances."""
+    def clusters(self) -> dict[str, Entry]:
+        """Besides those that every proxy has: of single instances, and the one past the mesh."""
+        beyond = passthrough()
+        found = {beyond.name: self._entry(beyond.name, beyond)}
         for service in self._mesh.services.values():
-            for port in service.ports:
-                for place in self._places(service, port):
-                    if place.instance is not None:
-                        destination = self._mesh.destination(service, self._proxy.namespace)
-                        yield from instance_clusters(service, destination, self._mesh.settings, port, place.instance)
+            if not service.addresses and service.resolution is Resolution.PUSHED:
+                found.update(self._instances(service))
+        return found
+
+    def _instances(self, service: Service) -> Mapping[str, Entry]:
+        settings = self._mesh.settings
+        destination = self._mesh.destination(service, self._proxy.namespace)
+
+        def make() -> dict[str, Entry]:
+            made = (
+                cluster
+                for port, place in self._places(service)
+                if place.instance is not None
+                for cluster in instance_clusters(service, destination, settings, port, place.instance)
+            )
+            return {each.name: self._entry(each.name, each) for each in made}
+
+        key = CapturedOutbound, "clusters", service.host, self._families, id(destination)
+        return self._memory.part(key, (service, destination, settings), make)
 
     # where
 
-    def _places(self, service: Service, port: Port) -> Iterator[_Place]:
-        if port.number in (OUTBOUND_PORT, INBOUND_PORT):
-            return
-        if service.addresses:
-            if not port.protocol.requests:
-                for each in service.addresses:
-                    yield from self._place(each, port, None)
-        elif service.resolution is Resolution.PUSHED:
-            for endpoint in service.endpoints.get(port.number, ()):
-                yield from self._place(endpoint.address.host, port, endpoint)
-
-    def _place(self, host: str, port: Port, instance: Endpoint | None) -> Iterator[_Place]:
-        """Clients know an instance by its address and the service's port."""
-        address = ipaddress.ip_address(host)
-        if address.version in self._families:
-            yield _Place(Address(str(address), port.number), instance)
+    def _places(self, service: Service) -> Iterator[tuple[Port, _Place]]:
+        for port in service.ports:
+            if port.number in (OUTBOUND_PORT, INBOUND_PORT):
+                continue
+            found: list[tuple[str, Endpoint | None]]
+            if service.addresses:
+                found = [] if port.protocol.requests else [(each, None) for each in service.addresses]
+            elif service.resolution is Resolution.PUSHED:
+                found = [(each.address.host, each) for each in service.endpoints.get(port.number, ())]
+            else:
+                continue
+            for host, instance in found:
+                address = ipaddress.ip_address(host)
+                if address.version in self._families:
+                    # Clients know an instance by its address and the service's port.
+                    yield port, _Place(Address(str(address), port.number), instance)
 
     def _shared_numbers(self) -> dict[int, list[tuple[Service, Port]]]:
         """By number: ports whose services are told apart by what a connection says: requests by their host, TLS to

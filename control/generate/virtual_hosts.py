@@ -7,6 +7,7 @@ from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from control.generate.actions import route as route_message
+from control.generate.memory import memory_of
 from control.generate.names import BLACK_HOLE, PASSTHROUGH, inbound_cluster, outbound_cluster, service_names, within
 from control.generate.pack import duration
 from control.ir.matches import RequestMatch
@@ -110,8 +111,7 @@ class Router:
     def service_host(self, service: Service, port: Port, rule: HostRoutes | None, domains: list[str]) -> VirtualHost:
         """Requests for a port of a service, by the rule that there is for it."""
         if rule is None or not rule.routes:
-            default = Forward((Share(Destination(service.host, port=port.number)),), retry=DEFAULT_RETRY)
-            routes = [self._route(Route("default", RequestMatch(), default), port.number)]
+            routes = [_default_route(self._mesh, service, port)]
         else:
             routes = [self._route(r, port.number) for r in self._audience(rule, MESH, port.number)]
         return VirtualHost(name=host_name(service, port), domains=domains, routes=routes)
@@ -150,6 +150,18 @@ class Router:
         return outbound_cluster(service.host, number, destination.subset)
 
 
+def _default_route(mesh: Mesh, service: Service, port: Port) -> RouteMessage:
+    """Where there is no rule. The same for all clients, and for most services the only one."""
+    key = _default_route, service.host, port.number
+    cluster = outbound_cluster(service.host, port.number)
+    return memory_of(mesh).part(key, (), lambda: _only_route(service, port, cluster))
+
+
+def _only_route(service: Service, port: Port, cluster: str) -> RouteMessage:
+    default = Forward((Share(Destination(service.host, port=port.number)),), retry=DEFAULT_RETRY)
+    return route_message(Route("default", RequestMatch(), default), lambda _: cluster)
+
+
 def host_name(service: Service, port: Port) -> str:
     """The virtual host's name for a port of a service."""
     return f"{service.host}:{port.number}"
@@ -164,9 +176,7 @@ def service_table(router: Router, mesh: Mesh, service: Service, port: Port) -> R
 
 def instance_table(service: Service, port: Port, cluster: str) -> RouteConfiguration:
     """One port of one instance, whatever host a request names."""
-    default = Forward((Share(Destination(service.host, port=port.number)),), retry=DEFAULT_RETRY)
-    routes = [route_message(Route("default", RequestMatch(), default), lambda _: cluster)]
-    host = VirtualHost(name=host_name(service, port), domains=["*"], routes=routes)
+    host = VirtualHost(name=host_name(service, port), domains=["*"], routes=[_only_route(service, port, cluster)])
     return RouteConfiguration(name=f"{service.host}:{port.number}", virtual_hosts=[host])
 
 

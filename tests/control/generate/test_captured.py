@@ -2,13 +2,14 @@
 
 import pytest
 
+from control.generate import TYPES, generate
 from control.ir import MeshSettings
 from sidecar.config.cluster import Cluster, Discovery, Protocol
 from sidecar.config.endpoint import Address
 from sidecar.config.listener import TransportMatch
 from sidecar.listeners.match import NOTHING, PLAINTEXT, TLS, Destinations, Facts, wanted
 from tests.control.translate.bookinfo import ROOT_PEM, mesh, proxy, rule
-from tests.control.translate.pods import HTTP, PODS, SERVICES, Way, journey
+from tests.control.translate.pods import HTTP, PODS, SERVICES, Way, journey, pod
 from tests.control.translate.simulation import Simulation, simulate
 
 STRICT = rule("PeerAuthentication", "all", "mtls: {mode: STRICT}")
@@ -244,6 +245,21 @@ def test_pods_of_a_namespace_share_what_their_own_connections_meet() -> None:
     world = mesh(*SERVICES, workloads=PODS)
     one, other = (simulate(world, proxy(name, PODS)).snapshot for name in ("reviews-1", "reviews-2"))
     assert one.hash == other.hash
+
+
+def test_what_is_the_same_in_all_namespaces_is_made_once() -> None:
+    elsewhere = pod("other-1", "other", "10.0.1.1", namespace="elsewhere")
+    pods = (*PODS, elsewhere)
+    rules = rule("VirtualService", "reviews", "hosts: [reviews]\ntcp: [{route: [{destination: {host: mysql}}]}]")
+    made = mesh(*SERVICES, rules, workloads=pods)
+    one, other = (generate(made, proxy(name, pods)).resources for name in ("productpage-1", "other-1"))
+    listeners, others = one[TYPES["LDS"]], other[TYPES["LDS"]]
+    for name in ("virtualOutbound", "10.96.0.6_7000", "10.0.0.4_3306", "0.0.0.0_80", "10.96.0.2_5432"):
+        assert listeners.entry(name) is not None
+        assert listeners.entry(name) is others.entry(name)
+    name = "outbound|3306|@10.0.0.4|mysql.default.svc.cluster.local"
+    assert one[TYPES["CDS"]].entry(name) is other[TYPES["CDS"]].entry(name)
+    assert one[TYPES["RDS"]].version != other[TYPES["RDS"]].version  # short names are of a client's own namespace
 
 
 def test_a_laptops_workload_has_none_of_it() -> None:
