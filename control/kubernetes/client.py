@@ -205,7 +205,7 @@ class KubeClient:
         except TimeoutError as error:  # aiohttp's ServerTimeoutError is one
             raise ApiError(call, 0, "Timeout", f"no answer of {cluster.host} in time") from error
         except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
-            raise ApiError(call, 0, "Unreachable", f"{cluster.host}: {str(error) or type(error).__name__}") from error
+            raise ApiError(call, 0, "Unreachable", f"{cluster.host}: {_why(error)}") from error
 
     async def _read_credentials(self) -> bool:
         """Whether there are new ones to try."""
@@ -220,6 +220,14 @@ class KubeClient:
             return False
         _log.info("the API server refused our credentials; they were read again")
         return True
+
+
+def _why(error: aiohttp.ClientError | OSError) -> str:
+    """Without aiohttp's representation of the TLS context."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return str(error.certificate_error)
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    return str(cause) or type(error).__name__
 
 
 def _address(method: str, call: Call) -> tuple[str, str, str]:

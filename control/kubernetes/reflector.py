@@ -152,7 +152,8 @@ class Reflector(Generic[T]):
         if state is State.FORBIDDEN:
             if not self._required:
                 self.synced.set()
-            return self._backoff.about_s(pace.forbidden_retry_s)
+            # An API server that has just started forbids everything for a second, until it has read its own roles.
+            return min(pace.forbidden_retry_s, self._backoff.next_s())
         if error.status in (400, 422) or "Too large resource version" in error.message:
             self._version = None  # it does not know the version that we go on from: it was restored from a backup
         return self._backoff.next_s(error.retry_after_s)

@@ -58,6 +58,7 @@ class Control(Reach):
             line = pipe.readline() if select.select([pipe], [], [], READY_S)[0] else b""
         assert line, f"not ready: {self.said()}"
         self.ready = {name: at.replace("0.0.0.0", "127.0.0.1") for name, at in json.loads(line).items()}
+        self.root_pem()
 
     def start(self) -> None:
         self.begin()
