@@ -71,7 +71,7 @@ def _is_gateway(argv: Sequence[str]) -> bool:
 def read_pod(environ: Mapping[str, str], *, gateway: bool = False) -> tuple[list[str], Pod]:
     """Flags for `bootstrap.parse`, and what is no flag. Raises WrongPod."""
     reading = _Reading(environ)
-    made = reading.flags(gateway), reading.pod()
+    made = reading.flags(gateway), reading.pod(gateway)
     if reading.mistakes:
         raise WrongPod(reading.mistakes)
     return made
@@ -117,14 +117,15 @@ class _Reading:
         metrics = self._app_metrics("[::1]" if ":" in address else "127.0.0.1")
         return flags if metrics is None else [*flags, f"--app-metrics={metrics}"]
 
-    def pod(self) -> Pod:
+    def pod(self, gateway: bool) -> Pod:
         none: tuple[AppProbe, ...] = ()
         return Pod(
             name=self.name or "-",
             address=self.address or "-",
             form=self._optional("REMORA_SIDECAR_FORM", _member(Form), Form.CLASSIC),
             job=self._optional("REMORA_POD_KIND", _matching(_LABEL, "a kind in lower case, such as job"), "") == "job",
-            stay=self._optional("REMORA_STAY", _member(Stay), Stay.APPLICATION),
+            # A gateway is beside nobody: what it waits for is that its clients learn of its end.
+            stay=self._optional("REMORA_STAY", _member(Stay), Stay.DRAIN if gateway else Stay.APPLICATION),
             drain_s=self._optional("REMORA_TERMINATION_DRAIN_DURATION", _duration, _DRAIN_S),
             grace_s=self._optional("REMORA_TERMINATION_GRACE_PERIOD", _duration, _GRACE_S),
             revision=self._optional("REMORA_REVISION", _matching(_LABEL, "a revision's name"), None),

@@ -129,9 +129,9 @@ class LiveListener:
             self._acceptor.stop()
 
     def wind_down(self) -> None:
-        """Inbound requests' connections end with their next answers. What is relayed as bytes can not be told to."""
+        """Connections of others end with their next answers. What is relayed as bytes can not be told to."""
         for context in self.contexts():
-            if context.direction is Direction.INBOUND:
+            if context.direction is not Direction.OUTBOUND:
                 context.wind_down()
 
     def drain(self) -> None:

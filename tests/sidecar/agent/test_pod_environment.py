@@ -99,6 +99,8 @@ def test_a_gateway_is_a_router_and_has_no_listeners_of_its_own(flags: list[str],
     made = bootstrap_of([*flags, "--pod"], environment)
     assert made.node_id.startswith("router~10.1.2.3~")
     assert made.listen == ()
+    assert made.pod is not None
+    assert made.pod.stay is Stay.DRAIN, "it has no application to wait for"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 
 from tests.control.app.control_process import ControlProcess
 from tests.sidecar.agent.sidecar_process import Application, Sidecar, bound, where
+from tests.sidecar.net.authority import Authority
 
 Eventually = Callable[..., Awaitable[None]]
 
@@ -255,3 +256,14 @@ async def test_a_missing_root_is_one_line_and_exit_status_1(idle: Sidecar, tmp_p
     assert process.returncode == 1
     assert errors.decode().count("\n") == 1
     assert "No such file" in errors.decode()
+
+
+async def test_a_root_file_that_is_replaced_is_believed(
+    sidecar: Sidecar, tmp_path: Path, eventually: Eventually
+) -> None:
+    root = tmp_path / "root.pem"
+    other = tmp_path / "other.pem"
+    other.write_text(Authority().pem + root.read_text())
+    os.replace(other, root)
+    await eventually(lambda: "root.pem has other trust anchors" in sidecar.log.read_text(), "it is seen", within=10)
+    assert await sidecar.get("/x") == (200, "/x")

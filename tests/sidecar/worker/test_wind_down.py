@@ -104,3 +104,13 @@ async def test_what_is_applied_meanwhile_does_not_end_it(
     for address in (inbound, other):
         connection = await client.connect(address)
         assert (await connection.get()).get(b"connection") == b"close"
+
+
+async def test_a_gateways_clients_are_told_to_go_too(proxy: Proxy, origin: Origin, client: Client) -> None:
+    address = proxy.bind()
+    listener = plain_listener("edge", address, everything(forward_to("up")), direction=Direction.GATEWAY)
+    await proxy.apply(clusters=(cluster("up", origin.address),), listeners=(listener,))
+    connection = await client.connect(address)
+    assert (await connection.get()).get(b"connection") is None
+    proxy.worker.wind_down()
+    assert (await connection.get()).get(b"connection") == b"close"
