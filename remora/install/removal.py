@@ -9,7 +9,7 @@ from remora.install.objects import identity, objects
 from remora.install.values import Values
 
 # Whatever was switched on: `kubectl delete --ignore-not-found` passes by the rest.
-_EVERYTHING = Values.model_validate({"customMetrics": {"enabled": True}})
+_EVERYTHING = Values.model_validate({"customMetrics": {"enabled": True, "prometheus": "http://any"}})
 
 
 def removal(revision: str, *, purge: bool) -> list[dict[str, Any]]:

@@ -276,7 +276,10 @@ class CustomMetrics(Model):
     """The custom.metrics.k8s.io API for HorizontalPodAutoscalers."""
 
     enabled: Bool = False
+    prometheus: Annotated[Str, Field(pattern=rf"{_URL}|^$")] = ""
+    """A Prometheus that scrapes the mesh; empty: the collector's store is read, in its pod."""
     replicas: Replicas = 2
+    """With a Prometheus."""
     resources: Resources = Resources(
         requests={"cpu": "50m", "memory": "96Mi"}, limits={"memory": "512Mi", "ephemeral-storage": "256Mi"}
     )
@@ -319,6 +322,12 @@ class Values(Model):
         if len(value) > 40:  # remora-control-REVISION is a label's value and a name in DNS
             raise wrong(f"has {len(value)} characters; a revision has at most 40")
         return value
+
+    @model_validator(mode="after")
+    def _metrics_come_from_somewhere(self) -> "Values":
+        if self.custom_metrics.enabled and not (self.custom_metrics.prometheus or self.collector.enabled):
+            raise wrong("has customMetrics.enabled without a collector; write customMetrics.prometheus")
+        return self
 
     def plain(self) -> dict[str, Any]:
         """As values.yaml has it."""

@@ -15,6 +15,7 @@ import collectors.options
 import control.options
 from collectors.settings.load import load as load_collector
 from control.injector.settings import InjectorSettings
+from remora.custom_metrics import options as custom_metrics_options
 from remora.documents import Document
 from remora.install.crds.definitions import all_definitions
 from remora.install.names import NEVER_INJECTED
@@ -131,7 +132,7 @@ def test_what_objects_name_is_there(values: Mapping[str, Any]) -> None:
 
 def arguments(found: list[dict[str, Any]], name: str) -> tuple[list[str], dict[str, Any]]:
     ((_, template),) = [each for each in pods(found) if each[0] == name]
-    (container,) = template["spec"]["containers"]
+    container, *_ = template["spec"]["containers"]
     return container["args"], container
 
 
@@ -295,3 +296,28 @@ def test_a_revision_leaves_what_the_mesh_has_once() -> None:
 def test_no_secret_is_in_any_object() -> None:
     text = json.dumps(made(VALUES["everything on"]))
     assert '"kind": "Secret"' not in text
+
+
+@pytest.mark.parametrize(
+    ("prometheus", "pod"),
+    [("", "remora-collector"), ("http://p:9090", "remora-custom-metrics")],
+    ids=["store", "Prometheus"],
+)
+def test_custom_metrics_take_their_flags_where_they_are(prometheus: str, pod: str) -> None:
+    found = made({"customMetrics": {"enabled": True, "prometheus": prometheus}})
+    ((_, template),) = [each for each in pods(found) if each[0] == pod]
+    container = template["spec"]["containers"][-1]
+    options = custom_metrics_options.parse(container["args"][1:])
+    assert (options.prometheus is None) == (prometheus == "")
+    (service,) = [each for each in of_kind(found, "Service") if each["metadata"]["name"] == "remora-custom-metrics"]
+    assert f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc" == options.service
+    assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    assert template["spec"]["automountServiceAccountToken"] is True
+    accounts = {each["subjects"][0]["name"] for each in of_kind(found, "ClusterRoleBinding")
+                if each["roleRef"]["name"] == "remora-custom-metrics"}  # fmt: skip
+    assert accounts == {template["spec"]["serviceAccountName"]}
+
+
+def test_a_collector_without_custom_metrics_has_no_token_of_the_api_server() -> None:
+    ((_, template),) = [each for each in pods(made({})) if each[0] == "remora-collector"]
+    assert template["spec"]["automountServiceAccountToken"] is False

@@ -72,6 +72,9 @@ VALUES: Mapping[str, Mapping[str, Any]] = {
     "everything on": EVERYTHING_ON,
     "all but the control plane off": NOTHING_ON,
     "a revision in Istio's place": {"revision": "canary", "takeIstiosPlace": True},
+    "custom metrics of a Prometheus": {
+        "customMetrics": {"enabled": True, "prometheus": "http://prometheus.monitoring:9090"},
+    },
     "policies for no monitoring, validation in the mesh alone": {
         "networkPolicies": {"monitoringNamespaces": []},
         "validation": {"unlabelledNamespaces": False, "timeoutSeconds": 3},

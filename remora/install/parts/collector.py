@@ -18,14 +18,13 @@ from remora.install.names import (
     labels,
     metadata,
 )
-from remora.install.parts import pods
+from remora.install.parts import custom_metrics, pods
 
 COMPONENT = "collector"
 SELECTOR: Mapping[str, Node] = {"app.kubernetes.io/name": COLLECTOR}
 PORTS = {"forward": FORWARD_PORT, "grpc-otlp": OTLP_GRPC_PORT, "http-otlp": OTLP_HTTP_PORT}
 SETTINGS, DIRECTORY, KEY = "remora-collector-settings", "/etc/remora/collector", "collector.yaml"
 KEY_DIRECTORY, CA_DIRECTORY = "/var/run/secrets/elasticsearch/key", "/var/run/secrets/elasticsearch/ca"
-STATE = "/var/lib/remora"
 
 _ELASTICSEARCH, _REMOTE = Ref("collector.elasticsearch.urls"), Ref("collector.remoteWrite.url")
 _SETTINGS_DIGEST = Digest(
@@ -136,7 +135,8 @@ def _stateful_set() -> dict[str, Any]:
 def _pod() -> dict[str, Any]:
     return {
         "serviceAccountName": COLLECTOR,
-        "automountServiceAccountToken": False,
+        # For the custom metrics API alone, if it is here.
+        "automountServiceAccountToken": When(custom_metrics.BESIDE_THE_COLLECTOR, True, False),
         **pods.placed("collector"),
         "terminationGracePeriodSeconds": 60,
         "securityContext": pods.security(fsGroupChangePolicy="OnRootMismatch"),
@@ -153,14 +153,15 @@ def _pod() -> dict[str, Any]:
                 livenessProbe={"tcpSocket": {"port": COLLECTOR_HEALTH_PORT}, "periodSeconds": 10, "timeoutSeconds": 3},
                 readinessProbe=_probe(period=5, failures=2),
                 volumeMounts=[
-                    {"name": "state", "mountPath": STATE},
+                    {"name": "state", "mountPath": pods.STATE},
                     {"name": "settings", "mountPath": DIRECTORY, "readOnly": True},
                     {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
                     *pods.IDENTITY_MOUNTS,
                     When(_API_KEY, {"name": "elasticsearch-key", "mountPath": KEY_DIRECTORY, "readOnly": True}),
                     When(_CA, {"name": "elasticsearch-ca", "mountPath": CA_DIRECTORY, "readOnly": True}),
                 ],
-            )
+            ),
+            When(custom_metrics.BESIDE_THE_COLLECTOR, custom_metrics.container()),
         ],
         "volumes": [
             {"name": "settings", "configMap": {"name": SETTINGS, "defaultMode": 0o444}},
@@ -185,7 +186,7 @@ def _probe(*, period: int, failures: int) -> dict[str, Any]:
 def _args() -> list[Node]:
     return [
         "collect",
-        f"--state={STATE}",
+        f"--state={pods.STATE}",
         f"--config={DIRECTORY}/{KEY}",
         Concat("--control=", *CONTROL_HOST.parts, f":{CSR_PORT}"),
         Concat("--control-ads=", *CONTROL_HOST.parts, f":{ADS_PORT}"),

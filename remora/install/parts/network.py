@@ -11,6 +11,7 @@ from remora.install.names import (
     COLLECTOR_HEALTH_PORT,
     CONTROL,
     CSR_PORT,
+    CUSTOM_METRICS_PORT,
     FIRST,
     FORWARD_PORT,
     GATEWAY,
@@ -23,6 +24,7 @@ from remora.install.names import (
     WEBHOOK_PORT,
     metadata,
 )
+from remora.install.parts import custom_metrics
 
 _NAME = "kubernetes.io/metadata.name"
 _ANYONE_IN_THE_CLUSTER: Sequence[Any] = ({"namespaceSelector": {}},)
@@ -53,8 +55,15 @@ def objects() -> list[Node]:
             [
                 {"from": _ANYONE_IN_THE_CLUSTER, "ports": _ports(FORWARD_PORT, OTLP_GRPC_PORT, OTLP_HTTP_PORT)},
                 {"from": _WATCHERS, "ports": _ports(COLLECTOR_HEALTH_PORT)},
+                When(custom_metrics.BESIDE_THE_COLLECTOR, {"ports": _ports(CUSTOM_METRICS_PORT)}),
             ],
             All(FIRST, Ref("collector.enabled")),
+        ),
+        _policy(
+            custom_metrics.NAME,
+            custom_metrics.SELECTOR,
+            [{"ports": _ports(CUSTOM_METRICS_PORT)}],
+            All(custom_metrics.WANTED, custom_metrics.APART),
         ),
         _policy(
             GATEWAY,
@@ -74,7 +83,7 @@ def objects() -> list[Node]:
 
 
 def _policy(
-    name: Node, selector: Mapping[str, Node], ingress: Sequence[Mapping[str, Any]], condition: Condition | None = None
+    name: Node, selector: Mapping[str, Node], ingress: Sequence[Node], condition: Condition | None = None
 ) -> When:
     wanted = Ref("networkPolicies.enabled")
     return When(

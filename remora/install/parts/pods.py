@@ -23,6 +23,8 @@ HARDENED: Mapping[str, Any] = {
 }
 """A container's securityContext."""
 
+STATE = "/var/lib/remora"
+"""Where a process with state has it."""
 ROOT_FILE = f"{ROOT_DIRECTORY}/{ROOT_KEY}"
 TOKEN_PATH = f"{TOKEN_DIRECTORY}/{TOKEN_FILE}"
 
