@@ -8,6 +8,7 @@ from remora.init import render
 from remora.init.apply import application
 from remora.init.back_end import CaptureError
 from remora.init.options import Options, parse
+from remora.init.place import is_the_machines_own
 from remora.init.plan import plan
 from remora.init.probe import probe
 from remora.output import Format, print_data, print_error, print_line
@@ -21,6 +22,11 @@ def run(argv: Sequence[str]) -> int:
     if options.dry_run:
         _print(options)
         return 0
+    if not (options.remove or options.this_machine) and is_the_machines_own():
+        raise Failure(
+            "remora init-iptables: this is the machine's own network, not a pod's: all of its connections would go to "
+            "a sidecar that is not there; run it in the pod (ip netns exec, nsenter --net), or say --this-machine"
+        )
     try:
         here = application(options.back_end, options.wait_s, print_line)
         if options.remove:

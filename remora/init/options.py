@@ -46,6 +46,8 @@ class Options:
     dry_run: bool = False
     probe: bool = False
     json: bool = False
+    this_machine: bool = False
+    """It is meant, though this is no pod's network."""
     back_end: Kind | None = None
     """None: the one that works."""
     wait_s: int = 5
@@ -87,6 +89,7 @@ def parse(argv: Sequence[str]) -> Options:
         dry_run=given.dry_run,
         probe=given.probe,
         json=given.output == "json",
+        this_machine=given.this_machine,
         back_end=given.back_end,
         wait_s=given.wait,
         warnings=tuple(_without_effect(capture)),
@@ -144,6 +147,9 @@ def _add_run(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument("--dry-run", action="store_true", help="print the rules, change nothing")
     group.add_argument("--probe", action="store_true", help="then connect, and see that the sidecar would be reached")
+    group.add_argument(
+        "--this-machine", action="store_true", help="yes, capture the connections of this machine, which is no pod"
+    )
     group.add_argument("-o", "--output", choices=("text", "json"), default="text", help="of --dry-run")
     group.add_argument(
         "--back-end", choices=KINDS, help="kind of iptables (default: where rules are already, else the one that works)"

@@ -6,8 +6,9 @@ docs/capture.md says where and why.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from socket import AF_INET, AF_INET6, inet_ntop
 
-from remora.init.scalars import ALL_PORTS, EVERYWHERE, LOOPBACK, NOWHERE, Ports, Ranges
+from remora.init.scalars import ALL_PORTS, EVERYWHERE, LOOPBACK, NOWHERE, Network, Ports, Ranges
 
 PREFIX = "REMORA_"
 """Chains that begin so are ours, whichever version made them."""
@@ -139,14 +140,14 @@ def _output(capture: Capture, version: int) -> Iterable[str]:
     for ports in capture.exclude_outbound_ports:
         yield _tcp(ports, "RETURN")
     for network in capture.exclude_outbound_ranges.of(version).networks:
-        yield f"{_destination(str(network), network.prefixlen)}-j RETURN"
+        yield f"{_destination(network)}-j RETURN"
     for ports in capture.outbound_ports:
         yield _tcp(ports, REDIRECT)
     wanted = capture.outbound_ranges.of(version)
     if wanted.all:
         yield f"-j {REDIRECT}"
     for network in wanted.networks:
-        yield f"{_destination(str(network), network.prefixlen)}-j {REDIRECT}"
+        yield f"{_destination(network)}-j {REDIRECT}"
 
 
 def _owners(capture: Capture) -> tuple[str, str]:
@@ -157,6 +158,9 @@ def _tcp(ports: Ports, target: str) -> str:
     return f"-p tcp -m tcp --dport {ports} -j {target}"
 
 
-def _destination(network: str, prefix: int) -> str:
-    # iptables-save leaves a /0 away.
-    return f"-d {network} " if prefix else ""
+def _destination(network: Network) -> str:
+    if not network.prefixlen:
+        return ""  # iptables-save leaves a /0 away
+    # As iptables spells it, by the C library: Python's own ::1:0 is ::0.1.0.0 there.
+    family = AF_INET if network.version == 4 else AF_INET6
+    return f"-d {inet_ntop(family, network.network_address.packed)}/{network.prefixlen} "

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from remora import cli
-from remora.init import loopback
+from remora.init import loopback, place
 from remora.init.apply import Application
 from remora.init.back_end import BackEnd, CaptureError
 from remora.init.plan import Capture, Table, plan
@@ -23,6 +23,7 @@ from remora.init.probe import original_destination
 from remora.init.table import read, transition
 from tests.netns.namespaces import INSTALL, Namespace, Network
 from tests.remora.init.strategies import captures
+from tests.remora.init.test_place import processes
 
 Init = Callable[..., tuple[int, str]]
 """Runs the command in a namespace; returns its exit status and all that it said."""
@@ -125,7 +126,8 @@ def test_every_flag_comes_back_from_the_kernel_as_it_was_given(pod: Namespace, k
         "--include-inbound-ports=80,8000-8010", "--exclude-inbound-ports=8005",
         "--include-outbound-ports=443,5000-5001",
         "--exclude-outbound-ports=3306,33060-33061", "--include-outbound-ip-ranges=10.96.0.0/12,fd00:96::/32,0.0.0.0/0",
-        "--exclude-outbound-ip-ranges=10.1.2.3,fd00:9::1,192.168.0.0/16", "--exclude-interfaces=net1,eth1.100",
+        "--exclude-outbound-ip-ranges=10.1.2.3,fd00:9::1,::1:0/112,192.168.0.0/16",
+        "--exclude-interfaces=net1,eth1.100",
         "--dns-port=15053", "--proxy-uid=1400", "--proxy-gid=1401", f"--back-end={kind}",
     )  # fmt: skip
     assert init(pod, *flags)[0] == 0
@@ -223,6 +225,26 @@ def test_a_kernel_without_ipv6_is_said_to_have_none(
     assert "REMORA" not in pod.saved(6)
 
 
+@dataclass(frozen=True, slots=True)
+class Unwritable(BackEnd):
+    """Its tables can be read, as of a kernel without the owner match."""
+
+    def restore(self, version: int, text: str) -> None:
+        raise CaptureError("iptables-nft-restore failed with status 4: Extension owner is not supported")
+
+
+def test_the_other_kind_is_tried_where_the_first_cannot_put_rules(pod: Namespace) -> None:
+    if shutil.which("iptables-legacy") is None:
+        pytest.skip(f"iptables-legacy is not installed: {INSTALL}")
+    said: list[str] = []
+    with pod.entered():
+        Application((Unwritable("nft", "-nft"), BackEnd("legacy", "-legacy")), said.append).install(plan(Capture()))
+    assert said[2] == (
+        "iptables-legacy (legacy) is used: iptables-nft-restore failed with status 4: Extension owner is not supported"
+    )
+    assert "REMORA_OUTPUT" in pod.saved(4, "-legacy")
+
+
 def test_rules_move_to_the_kind_that_is_asked_for(pod: Namespace, init: Init) -> None:
     if shutil.which("iptables-legacy") is None or shutil.which("iptables-nft") is None:
         pytest.skip(f"both kinds of iptables are needed: {INSTALL}")
@@ -292,6 +314,19 @@ def test_without_the_capability_it_says_which_is_missing(pod: Namespace) -> None
     assert "NET_ADMIN" in result.stderr
     assert "Traceback" not in result.stderr
     assert pod.saved() == before
+
+
+def test_a_machine_keeps_its_connections(
+    pod: Namespace, init: Init, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(place, "PROC", processes(tmp_path, "systemd", same=True))
+    status, said = init(pod)
+    assert status == 1
+    assert said.startswith("remora init-iptables: this is the machine's own network, not a pod's: ")
+    assert "REMORA" not in pod.saved()
+    assert init(pod, "--remove")[0] == 0
+    assert init(pod, "--this-machine")[0] == 0
+    assert "REMORA" in pod.saved()
 
 
 # What the kernel does with them
