@@ -82,6 +82,7 @@ class Reflector(Generic[T]):
         *,
         namespace: str = "",
         field_selector: str = "",
+        label_selector: str = "",
         required: bool = True,
     ) -> None:
         """`candidates`: the resource in each version that will do, the best first. One that is not `required` counts as
@@ -91,7 +92,8 @@ class Reflector(Generic[T]):
         self._decode = decode
         self._on_change = on_change
         self._namespace = namespace
-        self._selector = {"fieldSelector": field_selector} if field_selector else {}
+        selectors = {"fieldSelector": field_selector, "labelSelector": label_selector}
+        self._selector = {name: value for name, value in selectors.items() if value}
         self._required = required
         self._resource = self._candidates[0]
         self._items: dict[Name, T] = {}

@@ -119,9 +119,9 @@ class Registry:
     # What follows.
 
     @property
-    def pending(self) -> bool:
-        """Whether `take` may find something."""
-        return bool(self._dirty_pods or self._dirty_services)
+    def services(self) -> Mapping[ServiceKey, Service]:
+        """As of the last `take`."""
+        return self._made
 
     def take(self) -> Changes:
         """What has changed since the last time, equal objects left out."""

@@ -23,22 +23,16 @@ from control.kubernetes.resources import NAMESPACES, ApiResource
 from control.kubernetes.status import StatusWriter
 from control.stores.errors import NothingApplied
 from control.stores.files import WatchEvent
+from control.stores.kubernetes.members import Members
 from control.stores.kubernetes.namespaces import decode_namespace
-from control.stores.kubernetes.pods import decode_node, decode_pod
-from control.stores.kubernetes.registry import Registry
+from control.stores.kubernetes.others import Others
 from control.stores.kubernetes.rule_book import RuleBook
 from control.stores.kubernetes.rules import Rule, RuleDecoder, kinds
-from control.stores.kubernetes.services import decode_service, decode_slice
 from control.stores.kubernetes.writing import RuleWriter
 from mesh.clock import Clock
 from mesh.lifecycle import TaskScope
 
 _log = logging.getLogger("remora.store")
-
-PODS = ApiResource("", "v1", "pods")
-NODES = ApiResource("", "v1", "nodes", namespaced=False)
-SERVICES = ApiResource("", "v1", "services")
-SLICES = ApiResource("discovery.k8s.io", "v1", "endpointslices")
 
 COALESCE_S = 0.01
 """Changes that come together make one World."""
@@ -59,16 +53,17 @@ class KubernetesStore:
         *,
         may_write: Callable[[], bool],
         revision: str = "",
+        clusters_in: str = "",
         pace: Pace | None = None,
     ) -> None:
-        """`may_write`: whether this process is the one that writes back what it makes of rules."""
+        """`may_write`: whether this process is the one that writes back what it makes of rules. `clusters_in`: the
+        namespace whose Secrets tell of other clusters; empty: there are none."""
         self._may_write = may_write
         self._clock = clock
         self._changed = asyncio.Event()
         self._analyze = asyncio.Event()
         self._world = World()
         self._built = False
-        self._registry = Registry()
         self._status = StatusWriter(client, clock, rng, may_write, registry)
         self._rules = RuleBook(self._status, registry)
         self._writer = RuleWriter(client, clock, self._rules)
@@ -79,30 +74,13 @@ class KubernetesStore:
         """Called when a namespace is new, another, or gone."""
         health, metrics = ApiHealth(client.host, clock), ReflectorMetrics(registry)
         self._around = Surroundings(client, clock, rng, health, metrics, pace=pace or Pace())
+        self._members = Members(self._around, self._changed.set)
+        self._others = Others(self._around, clusters_in, self._changed.set) if clusters_in else None
         self._reflectors: list[Reflector[Any]] = [
-            self._reflect(NODES, decode_node, self._on_node, required=False),
-            self._reflect(NAMESPACES, decode_namespace, self._on_namespace),
-            self._reflect(PODS, decode_pod, lambda name, _, after: self._registry.pod(name, after)),
-            self._reflect(SERVICES, decode_service, lambda name, _, after: self._registry.service(name, after)),
-            self._reflect(
-                SLICES, decode_slice, lambda name, before, after: self._registry.slice(name[0], name[1], before, after)
-            ),
+            *self._members.reflectors,
+            Reflector(self._around, [NAMESPACES], decode_namespace, self._on_namespace),
             *(self._reflect_rules(kind, resources, RuleDecoder(kind, revision)) for kind, resources in kinds()),
         ]
-
-    def _reflect(
-        self,
-        resource: ApiResource,
-        decode: Callable[[Mapping[str, Any]], Any],
-        on_change: Any,
-        *,
-        required: bool = True,
-    ) -> Reflector[Any]:
-        def changed(name: WorkloadKey, before: Any, after: Any) -> None:
-            on_change(name, before, after)
-            self._changed.set()
-
-        return Reflector(self._around, [resource], decode, changed, required=required)
 
     def _reflect_rules(self, kind: Kind, resources: tuple[ApiResource, ...], decoder: RuleDecoder) -> Reflector[Any]:
         def changed(name: WorkloadKey, _before: Rule | None, after: Rule | None) -> None:
@@ -113,9 +91,6 @@ class KubernetesStore:
 
         reflector: Reflector[Any] = Reflector(self._around, resources, decoder.decode, changed)
         return reflector
-
-    def _on_node(self, name: WorkloadKey, _before: Any, after: Any) -> None:
-        self._registry.node(name[1], after)
 
     def _on_namespace(self, name: WorkloadKey, _before: Any, after: NamespaceFacts | None) -> None:
         if after is None:
@@ -149,6 +124,8 @@ class KubernetesStore:
         self._loop = asyncio.get_running_loop()
         for each in self._reflectors:
             scope.spawn(each.run(), name=f"watch {each.name}")
+        if self._others is not None:
+            self._others.start(scope)
         scope.spawn(self._status.run(), name="status conditions")
         scope.spawn(self._keep_analyzing(), name="analysis of rules")
 
@@ -156,6 +133,8 @@ class KubernetesStore:
         """Return once everything is known, and the first World is made of it: never of half a cluster."""
         for each in self._reflectors:
             await each.synced.wait()
+        if self._others is not None:
+            await self._others.synced()
         if not self._built:
             self._world = World(found_services=MappingProxyType({}), generation=1)
             self._built = True
@@ -175,22 +154,36 @@ class KubernetesStore:
 
     def _build(self) -> None:
         """The next World, if there is one. What has not changed is in it as the object that it was."""
-        changes = self._registry.take()
+        registry = self._members.registry
+        changes = registry.take()
         for refused in changes.refused:
             if refused not in self._said_refused and len(self._said_refused) < 1000:
                 self._said_refused.add(refused)
                 _log.warning("%s; it is no workload of the mesh", refused)
-        if not changes and not self._rules.dirty:
-            return
         world = self._world
+        services = changes.services
+        if self._others is not None:
+            services = self._joined(services.keys() | self._others.take(), self._others)
+        if not services and not changes.workloads and not self._rules.dirty:
+            return
         self._world = world.with_found(
-            _changed_services(world.services, changes.services),
+            _changed_services(world.services, services),
             _changed_workloads(world.workloads, changes.workloads),
             MappingProxyType(dict(self._rules.good)) if self._rules.dirty else world.resources,
         )
         if self._rules.dirty or self._world.services.keys() != world.services.keys():
             self._analyze.set()
         self._rules.dirty = False
+
+    def _joined(self, touched: Collection[ServiceKey], others: Others) -> dict[ServiceKey, Service | None]:
+        """Those of the services that are touched which are others now, with what other clusters have behind them."""
+        found: dict[ServiceKey, Service | None] = {}
+        for key in touched:
+            here = self._members.registry.services.get(key)
+            service = None if here is None else others.join(key, here)
+            if service != self._world.services.get(key):
+                found[key] = service
+        return found
 
     async def _keep_analyzing(self) -> None:
         """What rules are to each other, for their status; by the leader alone, who writes it."""
