@@ -45,7 +45,7 @@ ANYWHERE = {4: "0.0.0.0", 6: "::"}  # noqa: S104  in a pod's own network namespa
 
 def families(proxy: Proxy) -> tuple[int, ...]:
     """The versions of IP that a pod has, its main address's first."""
-    return tuple(dict.fromkeys(ipaddress.ip_address(each).version for each in proxy.addresses))
+    return tuple(dict.fromkeys(6 if ":" in each else 4 for each in proxy.addresses))
 
 
 def virtual_name(name: str, proxy: Proxy, family: int) -> str:
@@ -75,15 +75,19 @@ class Captured:
 def captured_outbound(mesh: Mesh, proxy: Proxy) -> Captured:
     """For one workload; made once for all of them."""
     key = captured_outbound, proxy.namespace, mesh.addressed(proxy), families(proxy)
-    return memory_of(mesh).part(key, (mesh.shape,), lambda: _make(CapturedOutbound(mesh, proxy)))
+
+    def make(before: Captured | None) -> Captured:
+        return _make(CapturedOutbound(mesh, proxy), before)
+
+    return memory_of(mesh).part(key, (mesh.shape,), lambda: make(None), make)
 
 
-def _make(outbound: "CapturedOutbound") -> Captured:
-    return Captured(
-        Resources(outbound.listeners(), shared=True),
-        Resources({each.name: entry(each.name, each) for each in outbound.tables()}, shared=True),
-        outbound.clusters(),
-    )
+def _make(outbound: "CapturedOutbound", before: Captured | None) -> Captured:
+    tables = {each.name: entry(each.name, each) for each in outbound.tables()}
+    listeners, routes = Resources(outbound.listeners(), shared=True), Resources(tables, shared=True)
+    if before is not None:
+        listeners, routes = listeners.kept(before.listeners), routes.kept(before.routes)
+    return Captured(listeners, routes, outbound.clusters())
 
 
 class CapturedOutbound:

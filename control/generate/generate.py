@@ -127,15 +127,11 @@ def _own(mesh: Mesh, proxy: Proxy, known: Own | None) -> Own:
         behind=behind,
         inbound=inbound,
         clusters=inbound.clusters if captured is None else {**captured.clusters, **inbound.clusters},
-        listeners=_kept(None if known is None else known.listeners, listeners_made),
-        routes=_kept(None if known is None else known.routes, routes),
+        listeners=listeners_made.kept(None if known is None else known.listeners),
+        routes=routes.kept(None if known is None else known.routes),
         secrets=_secrets(mesh),
-        runtime=_kept(None if known is None else known.runtime, runtime),
+        runtime=runtime.kept(None if known is None else known.runtime),
     )
-
-
-def _kept(known: Resources | None, made: Resources) -> Resources:
-    return known if known is not None and known == made else made
 
 
 def _inbound(mesh: Mesh, proxy: Proxy, behind: tuple[Behind, ...], known: _Inbound | None) -> _Inbound:

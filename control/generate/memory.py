@@ -19,7 +19,9 @@ class _Part:
 
 def memory_of(mesh: Mesh) -> "Memory":
     """The mesh's; a new one where it was not given any."""
-    memory: Memory = mesh.parts.setdefault(Memory, Memory())
+    memory: Memory | None = mesh.parts.get(Memory)
+    if memory is None:
+        memory = mesh.parts[Memory] = Memory()
     return memory
 
 

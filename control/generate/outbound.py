@@ -12,7 +12,9 @@ from control.ir.proxy import Proxy
 def outbound_routes(mesh: Mesh, proxy: Proxy) -> Resources:
     """The table of a forward proxy."""
     key = outbound_routes, proxy.namespace, mesh.addressed(proxy)
-    return memory_of(mesh).part(key, (mesh.shape,), lambda: _make(mesh, proxy))
+    return memory_of(mesh).part(
+        key, (mesh.shape,), lambda: _make(mesh, proxy), lambda old: _make(mesh, proxy).kept(old)
+    )
 
 
 def _make(mesh: Mesh, proxy: Proxy) -> Resources:

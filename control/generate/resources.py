@@ -116,6 +116,13 @@ class Resources(Mapping[str, AnyMessage]):
             self._version = _named(self.total)
         return self._version
 
+    def kept(self, before: "Resources | None") -> "Resources":
+        """What there was before if it is equal."""
+        if before is None:
+            return self
+        same = self.same_own(before._own) if self._base is before._base else self == before
+        return before if same else self
+
     def same_own(self, own: Mapping[str, Entry]) -> bool:
         """Whether its own are equal to these."""
         if self._own is own:
@@ -197,10 +204,11 @@ class Resources(Mapping[str, AnyMessage]):
     def lacks(self, names: frozenset[str]) -> frozenset[str]:
         """Those of the names that are no resource's."""
         if self._base is not None:
-            return self._base.lacks(names) - self._own.keys()
+            lacking = self._base.lacks(names)
+            return frozenset(each for each in lacking if each not in self._own) if lacking else lacking
         if len(names) <= _FEW:
-            return names - self._own.keys()
-        return self._about("lacks", names, lambda names: names - self._own.keys())
+            return frozenset(each for each in names if each not in self._own)
+        return self._about("lacks", names, lambda names: frozenset(each for each in names if each not in self._own))
 
     def select(self, names: Iterable[str]) -> "Selection":
         """Those that are there."""

@@ -121,5 +121,6 @@ class Mesh:
         if chosen is None:
             chosen = {route.audience.labels for rule in self.routes for route in rule.routes}
             chosen |= {route.audience.labels for rule in self.routes for route in rule.connections}
+            chosen.discard(())  # which everybody has
             self.parts["chosen"] = chosen
         return frozenset(labels for labels in chosen if dict(labels).items() <= proxy.labels.items())

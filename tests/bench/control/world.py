@@ -86,7 +86,12 @@ def rules(services: int) -> list[Resource]:
         texts.append(_SERVICE.format(name=name, namespace=namespace, address=address))
         if number % RULES_EVERY == 0:
             texts.append(_RULES.format(name=name, namespace=namespace))
-    parsed = parse([SourceFile("mesh.yaml", "---\n".join(texts))])
+    return resources_of("---\n".join(texts))
+
+
+def resources_of(text: str) -> list[Resource]:
+    """Of documents without fault."""
+    parsed = parse([SourceFile("mesh.yaml", text)])
     assert not parsed.violations, parsed.violations[:3]
     return list(parsed.resources)
 

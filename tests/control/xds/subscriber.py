@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from prometheus_client import CollectorRegistry
 
 from control.api.workload import Workload
 from control.ca.peer import Peer
+from control.generate.resources import Resources
 from control.translate.proxies import identity_of
 from control.xds.messages import CDS, EDS, LDS, RDS, SDS, SHORT, Request, Response
 from control.xds.metrics import DiscoveryMetrics
@@ -28,16 +28,14 @@ class Taken:
 
 @dataclass(slots=True)
 class EndpointNames:
-    """Which endpoints clusters want, by the clusters' version: read once for all who have the same."""
+    """The names of a snapshot's endpoints, one list for all who have the same."""
 
     known: dict[str, frozenset[str]] = field(default_factory=dict)
 
-    def of(self, response: Response) -> frozenset[str]:
-        found = self.known.get(response.version)
+    def of(self, endpoints: Resources) -> frozenset[str]:
+        found = self.known.get(endpoints.version)
         if found is None:
-            clusters = (Cluster.FromString(each.value) for each in response.resources)
-            found = frozenset(each.eds_cluster_config.service_name for each in clusters if each.type == Cluster.EDS)
-            found = self.known[response.version] = next((n for n in self.known.values() if n == found), found)
+            found = self.known[endpoints.version] = frozenset(endpoints)
         return found
 
 
@@ -89,7 +87,8 @@ class Subscriber:
         names = self._names.get(url, frozenset())
         self.stream.receive(Request(url, response.version, response.nonce, names), now, 0.0)
         if url == CDS:
-            wanted = self._endpoints.of(response)
+            # Every service has one; a snapshot is whole, so what clusters refer to is what there is.
+            wanted = self._endpoints.of(self._publisher.plan.snapshots[self.node_id].resources[EDS])
             if wanted != self._names.get(EDS):
                 first = EDS not in self._names
                 self._names[EDS] = wanted

@@ -1,0 +1,51 @@
+"""`make bench-control`: what a mesh of a given size costs the control plane. See docs/scale.md."""
+
+import argparse
+import asyncio
+import os
+import platform
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.bench.control.figures import Row, markdown, update
+from tests.bench.control.inside import changes, inside, mesh_of
+
+_ROOT = Path(__file__).parents[3]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench-control ARGS=", description=__doc__)
+    parser.add_argument("--services", type=int, default=1000, help="default: %(default)s")
+    parser.add_argument("--pods", type=int, default=5000, help="default: %(default)s")
+    parser.add_argument("--streams", type=int, default=200, help="proxies without sockets (default: %(default)s)")
+    parser.add_argument("--changes", type=int, default=30, help="pods replaced one by one (default: %(default)s)")
+    parser.add_argument("--keep", action="store_true", help="leave docs/scale.md as it is")
+    options = parser.parse_args()
+    rows: list[Row] = []
+    asyncio.run(_measure(options, rows))
+    text = markdown(rows, _about(options))
+    print(text)
+    if not options.keep:
+        update(_ROOT / "docs" / "scale.md", text)
+    return 0
+
+
+async def _measure(options: argparse.Namespace, rows: list[Row]) -> None:
+    world = mesh_of(options.services, options.pods, rows)
+    async with inside(world, options.streams, rows) as made:
+        await changes(made, options.changes, rows)
+
+
+def _about(options: argparse.Namespace) -> str:
+    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    machine = (
+        f"{os.cpu_count()} cores of {model[1] if model else platform.machine()}, Python {platform.python_version()}"
+    )
+    size = f"{options.services:,} services, {options.pods:,} pods, {options.streams:,} streams"
+    return f"{datetime.now(UTC):%d %B %Y}; {size}; {machine}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
