@@ -24,10 +24,10 @@ COMPILE = @command -v cc >/dev/null || { echo "No C compiler: the proxy's hot pa
 	echo "Compiling the proxy's hot path (about a minute on two cores; once)"; \
 	$(BIN)/python -m sidecar.compile || echo "The hot path could not be compiled and stays interpreted." >&2
 
-.PHONY: help setup setup-dev compile up test test-compiled check fmt golden fuzz bench bench-collect profile clean
+.PHONY: help setup setup-dev compile up test test-compiled test-e2e check fmt golden fuzz bench bench-collect profile clean
 
 help: ## This list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 setup: $(VENV)/.installed ## Make .venv with the command at .venv/bin/remora
 setup-dev: $(VENV)/.installed-dev
@@ -55,6 +55,10 @@ test-compiled: setup-dev ## Run the data plane's tests on the compiled hot path,
 	@if $(BIN)/python -c 'import sys, sidecar.compiled; sys.exit(sidecar.compiled.usable() is None)'; then \
 		$(call pytest,-p tests.compiled $(wildcard $(COMPILED_TESTS))); \
 	else echo "No build of these sources (make compile): the compiled hot path is not tested." >&2; fi
+
+# Without KUBECONFIG, with the kube-apiserver that `python -m tests.e2e.api_server install` built: docs/e2e.md.
+test-e2e: setup-dev ## Run the tests in a cluster against a real API server: KUBECONFIG's, which is changed, or a local one
+	@REMORA_E2E=1 $(BIN)/python -m pytest tests/e2e -rs -s $(ARGS)
 
 check: setup-dev ## Everything that CI checks: format, lint, types, layers, tests
 	$(BIN)/ruff format --check .

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.api_server import ApiServer, lacking
-from tests.e2e.cluster import Cluster
+from tests.e2e.cluster import Cluster, until
 from tests.e2e.control import SHORT_TERM, LeastPrivileged
 from tests.e2e.fake_server import FakeInThread
 from tests.e2e.given import Given
 from tests.e2e.mesh import Pods
 from tests.e2e.places import Here
+from tests.e2e.scene import Scene
 from tests.netns.namespaces import Network
 from tests.netns.namespaces import lacking as lacking_namespaces
 
@@ -85,3 +86,10 @@ def pods(cluster: Cluster, control: LeastPrivileged, network: Network | None) ->
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture(scope="package")
+def scene(pods: Pods) -> Scene:
+    made = Scene(pods)
+    until(lambda: made.answered_by() == (200, "one"), f"requests arrive, not {made.answered_by()}")
+    return made

@@ -36,7 +36,7 @@ def holder(cluster: Cluster) -> str:
     return str(cluster.get("Lease", LEASE, SYSTEM)["spec"].get("holderIdentity") or "")
 
 
-def test_the_lease_is_handed_over(cluster: Cluster, two: list[Control], record_property: pytest.FixtureRequest) -> None:
+def test_the_lease_is_handed_over(cluster: Cluster, two: list[Control]) -> None:
     def leaders() -> list[Control]:
         running = [each for each in two if each.process is not None and each.process.poll() is None]
         return [each for each in running if each.metric("remora_control_leading") == 1]
@@ -63,7 +63,7 @@ def test_the_lease_is_handed_over(cluster: Cluster, two: list[Control], record_p
     time_s["SIGKILL"] = time.monotonic() - began
     assert leaders() == [leader]
 
-    record_property("handover", ", ".join(f"{how} {took:.2f} s" for how, took in time_s.items()))  # type: ignore[operator]
+    print("handed over after", ", ".join(f"{how} {took:.2f} s" for how, took in time_s.items()))
     assert time_s["SIGTERM"] < 1.0, time_s
     # Seen at most one wait after it was last renewed, and taken at most one wait after it expired.
     wait_s = RETRY_S * 2.2
