@@ -7,11 +7,9 @@ instances have listeners of their own, since whoever asks for one of them means 
 `ADDRESS_PORT`, `0.0.0.0_PORT`; what nobody knows goes on to where it was going (`PassthroughCluster`).
 """
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from envoy.config.core.v3.address_pb2 import CidrRange
 from envoy.config.core.v3.base_pb2 import TrafficDirection
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain, FilterChainMatch
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -25,6 +23,16 @@ from control.generate.managers import http_filter, http_manager
 from control.generate.memory import memory_of
 from control.generate.names import BLACK_HOLE, PASSTHROUGH, instance_cluster, instance_relayed_cluster
 from control.generate.original import passthrough
+from control.generate.places import (
+    ANYWHERE,
+    OUTBOUND_PORT,
+    Place,
+    families,
+    places,
+    request_ranges,
+    shared_numbers,
+    virtual_name,
+)
 from control.generate.resources import Entry, Resources, entry
 from control.generate.tls import ads
 from control.generate.virtual_hosts import Router, best_rule, instance_table, service_table
@@ -32,33 +40,6 @@ from control.ir.address import Address
 from control.ir.mesh import Mesh
 from control.ir.proxy import Proxy
 from control.ir.services import Endpoint, Port, Protocol, Resolution, Service
-
-OUTBOUND_PORT = 15001
-"""Where outbound connections are redirected to."""
-
-INBOUND_PORT = 15006
-"""Where inbound connections are redirected to."""
-
-ANYWHERE = {4: "0.0.0.0", 6: "::"}  # noqa: S104  in a pod's own network namespace
-"""By version of IP."""
-
-
-def families(proxy: Proxy) -> tuple[int, ...]:
-    """The versions of IP that a pod has, its main address's first."""
-    return tuple(dict.fromkeys(6 if ":" in each else 4 for each in proxy.addresses))
-
-
-def virtual_name(name: str, proxy: Proxy, family: int) -> str:
-    """Of the listener for one version of IP."""
-    return name if family == families(proxy)[0] else f"{name}_ipv{family}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a service's port is found: at an address of the service, or at an instance's."""
-
-    at: Address
-    instance: Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +82,7 @@ class CapturedOutbound:
         self._router = Router(mesh, proxy)
         self._connections = ConnectionRouter(mesh, proxy)
         self._memory = memory_of(mesh)
-        self._shared = self._shared_numbers()
+        self._shared = shared_numbers(mesh.services.values())
 
     def listeners(self) -> dict[str, Entry]:
         """All of them, no two at one address; where services claim the same, the first has it."""
@@ -133,7 +114,7 @@ class CapturedOutbound:
         return self._memory.part(key, (service, self._mesh.settings), lambda: self._make_exact(service))
 
     def _make_exact(self, service: Service) -> dict[str, Entry]:
-        made = (self._exact(service, port, place) for port, place in self._places(service))
+        made = (self._exact(service, place) for place in places(service, self._families))
         return {each.name: self._entry(each.name, each) for each in made}
 
     def _entry(self, name: str, message: Message) -> Entry:
@@ -161,44 +142,14 @@ class CapturedOutbound:
         def make() -> dict[str, Entry]:
             made = (
                 cluster
-                for port, place in self._places(service)
+                for place in places(service, self._families)
                 if place.instance is not None
-                for cluster in instance_clusters(service, destination, settings, port, place.instance)
+                for cluster in instance_clusters(service, destination, settings, place.port, place.instance)
             )
             return {each.name: self._entry(each.name, each) for each in made}
 
         key = CapturedOutbound, "clusters", service.host, self._families, id(destination)
         return self._memory.part(key, (service, destination, settings), make)
-
-    # where
-
-    def _places(self, service: Service) -> Iterator[tuple[Port, _Place]]:
-        for port in service.ports:
-            if port.number in (OUTBOUND_PORT, INBOUND_PORT):
-                continue
-            found: list[tuple[str, Endpoint | None]]
-            if service.addresses:
-                found = [] if port.protocol.requests else [(each, None) for each in service.addresses]
-            elif service.resolution is Resolution.PUSHED:
-                found = [(each.address.host, each) for each in service.endpoints.get(port.number, ())]
-            else:
-                continue
-            for host, instance in found:
-                address = ipaddress.ip_address(host)
-                if address.version in self._families:
-                    # Clients know an instance by its address and the service's port.
-                    yield port, _Place(Address(str(address), port.number), instance)
-
-    def _shared_numbers(self) -> dict[int, list[tuple[Service, Port]]]:
-        """By number: ports whose services are told apart by what a connection says: requests by their host, TLS to
-        services that have no address of their own by its server name."""
-        found: dict[int, list[tuple[Service, Port]]] = {}
-        for service in self._mesh.services.values():
-            for port in service.ports:
-                by_name = port.protocol is Protocol.TLS and service.resolution is Resolution.DNS
-                if port.protocol.requests or (by_name and not service.addresses):
-                    found.setdefault(port.number, []).append((service, port))
-        return {number: found[number] for number in sorted(found) if number not in (OUTBOUND_PORT, INBOUND_PORT)}
 
     # listeners
 
@@ -218,8 +169,9 @@ class CapturedOutbound:
         cluster = PASSTHROUGH if settings.allow_any else BLACK_HOLE
         return FilterChain(name=name, filters=[tcp_filter({cluster: 1}, settings)])
 
-    def _exact(self, service: Service, port: Port, place: _Place) -> Listener:
+    def _exact(self, service: Service, place: Place) -> Listener:
         """A port of one service, or of one of its instances."""
+        port = place.port
         chains: list[FilterChain] = []
         auto = port.protocol is Protocol.AUTO
         name = _name(place.at)
@@ -265,7 +217,7 @@ class CapturedOutbound:
             requests = http_filter(manager)
             # What is going to a service whose port carries requests carries requests: nobody waits to see them, and a
             # client that takes its time is not passed by the mesh.
-            known = FilterChainMatch(prefix_ranges=self._ranges(ports, family))
+            known = FilterChainMatch(prefix_ranges=request_ranges(ports, family))
             if known.prefix_ranges:
                 chains.append(FilterChain(name="http", filter_chain_match=known, filters=[requests]))
             match = FilterChainMatch(application_protocols=HTTP_IN_PLAINTEXT)
@@ -282,14 +234,6 @@ class CapturedOutbound:
         if taken:
             detect_tls(made)
         return made
-
-    def _ranges(self, ports: list[tuple[Service, Port]], family: int) -> Iterator[CidrRange]:
-        """The addresses of the services whose port carries requests."""
-        found = {ipaddress.ip_address(a) for s, port in ports if port.protocol.requests for a in s.addresses}
-        for address in sorted(each for each in found if each.version == family):
-            made = CidrRange(address_prefix=str(address))
-            made.prefix_len.value = address.max_prefixlen
-            yield made
 
     def _by_server_name(self, service: Service, port: Port, taken: set[str]) -> Iterator[FilterChain]:
         """A name is the first service's that has it."""

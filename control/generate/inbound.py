@@ -10,12 +10,12 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpConnectionManager,
 )
 
-from control.generate.captured import ANYWHERE, INBOUND_PORT, families, virtual_name
 from control.generate.connections import tcp_filter
 from control.generate.listeners import HTTP_IN_PLAINTEXT, detect_http, detect_tls, listener
 from control.generate.managers import http_filter, http_manager
 from control.generate.names import BLACK_HOLE, INBOUND_PASSTHROUGH, inbound_cluster
 from control.generate.pack import pack
+from control.generate.places import ANYWHERE, INBOUND_PORT, families, virtual_name
 from control.generate.tls import HTTP_ALPN, RELAYED_ALPN, downstream_mutual
 from control.generate.virtual_hosts import inbound_table
 from control.ir.address import Address
