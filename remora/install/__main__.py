@@ -14,7 +14,7 @@ def main() -> None:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    for folder in ("crds", "helm", "kustomize", "schemas"):
+    for folder in ("crds", "helm", "kustomize", "samples", "schemas"):
         for path in sorted((root / folder).rglob("*")):
             if path.is_file() and str(path.relative_to(root)) not in made:
                 path.unlink()

@@ -3,7 +3,7 @@ says when it is stale."""
 
 import json
 
-from remora.install import kustomize, values_file
+from remora.install import kustomize, samples, values_file
 from remora.install.chart import chart, template, values_schema
 from remora.install.crds import definitions, editors
 from remora.install.objects import PARTS
@@ -27,4 +27,6 @@ def files() -> dict[str, str]:
     made |= {f"{CHART}/templates/{part}.yaml": NOTE + template(nodes) for part, nodes in PARTS.items()}
     made |= {f"kustomize/{name}": NOTE + text for name, text in kustomize.files().items()}
     made |= {f"schemas/{name}": json.dumps(schema, indent=1) + "\n" for name, schema in editors.schemas().items()}
+    made["samples/bookinfo.yaml"] = NOTE + samples.bookinfo()
+    made["samples/bookinfo-rules.yaml"] = NOTE + samples.rules()
     return made

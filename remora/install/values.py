@@ -89,6 +89,8 @@ class Control(Model):
     log_level: LogLevel = "info"
     writes_rules: Bool = False
     """Let it write rules for `remora apply`; people who apply with kubectl need none of that."""
+    other_clusters: Bool = False
+    """Let it read the Secrets of remora-system, and join the clusters that those labelled remora.io/cluster tell of."""
     certificate_lifetime_seconds: Annotated[Int, Field(ge=600, le=604_800)] = 86_400
     """Of workloads' certificates; renewed at half of it."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from remora.install.files import files
 from tests.manifests.programs import MANIFESTS
 
-MADE = ("crds", "helm", "kustomize", "schemas")
+MADE = ("crds", "helm", "kustomize", "samples", "schemas")
 
 
 def test_the_files_are_current(update_golden: bool) -> None:

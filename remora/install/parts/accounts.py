@@ -59,10 +59,13 @@ def namespace_rules() -> list[Node]:
     """What it does in remora-system alone. What is made by POST has no name yet that could be asked for."""
     return [
         _rule(["coordination.k8s.io"], ["leases"], ("create",)),
-        _rule(["coordination.k8s.io"], ["leases"], ("get", "update"), names=[CONTROL]),
+        # Who waits for the Lease learns at once that it was given up.
+        _rule(["coordination.k8s.io"], ["leases"], ("get", "update", "watch"), names=[CONTROL]),
         # The authority's key.
         _rule([""], ["secrets"], ("create",)),
         _rule([""], ["secrets"], ("get", "update"), names=[CA_SECRET]),
+        # Those that tell of other clusters are known by a label, which RBAC cannot ask for.
+        When(Ref("control.otherClusters"), _rule([""], ["secrets"], WATCH)),
     ]
 
 

@@ -104,6 +104,7 @@ def _args() -> list[Node]:
         f"--namespace={SYSTEM_NAMESPACE}",
         When(Ref("revision"), Concat("--revision=", Ref("revision"))),
         Concat("--cluster-id=", Ref("clusterId")),
+        When(Ref("control.otherClusters"), "--other-clusters"),
         "--host=0.0.0.0",
         "--state=/var/lib/remora",
         Concat("--trust-domain=", Ref("trustDomain")),

@@ -62,8 +62,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m remora.samples.bookinfo", description=__doc__)
     parser.add_argument("service", choices=("productpage", "details", "reviews", "ratings"))
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--port", type=int, help="port to listen on, loopback only")
+    where.add_argument("--port", type=int, help="port to listen on")
     where.add_argument("--fd", type=int, help="inherited descriptor of a bound socket")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--ready-fd", type=int, help="descriptor that gets a line once the service serves")
     parser.add_argument("--lifeline-fd", type=int, help="read end of a pipe; the service stops when it closes")
     options = parser.parse_args(argv)
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.fd is not None:
         sock = socket.socket(fileno=options.fd)
     else:
-        sock = socket.create_server(("127.0.0.1", options.port))
+        sock = socket.create_server((options.host, options.port))
     app = application(options.service, os.environ)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(app, sock, ready_fd=options.ready_fd, lifeline_fd=options.lifeline_fd))
