@@ -194,6 +194,14 @@ def test_who_comes_in_and_as_what(port: int, facts: Facts, cluster: str, mutual:
     assert (way.cluster, way.chain.tls is not None) == (cluster, mutual)
 
 
+def test_ports_of_the_sidecar_itself_have_no_way_in_whatever_a_pod_declares() -> None:
+    """They are not redirected; probes and scrapers reach them under STRICT, too."""
+    declaring = pod("p-1", "p", "10.0.2.1", ("http", 8080), ("http-prom", 15090), ("http-status", 15021))
+    sidecar = simulate(mesh(STRICT, workloads=(declaring,)), proxy("p-1", (declaring,)))
+    chains = sidecar.listeners["virtualInbound"].filter_chains
+    assert {chain.destination_port for chain in chains} == {8080, 15006, None}
+
+
 @pytest.mark.parametrize("port", [8000, 5432, 9000, 1234], ids=["requests", "bytes", "who knows", "undeclared"])
 def test_under_strict_nothing_comes_in_without_mutual_tls(port: int) -> None:
     sidecar = of("reviews-1", STRICT)
