@@ -109,7 +109,13 @@ class InCluster:
             secret, options.trust_domain, clock, AuditStream(), self.may_write, lifetimes
         )
         self._store = KubernetesStore(
-            client, clock, system_rng(), registry, may_write=self.may_write, revision=where.revision
+            client,
+            clock,
+            system_rng(),
+            registry,
+            may_write=self.may_write,
+            revision=where.revision,
+            clusters_in=where.namespace if where.other_clusters else "",
         )
         self._certificates = RootCertificates(client, self._roots_pem, self._store.namespace_names, self.may_write)
         self._bundles = WebhookBundles(client, self._roots_pem, self.may_write, configurations(where.revision))

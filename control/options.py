@@ -44,6 +44,8 @@ class KubernetesOptions:
     injector_settings: Path | None = None
     """YAML; None: the defaults."""
     webhook_port: int = 15017
+    other_clusters: bool = False
+    """Secrets of `namespace` with the label remora.io/cluster tell of more clusters."""
     lease: LeaseTerms = field(default_factory=LeaseTerms)
 
     @property
@@ -157,6 +159,11 @@ def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--webhook-port", type=_port, default=15017, metavar="PORT", help="injection and validation (default: 15017)"
     )
+    group.add_argument(
+        "--other-clusters",
+        action="store_true",
+        help="join the clusters that Secrets labelled remora.io/cluster tell of",
+    )
     terms = LeaseTerms()
     group.add_argument(
         "--lease-duration", type=_whole_seconds, default=terms.lease_s, metavar="S",
@@ -174,7 +181,7 @@ def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
 
 def _kubernetes(parser: argparse.ArgumentParser, arguments: dict[str, Any]) -> KubernetesOptions | None:
     """Takes its flags out of `arguments`. Exits with status 2 where they contradict."""
-    names = ("kubeconfig", "context", "namespace", "revision", "injector_settings", "webhook_port")
+    names = ("kubeconfig", "context", "namespace", "revision", "injector_settings", "webhook_port", "other_clusters")
     given = {name: arguments.pop(name) for name in names}
     terms = [arguments.pop(name) for name in ("lease_duration", "renew_deadline", "retry_period")]
     if not arguments.pop("kubernetes"):
