@@ -9,9 +9,10 @@ from control.api.resource import line_of, spell
 from control.api.source import MAX_FILE_BYTES
 from control.api.yaml_documents import NotYaml, read
 from control.injector.settings import InjectorSettings
+from control.listening import CannotStart
 
 
-class UnusableSettings(Exception):
+class UnusableSettings(CannotStart):
     """The file cannot be used; a line for each mistake, with file, line and field."""
 
 

@@ -18,6 +18,7 @@ from control.api import SourceFile, parse
 from control.ca.in_cluster import ClusterAuthority, RootSecret
 from control.ca.template import DEFAULT_LIFETIMES
 from control.kubernetes.credentials import connect
+from control.kubernetes.leadership import Leadership
 from control.stores.errors import NothingApplied
 from control.stores.kubernetes import KubernetesStore
 from mesh.clock import SystemClock
@@ -31,6 +32,7 @@ from tests.e2e.control import SHORT_TERM, LeastPrivileged
 from tests.e2e.fake_server import FakeInThread
 from tests.e2e.places import Here
 from tests.e2e.test_identity import first_certificate
+from tests.kubernetes.api_server import FakeApiServer
 
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:remora-control"
 Permission = tuple[str, str, str]
@@ -110,6 +112,17 @@ async def as_the_control_plane(cluster: Cluster, directory: Path, what: Callable
         await client.close()
 
 
+async def follow(client: Any, server: FakeApiServer) -> None:
+    """Another replica waits for the Lease, until it has asked to be told of its end."""
+    waiting = Leadership(
+        client, SystemClock(), random.Random(1), namespace=SYSTEM, name="remora-control", identity="another"
+    )
+    async with TaskScope() as scope:
+        scope.spawn(waiting.run(), name="waiting")
+        while ("watch", "coordination.k8s.io", "leases") not in server.used_by(ACCOUNT):
+            await asyncio.sleep(0.01)
+
+
 async def rotate(client: Any) -> None:
     """A root in the last third of its life is followed by another."""
     clock = TurnedClock()
@@ -153,6 +166,7 @@ def test_everything_that_it_does_is_granted_and_everything_that_is_granted_it_do
     first_certificate(control, cluster.token("shop", "shop", "remora-ca", pod), POD_NAME="client")
     until(lambda: cluster.find("ConfigMap", "remora-ca-root-cert", "shop"), "the root is in shop")
     until(lambda: ("update", "coordination.k8s.io", "leases") in server.used_by(ACCOUNT), "the Lease is renewed")
+    asyncio.run(as_the_control_plane(cluster, tmp_path, lambda client: follow(client, server)))
     asyncio.run(as_the_control_plane(cluster, tmp_path, rotate))
 
     assert "forbidden" not in control.said()
