@@ -112,7 +112,7 @@ class Agent(Views, Telemetry):
             clock,
             Backoff(rng, base_s=0.2, max_s=10.0),
         )
-        self.departure = Departure(bootstrap.pod, PodSockets(own_processes).foreign, self._opened, clock)
+        self.departure = Departure(bootstrap.pod, PodSockets(self._processes).foreign, self._opened, clock)
         self.probes = AppProbes(bootstrap.pod, clock)
         self.taps = Taps(self.supervisor, bootstrap.workload, clock)
         self.addons = AddonProcesses(
@@ -356,6 +356,9 @@ class Agent(Views, Telemetry):
             self._winding_down = True
             _log.info("winding down, %s: inbound connections end with their next answers", why)
             self.supervisor.wind_down()
+
+    def _processes(self) -> set[int]:
+        return {*own_processes(), *self.supervisor.pids}
 
     def _opened(self) -> float:
         serving = self.supervisor.serving

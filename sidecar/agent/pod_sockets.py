@@ -34,7 +34,14 @@ class PodSockets:
         self._proc = proc
 
     def foreign(self) -> dict[str, int]:
-        """How many sockets of others there are, by table; empty: nobody else is here.
+        """How many sockets of others there are, by table; empty: nobody else is here. Raises as `others`."""
+        found: dict[str, int] = {}
+        for table in self.others().values():
+            found[table] = found.get(table, 0) + 1
+        return found
+
+    def others(self) -> dict[int, str]:
+        """Inodes of sockets that are not ours, and their tables.
 
         A socket counts when it is there before and after our own were listed: one that we open or close meanwhile
         would otherwise be taken for another's. Raises OSError where there is no /proc.
@@ -42,10 +49,7 @@ class PodSockets:
         before = self._sockets()
         ours = self._ours()
         after = self._sockets()
-        found: dict[str, int] = {}
-        for inode in before.keys() & after.keys() - ours:
-            found[after[inode]] = found.get(after[inode], 0) + 1
-        return found
+        return {inode: after[inode] for inode in (before.keys() & after.keys()) - ours}
 
     def _sockets(self) -> dict[int, str]:
         """Inode to table."""

@@ -83,7 +83,9 @@ async def test_an_application_has_the_network_from_its_first_request_to_its_last
         proxy_took_s = run.running["remora-proxy"].ended_at - began
         # It does not sit the grace period out.
         assert proxy_took_s - app_took_s < (QUIET_S + 3 if form == "classic" else 3)
-        print(f"{form}: application ended after {app_took_s:.1f} s, sidecar after {proxy_took_s:.1f} s")
+        held_s = run.ready_at["remora-proxy"] - run.running["remora-proxy"].started_at
+        print(f"{form}: application held for {held_s:.1f} s at the start; it ended {app_took_s:.1f} s, its sidecar")
+        print(f"{proxy_took_s:.1f} s after the order to end")
 
 
 async def test_inbound_winds_down_while_outbound_goes_on(mesh: PodMesh, eventually: Eventually) -> None:

@@ -85,18 +85,21 @@ async def test_the_real_proc_tells_our_sockets_from_a_childs() -> None:
     with socket.socket() as ours:
         ours.bind(("127.0.0.1", 0))
         ours.listen()
+        own = int(os.readlink(f"/proc/self/fd/{ours.fileno()}")[8:-1])
         program = (
-            "import socket,sys; s=socket.socket(); s.bind(('127.0.0.1',0)); s.listen(); print(flush=True); input()"
+            "import os, socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen();"
+            "print(os.readlink(f'/proc/self/fd/{s.fileno()}'), flush=True); input()"
         )
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-c", program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
         assert child.stdout is not None
-        await child.stdout.readline()
+        theirs = int((await child.stdout.readline()).strip()[8:-1])
         assert {os.getpid(), child.pid} <= set(own_processes())
-        with_child = PodSockets(lambda: [os.getpid(), child.pid]).foreign()
-        without_child = PodSockets(lambda: [os.getpid()]).foreign()
-        listening = "tcp (listening)"
-        assert without_child.get(listening, 0) == with_child.get(listening, 0) + 1
+        alone = PodSockets(lambda: [os.getpid()]).others()
+        assert alone[theirs] == "tcp (listening)"
+        assert own not in alone
+        together = PodSockets(own_processes).others()
+        assert not {own, theirs} & together.keys()
         child.kill()
         await child.wait()
