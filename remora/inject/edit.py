@@ -36,7 +36,9 @@ def edited(text: str, edits: list[Edit]) -> str:
             raise CannotEdit("two changes meet")
         pieces += [text[position : edit.start], edit.text.replace("\n", ending)]
         position = edit.end
-    return "".join([*pieces, text[position:]])
+    result = "".join([*pieces, text[position:]])
+    # A last line that was not ended stays one that is not, whichever it is now.
+    return result if text.endswith("\n") else result.removesuffix(ending)
 
 
 def edits(text: str, node: Node, before: Any, after: Any) -> list[Edit]:
@@ -72,14 +74,24 @@ class _Editor:
                 self._flow_mapping(node, before, after)
             else:
                 self._mapping(node, before, after)
-        elif isinstance(node, SequenceNode) and not node.flow_style and isinstance(after, list) and after:
-            if not self._list(node, before, after, colon):
+        elif isinstance(node, SequenceNode) and isinstance(after, list) and after:
+            if (node.flow_style or not self._list(node, before, after, colon)) and not self._items(node, before, after):
                 self._rewrite(node, after, colon)
-        elif isinstance(node, SequenceNode) and isinstance(after, list) and len(after) == len(before):
-            for child, old, new in zip(node.value, before, after, strict=True):
-                self.change(child, old, new, None)
         else:
             self._rewrite(node, after, colon)
+
+    def _items(self, node: SequenceNode, before: list[Any], after: list[Any]) -> bool:
+        """One by one, where there are as many as before. False: not possible."""
+        if len(before) != len(after):
+            return False
+        done = len(self.edits)
+        try:
+            for child, old, new in zip(node.value, before, after, strict=True):
+                self.change(child, old, new, None)
+        except CannotEdit:
+            del self.edits[done:]
+            return False
+        return True
 
     def _mapping(self, node: MappingNode, before: dict[str, Any], after: dict[str, Any]) -> None:
         pairs = dict(zip(before, node.value, strict=True))
@@ -156,20 +168,35 @@ class _Editor:
             if collection or not isinstance(node, ScalarNode):
                 raise CannotEdit("an item of a list changes its shape")
             self._replace(node, render.scalar(after))
+        elif isinstance(node, MappingNode | SequenceNode) and not node.flow_style:
+            self._rewrite_block(node, after, colon, collection)
+        elif collection and _is_empty(node):
+            self._put_after(colon, render.block(after, self._lists), self._inside(after, colon))
         elif collection:
-            column = self._column_of_line(colon)
-            inside = column + (2 if isinstance(after, dict) else self._lists)
-            lines = "".join(f"\n{' ' * inside}{line}" for line in render.block(after, self._lists))
-            self.edits.append(Edit(colon, colon if _is_empty(node) else self._end(node), lines))
-        elif (
-            isinstance(node, ScalarNode) and node.style in ("'", '"') and isinstance(after, str) and after.isprintable()
-        ):
+            lines = "".join(f"\n{' ' * self._inside(after, colon)}{line}" for line in render.block(after, self._lists))
+            self.edits.append(Edit(colon, self._end(node), lines))
+        elif _is_quoted(node) and isinstance(after, str) and after.isprintable():
             self._replace(node, _quoted(after, str(node.style)))
         elif isinstance(node, ScalarNode) and not node.style and node.value and after is not None:
             self._replace(node, render.flow(after))
         else:
             said = "" if after is None else f" {render.flow(after)}"
             self.edits.append(Edit(colon, colon if _is_empty(node) else self._end(node), said))
+
+    def _rewrite_block(self, node: Node, after: Any, colon: int, collection: bool) -> None:
+        """What stands behind the colon, a comment perhaps, stays."""
+        start, column = self._line_end(colon), self._inside(after, colon)
+        if start > node.start_mark.index:
+            raise CannotEdit("a collection begins on the line of its field")
+        lines = render.block(after, self._lists) if collection else []
+        if not collection and after is not None:
+            self.edits.append(Edit(colon, colon, f" {render.flow(after)}"))
+        text = "".join(f"{' ' * column}{line}\n" for line in lines)
+        self.edits.append(Edit(start, self._line_end(self._end(node)), text))
+
+    def _inside(self, value: Any, colon: int) -> int:
+        """The column of what is below a field."""
+        return self._column_of_line(colon) + (self._lists if isinstance(value, list) else 2)
 
     def _replace(self, node: Node, text: str) -> None:
         self.edits.append(Edit(node.start_mark.index, self._end(node), text))
