@@ -15,7 +15,8 @@ from remora.failure import Failure
 
 def settings(values: Sequence[Document], assignments: Sequence[str]) -> InjectorSettings:
     """Later files over earlier ones, assignments over files. Raises Failure."""
-    merged: dict[str, Any] = {}
+    # A request alone keeps the other requests and the limits.
+    merged: dict[str, Any] = {"resources": InjectorSettings().resources.model_dump()}
     places: dict[Path, str] = {}
     for file in values:
         for document in yaml_documents.read(file.text):
