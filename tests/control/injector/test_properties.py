@@ -38,7 +38,8 @@ PLACES = [
     ("spec", "containers", 0, "lifecycle"), ("spec", "containers", 0, "lifecycle", "preStop"),
     ("spec", "containers", 0, "livenessProbe", "httpGet"), ("spec", "containers", 0, "livenessProbe", "grpc"),
     ("spec", "containers", 0, "livenessProbe", "httpGet", "port"), ("spec", "containers", 0, "ports", 0),
-    ("spec", "containers", 0, "livenessProbe", "httpGet", "httpHeaders"), ("metadata", "ownerReferences", 0), ("metadata", "finalizers"), ("spec", "containers", 0, "env"),
+    ("spec", "containers", 0, "livenessProbe", "httpGet", "httpHeaders"), ("metadata", "ownerReferences", 0),
+    ("metadata", "finalizers"), ("spec", "containers", 0, "env"),
     ("spec", "containers", 0, "ports", 0, "name"), ("spec", "containers", 0, "ports", 0, "containerPort"),
 ]  # fmt: skip
 
