@@ -118,6 +118,7 @@ async def _serve(options: Options, ground: Ground, clock: Clock, stopping: Calla
             if options.lifeline_fd is not None:
                 waiting.spawn(_follow(options.lifeline_fd, stop_now), name="lifeline")
             serving = scope.spawn(ports.rest(ground, plane).run_until_told(), name="rest")
+            scope.spawn(plane.serving.keep(), name="own certificate")
             scope.spawn(_go_live(options, ground, plane, ports, scope), name="start")
             try:
                 await stop

@@ -3,6 +3,8 @@
 gRPC asks for it at every handshake; Python's TLS wants a file, so it gets one that exists in memory alone.
 """
 
+import asyncio
+import logging
 import os
 import ssl
 from dataclasses import dataclass, field
@@ -12,9 +14,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from control.ca.authority import Authority
+from control.ca.errors import CertificateError
 from control.ca.template import CONTROL_ACCOUNT, SYSTEM_NAMESPACE
 from mesh.clock import Clock
 from mesh.spiffe import SpiffeId
+
+_log = logging.getLogger("control.ca")
+
+KEEP_EVERY_S = 60.0
+"""A quiet mesh has no handshakes that would renew it; servers on Python's TLS would then show an expired one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,15 @@ class ServingCertificate:
         self._served = self._make()
         for context in self._contexts:
             _load(context, self._served)
+
+    async def keep(self, every_s: float = KEEP_EVERY_S) -> None:
+        """Renew it when it is time though nobody asks, for ever: contexts are only told. A failure is tried again."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                self.current()
+            except CertificateError as error:
+                _log.error("the control plane's own certificate is not renewed: %s", error)
 
     def ssl_context(self) -> ssl.SSLContext:
         """For servers on Python's TLS; TLS 1.3 only. Stays up to date."""

@@ -46,6 +46,44 @@ def test_a_mistake_is_named_and_ends_with_status_2(
     assert said in capsys.readouterr().err
 
 
+def test_a_clusters_flags_have_defaults_and_make_a_part_of_their_own() -> None:
+    assert parse([], {}).kubernetes is None
+    found = parse(["--kubernetes", "--revision", "canary", "--cluster-id", "east"], {})
+    assert found.cluster_id == "east"
+    assert found.kubernetes is not None
+    assert (found.kubernetes.namespace, found.kubernetes.webhook_port) == ("remora-system", 15017)
+    assert found.kubernetes.service == "remora-control-canary"
+    assert (found.kubernetes.lease.lease_s, found.kubernetes.lease.renew_deadline_s) == (15, 10.0)
+    plain = parse(["--kubernetes", "--revision", "default"], {}).kubernetes
+    assert plain is not None
+    assert plain.service == "remora-control"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--kubeconfig", "a"], "--kubeconfig is for --kubernetes"),
+        (["--webhook-port", "1"], "--webhook-port is for --kubernetes"),
+        (["--injector-settings", "a"], "--injector-settings is for --kubernetes"),
+        (["--kubernetes", "--laptop"], "exclude each other"),
+        (["--kubernetes", "--context", "a"], "--context is a context of --kubeconfig"),
+        (["--kubernetes", "--namespace", "A"], "no namespace"),
+        (["--kubernetes", "--revision", "1.2"], "no revision"),
+        (["--kubernetes", "--cluster-id", "a b"], "no cluster's name"),
+        (["--kubernetes", "--lease-duration", "1.5"], "whole seconds"),
+        (["--kubernetes", "--lease-duration", "10"], "each must be larger than the next"),
+        (["--kubernetes", "--retry-period", "nan"], "no time"),
+    ],
+)
+def test_a_mistake_in_a_clusters_flags_is_named_too(
+    flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(flags, {})
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse(["--help"], {})

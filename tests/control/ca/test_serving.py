@@ -1,13 +1,16 @@
 """The control plane's own certificate: renewed while serving, TLS 1.3 for the command, several roots while rotating."""
 
 import asyncio
+import contextlib
 import ssl
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from cryptography import x509
 
 from control.ca.rotate import Step
 from control.ca.template import DEFAULT_LIFETIMES
+from mesh.lifecycle import TaskScope
 from tests.control.app.control_process import create_certificate
 from tests.control.ca.requests import ec_key
 from tests.control.served import Served, served
@@ -54,3 +57,43 @@ async def test_certificates_of_both_roots_work_through_a_rotation(tmp_path: Path
             leaf, root = x509.load_pem_x509_certificates(renewed.chain)
             leaf.verify_directly_issued_by(root)
             assert root == authority.roots.signer.certificate
+
+
+async def test_it_is_renewed_at_half_its_life_though_nobody_asks(
+    plane_served: Served, eventually: Callable[..., Awaitable[None]]
+) -> None:
+    serving = plane_served.plane.serving
+    context = serving.ssl_context()
+
+    def shown() -> int:
+        return x509.load_pem_x509_certificates(handshake(context))[0].serial_number
+
+    before = shown()
+    async with TaskScope() as scope:
+        scope.spawn(serving.keep(every_s=0.01), name="own certificate")
+        plane_served.clock.ahead_s += DEFAULT_LIFETIMES.leaf_s * 0.4
+        await asyncio.sleep(0.05)
+        assert shown() == before
+        plane_served.clock.ahead_s += DEFAULT_LIFETIMES.leaf_s * 0.2
+        await eventually(lambda: shown() != before, "another certificate is shown")
+
+
+def handshake(server: ssl.SSLContext) -> bytes:
+    """The certificate that a client of `server` is shown, PEM, whatever the time is."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking = client.wrap_bio(to_client, to_server, server_hostname="remora-control.remora-system.svc")
+    answering = server.wrap_bio(to_server, to_client, server_side=True)
+    while True:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            answering.do_handshake()
+        try:
+            asking.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            continue
+    shown = asking.getpeercert(binary_form=True)
+    assert shown is not None
+    return ssl.DER_cert_to_PEM_cert(shown).encode()
