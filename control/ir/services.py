@@ -83,15 +83,12 @@ class Service:
     addresses: tuple[str, ...] = ()
     """Its own, by which captured connections to it are known. Empty: none, its instances' are meant."""
 
-    def shows_as(self, other: "Service") -> bool:
-        """Whether the two differ in nothing but instances that no client chooses by address."""
-        alike = replace(self, endpoints=other.endpoints) == other
-        return alike and (bool(self.addresses) or self._chosen_by_address() == other._chosen_by_address())
-
-    def _chosen_by_address(self) -> list[tuple[int, Endpoint]]:
-        """All but those that only their sidecars lead to."""
-        named = ((number, each) for number, some in self.endpoints.items() for each in some)
-        return [(number, each) for number, each in named if each.pod or not each.workload]
+    def shows_as(self, other: "Service", *, by_address: bool = True) -> bool:
+        """Whether the two differ in nothing but instances that no client chooses by address. `by_address`: there are
+        clients that do, where a service has no address of its own."""
+        if by_address and not self.addresses:
+            return self == other
+        return replace(self, endpoints=other.endpoints) == other
 
     def port(self, number: int) -> Port | None:
         """The port of that number."""

@@ -9,7 +9,7 @@ from control.translate.proxies import identity_of
 from control.xds.metrics import DiscoveryMetrics
 from control.xds.planner import Plan, Planner
 from control.xds.queue import ChangeQueue, Debounce
-from control.xds.stream import Stream
+from control.xds.stream import Stream, workload_key
 from mesh.clock import Clock
 from mesh.spiffe import SpiffeId
 
@@ -34,6 +34,7 @@ class Publisher:
         self._plan = Plan()
         self._trial: Plan | None = None
         self._streams: dict[str, list[Stream]] = {}
+        self._connected = 0
         self.on_change: list[Callable[[World], None]] = []
         """Called with every World, at once."""
 
@@ -62,9 +63,7 @@ class Publisher:
 
     def is_registered(self, node_id: str, identity: SpiffeId) -> bool:
         """Whether `node_id` is a workload's of the newest World, and `identity` that workload's own."""
-        parts = node_id.split("~")
-        name, _, namespace = parts[2].rpartition(".") if len(parts) == 4 else ("", "", "")
-        workload = self._world.workloads.get((namespace, name))
+        workload = self._world.workloads.get(workload_key(node_id))
         return (
             workload is not None
             and workload.node_id == node_id
@@ -126,32 +125,41 @@ class Publisher:
             )
 
     def _publish(self, plan: Plan, since: float) -> int:
+        """The number of nodes that have something to learn."""
         before, self._plan = self._plan, plan
         self._metrics.problems.set(len(plan.problems))
+        said = frozenset(before.problems)
         for problem in plan.problems:
-            _log.error("snapshot problem: %s", problem)
-        changed = {node for node, made in plan.snapshots.items() if before.snapshots.get(node) is not made}
+            if problem not in said:
+                _log.error("snapshot problem: %s", problem)
+        changed = 0
         for node_id, streams in self._streams.items():
+            changed += plan.snapshots.get(node_id) is not before.snapshots.get(node_id)
             for stream in streams:
                 self._update(stream, node_id, since)
-        return len(changed & self._streams.keys())
+        return changed
 
     def _update(self, stream: Stream, node_id: str, since: float) -> None:
-        if not self.is_registered(node_id, stream.peer.identity):
-            stream.close("the workload is not registered any more, or has another identity")
-            return
+        workload = self._world.workloads.get(stream.workload_key)
+        if workload is None or workload is not stream.admitted_as:
+            if not self.is_registered(node_id, stream.peer.identity):
+                stream.close("the workload is not registered any more, or has another identity")
+                return
+            stream.admitted_as = workload
         # A workload that registered a moment ago is in the next plan.
         proxy, snapshot = self._plan.proxies.get(node_id), self._plan.snapshots.get(node_id)
-        if proxy is not None and snapshot is not None and proxy.identity == str(stream.peer.identity):
+        if proxy is not None and snapshot is not None and proxy.identity == stream.identity:
             stream.offer(self._plan.version, snapshot, since)
 
     def connect(self, stream: Stream) -> None:
         """A proxy is there. It gets what it is to have, at once or with the next plan."""
         of_node = self._streams.setdefault(stream.node_id, [])
         of_node.append(stream)
+        self._connected += 1
         while len(of_node) > MAX_STREAMS_PER_NODE:
             of_node.pop(0).close("too many streams of this node")
-        self._metrics.connected.set(sum(1 for _ in self.streams()))
+            self._connected -= 1
+        self._metrics.connected.set(self._connected)
         self._update(stream, stream.node_id, self._clock.monotonic())
 
     def disconnect(self, stream: Stream) -> None:
@@ -159,6 +167,7 @@ class Publisher:
         of_node = self._streams.get(stream.node_id, [])
         if stream in of_node:
             of_node.remove(stream)
+            self._connected -= 1
         if not of_node:
             self._streams.pop(stream.node_id, None)
-        self._metrics.connected.set(sum(1 for _ in self.streams()))
+        self._metrics.connected.set(self._connected)

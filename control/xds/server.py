@@ -16,7 +16,7 @@ from control.ca.limits import Buckets, Rate
 from control.ca.peer import Peer
 from control.xds.messages import MAX_NAMES, Request, Response
 from control.xds.metrics import DiscoveryMetrics
-from control.xds.names import NamePool
+from control.xds.names import NamePool, RequestReader
 from control.xds.publisher import Publisher
 from control.xds.stream import Stream
 from control.xds.subscription import UnknownType
@@ -110,9 +110,10 @@ class DiscoveryService:
 
     async def _serve(self, messages: AsyncIterator[bytes], context: Context) -> None:
         peer = self._identify(context)
+        requests = RequestReader(self._names)
         try:
             async with asyncio.timeout(FIRST_REQUEST_S):
-                first = _decode(await anext(messages))
+                first, names = _decode(await anext(messages), requests)
         except TimeoutError:
             raise Turned(grpc.StatusCode.DEADLINE_EXCEEDED, "no request came", "silent") from None
         except StopAsyncIteration:
@@ -121,12 +122,12 @@ class DiscoveryService:
         self._admit(node_id, peer)
         ours = first.node.user_agent_name == OUR_AGENT
         stream = Stream(secrets.token_hex(4), node_id, peer, self._clock.now(), self._metrics, ours=ours)
-        self._receive(stream, first)
+        self._receive(stream, first, names)
         self._publisher.connect(stream)
         _log.info("%s connected from %s", node_id, context.peer())
         try:
             async with TaskScope() as scope:
-                reader = scope.spawn(self._read(messages, stream), name=f"ads-read {node_id}")
+                reader = scope.spawn(self._read(messages, stream, requests), name=f"ads-read {node_id}")
                 await self._write(stream, reader, context)
         finally:
             self._publisher.disconnect(stream)
@@ -148,19 +149,19 @@ class DiscoveryService:
         if not self._rates.take(node_id, self._clock.monotonic()):
             raise Turned(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many new streams; wait a little", "rate")
 
-    async def _read(self, messages: AsyncIterator[bytes], stream: Stream) -> None:
+    async def _read(self, messages: AsyncIterator[bytes], stream: Stream, requests: RequestReader) -> None:
         bucket = Buckets(REQUEST_RATE)
         async for data in messages:
-            message = _decode(data)
+            message, names = _decode(data, requests)
             if message.node.id not in ("", stream.node_id):
                 raise Turned(grpc.StatusCode.INVALID_ARGUMENT, "a stream is of one node", "malformed")
             if not bucket.take("", self._clock.monotonic()):
                 await asyncio.sleep(1 / REQUEST_RATE.per_s)
-            self._receive(stream, message)
+            self._receive(stream, message, names)
 
-    def _receive(self, stream: Stream, message: Any) -> None:
+    def _receive(self, stream: Stream, message: Any, names: frozenset[str]) -> None:
         try:
-            stream.receive(_request(message, self._names), self._clock.monotonic(), self._clock.now())
+            stream.receive(_request(message, names), self._clock.monotonic(), self._clock.now())
         except UnknownType as error:
             raise Turned(grpc.StatusCode.INVALID_ARGUMENT, str(error), "unknown type") from error
 
@@ -200,22 +201,22 @@ class DiscoveryService:
                     await stream.wake.wait()
 
 
-def _decode(data: bytes) -> Any:
+def _decode(data: bytes, requests: RequestReader) -> tuple[Any, frozenset[str]]:
     try:
-        message = discovery_pb2.DiscoveryRequest.FromString(data)
+        message, names = requests.read(data)
     except DecodeError as error:
         raise Turned(grpc.StatusCode.INVALID_ARGUMENT, "not a DiscoveryRequest", "malformed") from error
     if len(message.resource_names) > MAX_NAMES:
         raise Turned(grpc.StatusCode.INVALID_ARGUMENT, f"more than {MAX_NAMES} resource names", "malformed")
-    return message
+    return message, names
 
 
-def _request(message: Any, names: NamePool) -> Request:
+def _request(message: Any, names: frozenset[str]) -> Request:
     return Request(
         message.type_url,
         message.version_info,
         message.response_nonce,
-        names.one(frozenset(message.resource_names)),
+        names,
         message.error_detail.message if message.HasField("error_detail") else None,
     )
 

@@ -40,6 +40,13 @@ class _Offer:
     settled: bool = False
 
 
+def workload_key(node_id: str) -> tuple[str, str]:
+    """The namespace and name of the workload that a node says it is; empty if it says none."""
+    parts = node_id.split("~")
+    name, _, namespace = parts[2].rpartition(".") if len(parts) == 4 else ("", "", "")
+    return namespace, name
+
+
 class Stream:
     """State only; the server moves the bytes. `wake` is set when there may be something to send."""
 
@@ -50,6 +57,10 @@ class Stream:
         self.ours = ours
         """A sidecar of ours; a real Envoy knows nothing of what is Remora's own."""
         self.peer = peer
+        self.identity = str(peer.identity)
+        self.workload_key = workload_key(node_id)
+        self.admitted_as: object = None
+        """The workload of which it is known that the peer is it; another object is to be looked at again."""
         self.connected_since = since
         """Seconds since the epoch."""
         self.wake = asyncio.Event()
@@ -91,7 +102,7 @@ class Stream:
         if not self.ours:
             snapshot = for_envoy(snapshot)
         offered = self._offer
-        if offered is not None and offered.snapshot.hash == snapshot.hash:
+        if offered is not None and offered.snapshot == snapshot:
             offered.version = version
             if offered.settled:
                 self.sent_version = self.acked_version = version
