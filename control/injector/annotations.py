@@ -12,14 +12,14 @@ from control.injector.outcome import Finding
 from control.injector.settings import LOG_LEVELS, SIDECAR, InjectorSettings, check_image
 
 _SIDECAR = "sidecar.istio.io/"
-_RESOURCES = {
+RESOURCES = {
     "proxyCPU": ("requests", "cpu"),
     "proxyMemory": ("requests", "memory"),
     "proxyCPULimit": ("limits", "cpu"),
     "proxyMemoryLimit": ("limits", "memory"),
 }
 _KNOWN = {
-    *(f"{_SIDECAR}{name}" for name in (*_RESOURCES, "proxyImage", "logLevel")),
+    *(f"{_SIDECAR}{name}" for name in (*RESOURCES, "proxyImage", "logLevel")),
     *(f"{names.TRAFFIC}{field.annotation}" for field in traffic.FIELDS.values()),
     names.INJECT,
     names.STATUS,
@@ -80,7 +80,7 @@ def options_of(
     capture = {key: take(f"{names.TRAFFIC}{each.annotation}", each.read) for key, each in traffic.FIELDS.items()}
     given = {key: value for key, value in capture.items() if value is not None}
     options = replace(options, capture=options.capture | given, annotated=frozenset(given))
-    quantity = {name: take(f"{_SIDECAR}{name}", _quantity) for name in _RESOURCES}
+    quantity = {name: take(f"{_SIDECAR}{name}", _quantity) for name in RESOURCES}
     options = replace(options, resources=_resources(options.resources, quantity, found))
     if (text := annotations.get(names.PROXY_CONFIG)) is not None:
         config = proxy_config.parse(text, ("metadata", "annotations", names.PROXY_CONFIG), found)
@@ -149,10 +149,10 @@ def _resources(
         return defaults
     result: dict[str, dict[str, str]] = {"requests": {}, "limits": {}}
     for name, value in given.items():
-        kind, resource = _RESOURCES[name]
+        kind, resource = RESOURCES[name]
         if value is not None:
             result[kind][resource] = value
-    for name, (kind, resource) in _RESOURCES.items():
+    for name, (kind, resource) in RESOURCES.items():
         limit = result["limits"].get(resource)
         asked = result["requests"].get(resource)
         if kind == "requests" and limit and asked and quantities.parse(asked) > quantities.parse(limit):

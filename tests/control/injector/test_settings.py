@@ -1,6 +1,7 @@
 """The injector's settings: every mistake is refused when they are read, with its field and what would be right."""
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from pydantic import ValidationError
 
 from control.api.field_errors import explain
 from control.api.resource import spell
-from control.injector import InjectorSettings, quantities
+from control.injector import InjectorSettings, annotations, quantities, traffic
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,10 @@ def test_a_quantity_is_as_much_as_kubernetes_takes_it_for(text: str, value: str)
 def test_what_is_no_quantity_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         quantities.parse(text)
+
+
+def test_the_documentation_names_every_setting_and_every_annotation() -> None:
+    text = Path(__file__).parents[3].joinpath("docs", "injection.md").read_text()
+    settings = [field.alias for field in InjectorSettings.model_fields.values()]
+    honoured = [*(each.annotation for each in traffic.FIELDS.values()), *annotations.RESOURCES]
+    assert [name for name in (*settings, *honoured) if f"`{name}" not in text and f".{name}" not in text] == []
