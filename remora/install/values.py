@@ -87,6 +87,8 @@ class Control(Model):
     )
     placement: Placement = Placement()
     log_level: LogLevel = "info"
+    other_clusters: Bool = False
+    """Join other clusters of the mesh: those that Secrets in remora-system with the label remora.io/cluster lead to."""
     writes_rules: Bool = False
     """Let it write rules for `remora apply`; people who apply with kubectl need none of that."""
     other_clusters: Bool = False

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jsonpatch
 import pytest
 from ruamel.yaml import YAML
 
@@ -12,6 +13,7 @@ from remora.cli import run
 from remora.install.kustomize import OVERLAYS
 from remora.install.objects import identity
 from remora.install.text import documents
+from tests.manifests.go_templates import render
 from tests.manifests.programs import KUBERNETES_VERSION, MANIFESTS, helm, kubectl, output
 
 Objects = dict[tuple[str, str, str, str], Any]
@@ -25,6 +27,8 @@ EVERYTHING_ON = {
     "accessLog": False,
     "takeIstiosPlace": True,
     "control": {
+        "otherClusters": True,
+        "writesRules": True,
         "certificateLifetimeSeconds": 604800,
         "placement": {
             "nodeSelector": {"kubernetes.io/arch": "arm64", "a": "true"},
@@ -110,6 +114,24 @@ def test_the_chart_makes_what_install_prints(
     assert by_identity(text) == expected
 
 
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_the_chart_makes_the_same_where_there_is_no_helm(
+    values: Mapping[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a reader of our own, which knows no more than what our templates say."""
+    expected = installed(values, tmp_path, capsys, "--skip-crds")
+    chart = MANIFESTS / "helm" / "remora"
+    whole = _laid_over(YAML(typ="safe").load((chart / "values.yaml").read_text()), values)
+    texts = [render(path.read_text(), whole) for path in sorted((chart / "templates").glob("*.yaml"))]
+    assert by_identity("\n---\n".join(texts)) == expected
+
+
+def _laid_over(base: Any, more: Any) -> Any:
+    if not isinstance(base, dict) or not isinstance(more, Mapping):
+        return more
+    return base | {key: _laid_over(base.get(key), each) for key, each in more.items()}
+
+
 def test_the_chart_has_the_definitions_of_kinds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     program, expected = helm(), installed({}, tmp_path, capsys)
     chart = str(MANIFESTS / "helm" / "remora")
@@ -155,6 +177,37 @@ def test_an_overlay_makes_what_install_prints_with_its_values(
     expected = installed(OVERLAYS[overlay], tmp_path, capsys)
     text = output(kubectl(), "kustomize", str(MANIFESTS / "kustomize" / "overlays" / overlay))
     assert by_identity(text) == expected
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_makes_the_same_where_there_is_no_kubectl(
+    overlay: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its patches are RFC 6902, and so anybody's to apply."""
+    expected = installed(OVERLAYS[overlay], tmp_path, capsys)
+    assert built(MANIFESTS / "kustomize" / "overlays" / overlay) == expected
+
+
+def built(directory: Path) -> Objects:
+    """What a kustomization of ours says: resources, then patches."""
+    read = YAML(typ="safe")
+    (file,) = [path for path in directory.iterdir() if path.stem.lower() == "kustomization"]
+    kustomization = read.load(file.read_text())
+    found: Objects = {}
+    for resource in kustomization["resources"]:
+        path = directory / resource
+        found |= built(path.resolve()) if path.is_dir() else by_identity(path.read_text())
+    for patch in kustomization.get("patches", ()):
+        target = patch["target"]
+        version = f"{target['group']}/{target['version']}" if "group" in target else target["version"]
+        key = (version, target["kind"], target.get("namespace", ""), target["name"])
+        changes = read.load(patch["patch"])
+        if isinstance(changes, dict):
+            assert changes["$patch"] == "delete"
+            del found[key]
+        else:
+            found[key] = jsonpatch.apply_patch(found[key], changes)
+    return found
 
 
 def test_the_base_makes_what_install_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,16 +101,23 @@ _RULES: Mapping[type[BaseModel], tuple[Rule, ...]] = {
     ),
     gateway.ServerTls: (
         _rule(
-            "(has(self.mode) && self.mode != 'PASSTHROUGH') || "
-            "!(has(self.serverCertificate) || has(self.privateKey) || has(self.caCertificates))",
-            "names files, but with PASSTHROUGH the application itself ends TLS; remove them",
+            "(has(self.mode) && self.mode != 'PASSTHROUGH') || !(has(self.serverCertificate) || has(self.privateKey) ||"
+            " has(self.caCertificates) || has(self.credentialName))",
+            "names files or a Secret, but with PASSTHROUGH the application itself ends TLS; remove them",
         ),
         _rule(
-            "!has(self.mode) || self.mode == 'PASSTHROUGH' || (has(self.serverCertificate) && has(self.privateKey))",
-            "SIMPLE and MUTUAL need serverCertificate and privateKey; write both files' paths",
+            "!has(self.credentialName) ||"
+            " !(has(self.serverCertificate) || has(self.privateKey) || has(self.caCertificates))",
+            "has both credentialName and files; write one of the two",
         ),
         _rule(
-            "!has(self.mode) || self.mode == 'PASSTHROUGH' || (self.mode == 'MUTUAL') == has(self.caCertificates)",
+            "!has(self.mode) || self.mode == 'PASSTHROUGH' || has(self.credentialName) ||"
+            " (has(self.serverCertificate) && has(self.privateKey))",
+            "SIMPLE and MUTUAL need serverCertificate and privateKey, both files' paths, or credentialName",
+        ),
+        _rule(
+            "!has(self.mode) || self.mode == 'PASSTHROUGH' || has(self.credentialName) ||"
+            " (self.mode == 'MUTUAL') == has(self.caCertificates)",
             "caCertificates is for MUTUAL and for nothing else: it is what clients are checked against",
         ),
     ),
