@@ -48,9 +48,11 @@ def test_the_lease_is_handed_over(cluster: Cluster, two: list[Control]) -> None:
     time_s = {}
 
     began = time.monotonic()
-    leader.end(signal.SIGTERM)
+    assert leader.process is not None
+    leader.process.send_signal(signal.SIGTERM)
     until(lambda: holder(cluster) not in ("", first), "the other leads", within=TERM_S)
     time_s["SIGTERM"] = time.monotonic() - began
+    assert leader.process.wait(10) == 0
     assert leaders() == [follower]
     assert "gave up the lease" in leader.said()
 
