@@ -72,7 +72,7 @@ fmt: setup-dev ## Format the code and apply safe fixes
 	$(BIN)/ruff check --fix .
 
 golden: setup-dev ## Rewrite the golden files from what the code does now; read the diff before committing it
-	$(BIN)/python -m pytest -q --update-golden tests/control tests/manifests/test_current.py
+	$(BIN)/python -m pytest -q --update-golden tests/control tests/remora/inject tests/manifests/test_current.py
 	@git --no-pager diff --stat -- tests manifests
 
 # Atheris has wheels for some interpreters only; the parsers' other searches do without.
