@@ -1,6 +1,6 @@
 """Clusters: each port of each service and of its subsets, the workload's own application, the black hole."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
@@ -47,10 +47,15 @@ _MUTUAL_ALPN = _ALPN | {Protocol.TCP: RELAYED_ALPN, Protocol.TLS: RELAYED_ALPN}
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
+Choose = Callable[[list[Endpoint], TrafficPolicy], list[Endpoint]]
+"""Of a port's instances those that are for some clients."""
+
+
 def service_clusters(
-    service: Service, destination: DestinationPolicy, settings: MeshSettings
+    service: Service, destination: DestinationPolicy, settings: MeshSettings, choose: Choose | None = None
 ) -> Iterator[tuple[Cluster, ClusterLoadAssignment | None]]:
-    """How the clients for whom a policy holds reach a service, each cluster with its EDS resource where it has one."""
+    """How the clients for whom a policy holds reach a service, each cluster with its EDS resource where it has one.
+    With `choose` the resources are of those instances alone."""
     for port in service.ports:
         for subset, labels in [("", {}), *((n, s.labels) for n, s in sorted(destination.subsets.items()))]:
             policy = destination.for_port(port.number, subset)
@@ -58,6 +63,8 @@ def service_clusters(
             if policy.tls is not None and policy.tls.mode is TlsMode.SIMPLE and not settings.system_roots_pem:
                 # Nothing to check the server's certificate against: rather not at all than unchecked.
                 policy, endpoints = replace(policy, tls=None), []
+            if choose is not None:
+                endpoints = choose(endpoints, policy)
             yield _outbound(service, port, subset, endpoints, policy)
 
 

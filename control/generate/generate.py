@@ -72,7 +72,7 @@ def generate(mesh: Mesh, proxy: Proxy, before: Snapshot | None = None) -> Snapsh
     own = _own(mesh, proxy, known)
     reached = upstreams(mesh, proxy.namespace)
     clusters = _clusters(proxy, own, reached, before)
-    endpoints = nearest_endpoints(mesh, proxy.namespace, proxy.zone, reached)
+    endpoints = nearest_endpoints(mesh, proxy.namespace, proxy.locality, reached)
     if before is not None and own is known and before.resources[CDS] is clusters:
         return before.with_endpoints(endpoints)
     resources = {

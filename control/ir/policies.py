@@ -54,12 +54,22 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class Nearness:
+    """Whether clients use the nearest instances alone for as long as there are any."""
+
+    preferred: bool = True
+    regions: tuple[tuple[str, str], ...] = ()
+    """(region, the one whose instances come next when it has none); others come after that."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrafficPolicy:
     """None: not said here."""
 
     balancing: Balancing | None = None
     pool: Pool | None = None
     tls: Tls | None = None
+    nearness: Nearness | None = None
 
     def over(self, around: "TrafficPolicy") -> "TrafficPolicy":
         """This policy, with what it does not say taken from the one around it."""
@@ -67,6 +77,7 @@ class TrafficPolicy:
             self.balancing if self.balancing is not None else around.balancing,
             self.pool if self.pool is not None else around.pool,
             self.tls if self.tls is not None else around.tls,
+            self.nearness if self.nearness is not None else around.nearness,
         )
 
 
@@ -89,10 +100,16 @@ class DestinationPolicy:
 
     def uses(self, mode: TlsMode) -> bool:
         """Whether any port of any subset is reached with this kind of TLS."""
+        return any(policy.tls is not None and policy.tls.mode is mode for policy in self._policies())
+
+    def prefers_near(self) -> bool:
+        """Whether the nearest instances are preferred at any port of any subset."""
+        return any(policy.nearness is not None and policy.nearness.preferred for policy in self._policies())
+
+    def _policies(self) -> list[TrafficPolicy]:
         subsets = self.subsets.values()
         policies = [self.policy, *self.ports.values(), *(s.policy for s in subsets)]
-        policies += [policy for subset in subsets for policy in subset.ports.values()]
-        return any(policy.tls is not None and policy.tls.mode is mode for policy in policies)
+        return policies + [policy for subset in subsets for policy in subset.ports.values()]
 
     def for_port(self, port: int, subset: str = "") -> TrafficPolicy:
         """The policy of a port, or of a subset's port. A port's own is taken whole (Istio `portLevelSettings`)."""

@@ -61,7 +61,14 @@ class Proxy:
     finished: bool = False
     """Its application has ended and does not come back."""
     zone: str = ""
-    """Where it runs; empty where that is not known."""
+    """Where it runs; empty where that is not known. So are the next two."""
+    region: str = ""
+    subzone: str = ""
+
+    @property
+    def locality(self) -> tuple[str, str, str]:
+        """Region, zone and subzone."""
+        return self.region, self.zone, self.subzone
 
     def ports_by_address(self) -> dict[Address, tuple[AppPort, ...]]:
         """Where connections for which ports arrive."""

@@ -61,7 +61,19 @@ def _ports(policy: TrafficPolicy | None) -> dict[int, ir.TrafficPolicy]:
 def _policy(policy: TrafficPolicy | PortPolicy | None) -> ir.TrafficPolicy:
     if policy is None:
         return ir.TrafficPolicy()
-    return ir.TrafficPolicy(_balancing(policy.load_balancer), _pool(policy.connection_pool), _tls(policy.tls))
+    return ir.TrafficPolicy(
+        _balancing(policy.load_balancer),
+        _pool(policy.connection_pool),
+        _tls(policy.tls),
+        _nearness(policy.load_balancer),
+    )
+
+
+def _nearness(balancer: LoadBalancer | None) -> ir.Nearness | None:
+    setting = balancer.locality_lb_setting if balancer is not None else None
+    if setting is None:
+        return None
+    return ir.Nearness(setting.enabled, tuple((each.from_, each.to) for each in setting.failover))
 
 
 def _balancing(balancer: LoadBalancer | None) -> ir.Balancing | None:

@@ -46,4 +46,6 @@ def proxy_of(workload: Workload, trust_domain: str) -> Proxy:
         capture=workload.capture,
         finished=workload.finished,
         zone=workload.locality.zone,
+        region=workload.locality.region,
+        subzone=workload.locality.subzone,
     )

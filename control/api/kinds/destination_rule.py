@@ -42,13 +42,45 @@ KeepAliveTime = Annotated[
 ]
 
 
+class RegionFailover(Model):
+    """Where clients of a region go when it has no instance."""
+
+    from_: Annotated[Str, Field(min_length=1, max_length=63)] = Field(alias="from")
+    """The clients' region."""
+    to: Annotated[Str, Field(min_length=1, max_length=63)]
+    """The region whose instances come next; all others come after it."""
+
+
+class LocalityLbSetting(Model):
+    """Whether clients use the nearest instances alone: of their subzone, else zone, else region, else any."""
+
+    enabled: bool = True
+    """False: all instances alike, also where a service has instances in several clusters."""
+    failover: tuple[RegionFailover, ...] = Field(default=(), max_length=64)
+    """Which region is next when the own one has no instance."""
+    distribute: Unsupported = None
+    failover_priority: Unsupported = None
+
+    @field_validator("failover")
+    @classmethod
+    def _other_regions(cls, failover: tuple[RegionFailover, ...]) -> tuple[RegionFailover, ...]:
+        said = [each.from_ for each in failover]
+        for each in failover:
+            if each.from_ == each.to:
+                raise wrong(f"goes from {each.from_!r} to itself; write another region")
+            if said.count(each.from_) > 1:
+                raise wrong(f"has region {each.from_!r} twice; write one entry a region")
+        return failover
+
+
 class LoadBalancer(Model):
     """How an endpoint is chosen."""
 
     simple: Literal["UNSPECIFIED", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST", "LEAST_CONN"] | None = None
     """The way."""
     consistent_hash: Unsupported = None
-    locality_lb_setting: Unsupported = None
+    locality_lb_setting: LocalityLbSetting | None = None
+    """Whether the nearest endpoints are preferred; the default is so where a service is in several clusters."""
     warmup: Unsupported = None
     warmup_duration_secs: Unsupported = None
 

@@ -238,6 +238,10 @@ RULES = [
      "spec.trafficPolicy.outlierDetection", "not supported by Remora yet"),
     ("consistent hashing", dr("trafficPolicy: {loadBalancer: {consistentHash: {}}}"), 7,
      "spec.trafficPolicy.loadBalancer.consistentHash", "not supported by Remora yet"),
+    ("shares by locality", dr("trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: []}}}"), 7,
+     "spec.trafficPolicy.loadBalancer.localityLbSetting.distribute", "not supported by Remora yet"),
+    ("failover to itself", dr("trafficPolicy: {loadBalancer: {localityLbSetting: {failover: [{from: a, to: a}]}}}"), 7,
+     "spec.trafficPolicy.loadBalancer.localityLbSetting.failover", "to itself"),
     ("a misspelt balancer", dr("trafficPolicy: {loadBalancer: {simple: ROUND_ROBBIN}}"), 7,
      "spec.trafficPolicy.loadBalancer.simple", "did you mean ROUND_ROBIN?"),
     ("a misspelt TLS mode", dr("trafficPolicy: {tls: {mode: MTLS}}"), 7, "spec.trafficPolicy.tls.mode",
@@ -261,10 +265,22 @@ RULES = [
     ("a gateway's TLS without files", rule("Gateway", "a", "selector: {a: b}\nservers:\n"
                                            "- port: {number: 443, name: https, protocol: HTTPS}\n  hosts: ['*']\n"
                                            "  tls: {mode: SIMPLE}"), 10, "spec.servers[0].tls", "without serverCert"),
-    ("a gateway's TLS from a secret", rule("Gateway", "a", "selector: {a: b}\nservers:\n"
+    ("a gateway's TLS from several secrets", rule("Gateway", "a", "selector: {a: b}\nservers:\n"
                                            "- port: {number: 443, name: https, protocol: HTTPS}\n  hosts: ['*']\n"
-                                           "  tls: {mode: SIMPLE, credentialName: x}"), 10,
-     "spec.servers[0].tls.credentialName", "not supported by Remora yet"),
+                                           "  tls: {mode: SIMPLE, credentialNames: [x, y]}"), 10,
+     "spec.servers[0].tls.credentialNames", "not supported by Remora yet"),
+    ("a gateway's TLS from a secret and files", rule("Gateway", "a", "selector: {a: b}\nservers:\n"
+                                           "- port: {number: 443, name: https, protocol: HTTPS}\n  hosts: ['*']\n"
+                                           "  tls: {mode: SIMPLE, credentialName: x, privateKey: /k}"), 10,
+     "spec.servers[0].tls", "has both credentialName and files"),
+    ("a gateway's secret that nobody needs", rule("Gateway", "a", "selector: {a: b}\nservers:\n"
+                                           "- port: {number: 443, name: https, protocol: HTTPS}\n  hosts: ['*']\n"
+                                           "  tls: {mode: PASSTHROUGH, credentialName: x}"), 10,
+     "spec.servers[0].tls", "has credentialName, but with PASSTHROUGH"),
+    ("a gateway's secret by a path", rule("Gateway", "a", "selector: {a: b}\nservers:\n"
+                                           "- port: {number: 443, name: https, protocol: HTTPS}\n  hosts: ['*']\n"
+                                           "  tls: {mode: SIMPLE, credentialName: a/b}"), 10,
+     "spec.servers[0].tls.credentialName", "is 'a/b'"),
     ("a gateway's protocol", rule("Gateway", "a", "selector: {a: b}\nservers:\n"
                                   "- port: {number: 53, name: dns, protocol: UDP}\n  hosts: ['*']"), 8,
      "spec.servers[0].port.protocol", "write one of"),

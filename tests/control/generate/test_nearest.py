@@ -10,6 +10,7 @@ from control.generate.memory import memory_of
 from control.generate.types import CDS, EDS
 from control.ir.address import Address
 from control.ir.mesh import Mesh
+from control.ir.policies import DestinationPolicy, Nearness, Subset, TrafficPolicy
 from control.ir.proxy import Proxy, ProxyKind
 from control.ir.services import Endpoint, Port, Service
 from control.ir.settings import MeshSettings
@@ -84,3 +85,65 @@ def test_a_change_costs_its_own_service_alone() -> None:
     assert addresses(second, api) == ["3", "5"]
     assert second.resources[EDS].changed_since(first.resources[EDS]) == {api}
     assert second.resources[EDS].own[CLUSTER] is first.resources[EDS].own[CLUSTER]
+
+
+US, US_B, EU, AP = ("us", "us-a", ""), ("us", "us-b", ""), ("eu", "eu-a", ""), ("ap", "ap-a", "")
+
+
+def at(number: int, place: tuple[str, str, str], cluster: str = "here", **labels: str) -> Endpoint:
+    address = Address(f"10.0.0.{number}", 8080)
+    return Endpoint(address, locality=place, cluster_id=cluster, labels=labels, pod=True)
+
+
+def client_at(place: tuple[str, str, str]) -> Proxy:
+    return replace(client(place[1]), region=place[0], subzone=place[2])
+
+
+def governed(nearness: Nearness | None, *instances: Endpoint, subsets: tuple[str, ...] = ()) -> Mesh:
+    service = web(*instances)
+    versions = {each: Subset({"version": each}) for each in subsets}
+    policy = DestinationPolicy(TrafficPolicy(nearness=nearness), subsets=versions)
+    return replace(mesh(service), destinations={("default", service.host): policy}, parts={})
+
+
+@pytest.mark.parametrize(
+    ("instances", "expected"),
+    [
+        pytest.param([at(1, US), at(2, US_B), at(3, EU, "east")], ["1"], id="the zone's own"),
+        pytest.param([at(2, US_B), at(3, EU, "east")], ["2"], id="the region's, where the zone has none"),
+        pytest.param([at(3, EU, "east"), at(4, AP)], ["4", "3"], id="everyone's, where the region has none"),
+        pytest.param([at(5, ("", "", "")), at(2, US_B, "east")], ["2"], id="not those of which nobody knows where"),
+        pytest.param([at(1, US), at(2, US_B), at(3, EU)], ["3", "1", "2"], id="of one cluster all, without a rule"),
+    ],
+)
+def test_of_several_clusters_the_nearest_instances_are_used(instances: list[Endpoint], expected: list[str]) -> None:
+    assert addresses(generate(mesh(web(*instances)), client_at(US))) == expected
+
+
+def test_the_next_ones_are_used_when_the_nearest_are_gone_and_left_when_they_are_back() -> None:
+    near, far = at(1, US), at(3, EU, "east")
+    first = generate(mesh(web(near, far)), client_at(US))
+    gone = generate(mesh(web(far)), client_at(US), first)
+    back = generate(mesh(web(near, far)), client_at(US), gone)
+    assert [addresses(each) for each in (first, gone, back)] == [["1"], ["3"], ["1"]]
+
+
+def test_a_rule_says_whether_nearness_counts_and_which_region_is_next() -> None:
+    both = [at(1, US), at(3, EU, "east"), at(4, AP, "west")]
+    assert addresses(generate(governed(Nearness(False), *both), client_at(US))) == ["4", "3", "1"]
+    in_one = [at(1, US), at(2, US_B)]
+    assert addresses(generate(governed(Nearness(), *in_one), client_at(US))) == ["1"]
+    next_is_asia = Nearness(regions=(("us", "ap"),))
+    assert addresses(generate(governed(next_is_asia, *both[1:]), client_at(US))) == ["4"]
+
+
+def test_each_version_has_its_own_nearest_instances() -> None:
+    made = generate(
+        governed(None, at(1, US, version="v1"), at(3, EU, "east", version="v2"), subsets=("v1", "v2")), client_at(US)
+    )
+    assert addresses(made) == ["1"]
+    assert addresses(made, CLUSTER.replace("|80||", "|80|v2|")) == ["3"], "the version is only there"
+
+
+def test_clients_of_whom_no_place_is_known_get_everything() -> None:
+    assert addresses(generate(mesh(web(at(1, US), at(3, EU, "east"))), client(""))) == ["3", "1"]
