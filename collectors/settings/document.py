@@ -50,6 +50,10 @@ class Document:
     file: str
     value: Any
     lines: dict[Steps, int] = field(repr=False)
+    violations: tuple[Violation, ...] = ()
+    """What is wrong with it as YAML, where the rest can be judged all the same: a key that is written twice, a tag."""
+    broken: tuple[Steps, ...] = ()
+    """Fields that were left out for it: that they are missing is nobody's mistake."""
 
     def violation(self, steps: Steps, message: str) -> Violation:
         """At the field, or, where that is missing, at what it should be in."""
@@ -68,7 +72,7 @@ def spell(steps: Steps) -> str:
 
 
 def read(path: Path) -> Document:
-    """Raises Invalid, OSError."""
+    """Raises Invalid where nothing can be made of it, OSError."""
     file = str(path)
     with open(path, "rb") as opened:
         data = opened.read(MAX_FILE_BYTES + 1)
@@ -90,44 +94,67 @@ def read(path: Path) -> Document:
         raise Invalid([Violation(file, line, "", "is a second document; write one")])
     builder = _Builder(file)
     value = builder.build(nodes[0], (), 0) if nodes else None
-    return Document(file, value, builder.lines)
+    return Document(file, value, builder.lines, tuple(builder.violations), tuple(builder.broken))
+
+
+class _Broken:
+    """Stands for a value that cannot be taken."""
+
+
+_BROKEN = _Broken()
 
 
 class _Builder:
     def __init__(self, file: str) -> None:
         self.lines: dict[Steps, int] = {}
+        self.violations: list[Violation] = []
+        self.broken: list[Steps] = []
         self._file = file
         self._left = MAX_NODES
 
     def build(self, node: Node, steps: Steps, depth: int) -> Any:
+        """What is at the top; None where that is broken."""
+        value = self._build(node, steps, depth)
+        return None if value is _BROKEN else value
+
+    def _build(self, node: Node, steps: Steps, depth: int) -> Any:
         self._left -= 1
         if self._left < 0:
             self._refuse(node, steps, f"makes more than {MAX_NODES:,} values, aliases counted each time")
         if depth > MAX_DEPTH:
             self._refuse(node, steps[:4], f"is nested deeper than {MAX_DEPTH} levels")
         if isinstance(node, MappingNode):
-            self._expect(node, steps, "map")
-            return self._mapping(node, steps, depth)
+            return self._mapping(node, steps, depth) if node.tag == _TAG + "map" else self._tagged(node, steps)
         if isinstance(node, SequenceNode):
-            self._expect(node, steps, "seq")
-            items = []
-            for index, item in enumerate(node.value):
-                self.lines[(*steps, index)] = item.start_mark.line + 1
-                items.append(self.build(item, (*steps, index), depth + 1))
-            return items
+            return self._sequence(node, steps, depth) if node.tag == _TAG + "seq" else self._tagged(node, steps)
         return self._scalar(node, steps)
+
+    def _sequence(self, node: SequenceNode, steps: Steps, depth: int) -> list[Any]:
+        items = []
+        for index, item in enumerate(node.value):
+            self.lines[(*steps, index)] = item.start_mark.line + 1
+            value = self._build(item, (*steps, index), depth + 1)
+            # In its place, or those behind it would be told under other numbers.
+            items.append(None if value is _BROKEN else value)
+        return items
 
     def _mapping(self, node: MappingNode, steps: Steps, depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
+        seen: set[str] = set()
         for key_node, value_node in node.value:
             if not isinstance(key_node, ScalarNode) or key_node.tag != _TAG + "str":
-                self._refuse(key_node, steps, "has a key that is no text; quote it")
+                self._complain(key_node, steps, "has a key that is no text; quote it")
+                continue
             key = str(key_node.value)
-            if key in result:
+            if key in seen:
                 first = self.lines[(*steps, key)]
-                self._refuse(key_node, (*steps, key), f"is written twice, first in line {first}; keep one")
+                self._complain(key_node, (*steps, key), f"is written twice, first in line {first}; keep one")
+                continue
+            seen.add(key)
             self.lines[(*steps, key)] = key_node.start_mark.line + 1
-            result[key] = self.build(value_node, (*steps, key), depth + 1)
+            value = self._build(value_node, (*steps, key), depth + 1)
+            if value is not _BROKEN:
+                result[key] = value
         return result
 
     def _scalar(self, node: Node, steps: Steps) -> Any:
@@ -141,15 +168,21 @@ class _Builder:
                 try:
                     return int(text) if kind == "int" else float(text)
                 except ValueError:
-                    self._refuse(node, steps, "is no plain decimal number; quote it if it is text")
+                    self._complain(node, steps, "is no plain decimal number; quote it if it is text")
+                    self.broken.append(steps)
+                    return _BROKEN
             case "str" | "timestamp":
                 return text
-        self._refuse(node, steps, f"has the YAML tag {tag[:60]}; write plain values")
-        return None
+        return self._tagged(node, steps)
 
-    def _expect(self, node: Node, steps: Steps, kind: str) -> None:
-        if node.tag != _TAG + kind:
-            self._refuse(node, steps, f"has the YAML tag {str(node.tag)[:60]}; write plain values")
+    def _tagged(self, node: Node, steps: Steps) -> _Broken:
+        self._complain(node, steps, f"has the YAML tag {str(node.tag)[:60]}; write plain values")
+        self.broken.append(steps)
+        return _BROKEN
+
+    def _complain(self, node: Node, steps: Steps, message: str) -> None:
+        self.violations.append(Violation(self._file, node.start_mark.line + 1, spell(steps), message))
 
     def _refuse(self, node: Node, steps: Steps, message: str) -> None:
-        raise Invalid([Violation(self._file, node.start_mark.line + 1, spell(steps), message)])
+        self._complain(node, steps, message)
+        raise Invalid(self.violations)

@@ -3,8 +3,9 @@ secrets, are not repeated."""
 
 import difflib
 from collections.abc import Iterator
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -17,21 +18,70 @@ _SECRETS = ("password", "passwd", "secret", "token", "api_key", "apikey", "share
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[Steps, str]]:
-    """Each error's path within `model`, and its message."""
-    seen: set[Steps] = set()
-    for number, details in enumerate(error.errors(include_url=False)):
-        if details["type"] == "too_short" and details["input"]:
-            continue  # its items are wrong, and reported
-        if number == MAX_ERRORS:
-            yield (), f"has {error.error_count() - MAX_ERRORS} more errors"
-            return
-        steps, around, there = _walk(details["loc"], model)
-        if steps not in seen:  # a union reports each of its members
-            seen.add(steps)
-            if details["type"].startswith("union_tag_"):
-                yield (*steps, "type"), _no_type(details.get("ctx", {}).get("tag"), there)
+    """Each error's path within `model`, and its message. What may be one of several things (a mapping or a word) is
+    told once, with all that it may be."""
+    told: set[Steps] = set()
+    details = _without_echoes(error.errors(include_url=False))
+    places = [_walk(one["loc"], model) for one in details[:MAX_ERRORS]]
+    meant = {place.choice for place in places if place.choice is not None and place.inside}
+    """Choices of which one thing is meant: what is wrong is within it."""
+    for one, place in zip(details, places, strict=False):
+        if place.choice is not None and not place.inside:
+            if place.choice not in told and place.choice not in meant:
+                told.add(place.choice)
+                yield place.choice, _one_of(one, place.may_be)
+        elif place.steps not in told:
+            told.add(place.steps)
+            if one["type"].startswith("union_tag_") and not isinstance(one["input"], dict):
+                yield place.steps, "must be a mapping (type: ...)"
+            elif one["type"].startswith("union_tag_"):
+                yield (*place.steps, "type"), _no_type(one.get("ctx", {}).get("tag"), place.may_be)
             else:
-                yield steps, _message(details, steps, around)
+                yield place.steps, _message(one, place.steps, place.around)
+    if len(details) > MAX_ERRORS:
+        yield (), f"has {len(details) - MAX_ERRORS} more errors"
+
+
+def _without_echoes(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """A list whose items are wrong is told to be short of them: it is not, where they are reported."""
+
+    def is_echo(one: ErrorDetails) -> bool:
+        loc = one["loc"]
+        return one["type"] == "too_short" and any(
+            len(other["loc"]) > len(loc) and other["loc"][: len(loc)] == loc for other in details
+        )
+
+    return [one for one in details if not is_echo(one)]
+
+
+def _one_of(details: ErrorDetails, members: list[Any]) -> str:
+    """What all the members of a union would take."""
+    mappings = [one for one in members if _is_model([one])]
+    if isinstance(details["input"], dict) and mappings and details["type"] not in _NO_MAPPING:
+        return str(details["msg"])  # the model's own judgement of the whole
+    *first, last = dict.fromkeys(map(_spelt, members))
+    return f"must be {', '.join(first)}, or {last}" if first else f"must be {last}"
+
+
+_NO_MAPPING = frozenset(
+    {"literal_error", "model_type", "dict_type", "string_type", "int_type", "float_type", "bool_type"}
+)
+
+
+def _spelt(member: Any) -> str:
+    """A type in the words of who writes YAML."""
+    if _is_model([member]):
+        required = [name for name, field in member.model_fields.items() if field.is_required()]
+        return f"a mapping ({', '.join(f'{name}: ...' for name in required or list(member.model_fields)[:3])})"
+    if get_origin(member) is Literal:
+        return ", ".join(map(str, get_args(member)))
+    return _WORDS.get(get_origin(member) or member, "what is documented")
+
+
+_WORDS: dict[Any, str] = {
+    str: "text", int: "a number", float: "a number", bool: "true or false", dict: "a mapping (name: value)",
+    tuple: "a list (- ...)", list: "a list (- ...)", frozenset: "a list (- ...)",
+}  # fmt: skip
 
 
 def _message(details: ErrorDetails, steps: Steps, around: type[BaseModel] | None) -> str:
@@ -45,10 +95,12 @@ def _message(details: ErrorDetails, steps: Steps, around: type[BaseModel] | None
             return f"must be {context.get('expected', 'one of what is documented')}"
         case "string_type":
             return "must be text; quote it"
-        case "int_type" | "int_from_float":
+        case "int_type" | "int_from_float" | "int_parsing":
             return "must be a whole number, without quotes"
-        case "float_type":
+        case "float_type" | "float_parsing":
             return "must be a number, without quotes"
+        case "finite_number":
+            return "must be a finite number"
         case "bool_type":
             return "must be true or false"
         case "tuple_type" | "list_type" | "frozen_set_type" | "set_type":
@@ -78,7 +130,7 @@ def _number(value: Any) -> str:
 
 
 def _unknown(name: str, around: type[BaseModel] | None) -> str:
-    known = sorted(around.model_fields) if around is not None else []
+    known = sorted(field.alias or name for name, field in around.model_fields.items()) if around is not None else []
     if f"{name}_file" in known:
         return f"is not taken from the settings, since they are read by many: write {name}_file: PATH"
     files = [each for each in known if each.endswith("_file")]
@@ -109,24 +161,52 @@ def _tag(model: Any) -> str | None:
     return values[0] if len(values) == 1 and isinstance(values[0], str) else None
 
 
-def _walk(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[Steps, type[BaseModel] | None, list[Any]]:
-    """The path, without what pydantic adds for its own sake: the members of a union, "[key]" for a mapping's key; the
-    model that has its last step, and what may be there."""
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an error is."""
+
+    steps: Steps
+    """Without what pydantic adds for its own sake: the members of a union, "[key]" for a mapping's key."""
+    around: type[BaseModel] | None
+    """The model that has the last step."""
+    may_be: list[Any]
+    """The types that may be there."""
+    choice: Steps | None = None
+    """The last union on the way whose members have no `type`: pydantic tells of each of them."""
+    inside: bool = False
+    """Whether the error is about a field or item of one of its members, and not about the choice."""
+
+
+def _walk(loc: tuple[int | str, ...], model: type[BaseModel]) -> _Place:
     steps: list[int | str] = []
     current: list[Any] = [model]
     around: list[Any] = []
+    members: list[Any] = []
+    choice: Steps | None = None
+    labelled = False
     for step in loc:
         if step == "[key]":
             continue
-        if len(current) > 1 and (tagged := [each for each in current if _tag(each) == step]):
-            current = tagged
+        if len(current) > 1 and not labelled:
+            # The name of a member. One with a `type` is chosen by it, and no other is told of.
+            labelled = True
+            tagged = [each for each in current if _tag(each) == step]
+            if not tagged:
+                choice, members = tuple(steps), current
+            current = tagged or [each for each in current if _label(each) == step] or current
             continue
-        following = [one for each in current for one in _within(each, step)]
-        if following or not steps or isinstance(step, int) or _is_model(current):
-            steps.append(step)
-            around, current = current, following
-    models = [one for one in around if isinstance(one, type) and issubclass(one, BaseModel)]
-    return tuple(steps), models[0] if models else None, current
+        steps.append(step)
+        around, current = current, [one for each in current for one in _within(each, step)]
+        labelled = False
+    models = [one for one in around if _is_model([one])]
+    inside = choice is not None and len(steps) > len(choice)
+    may_be = members if choice is not None and not inside else current
+    return _Place(tuple(steps), models[0] if models else None, may_be, choice, inside)
+
+
+def _label(member: Any) -> str:
+    """What pydantic calls a union's member, of those that have fields or items of their own."""
+    return member.__name__ if isinstance(member, type) else ""
 
 
 def _is_model(types: list[Any]) -> bool:
@@ -136,7 +216,9 @@ def _is_model(types: list[Any]) -> bool:
 def _within(annotation: Any, step: int | str) -> list[Any]:
     """The types that a field or item of a type may have."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        field = annotation.model_fields.get(str(step))
+        fields = annotation.model_fields
+        named = {field.alias or name: field for name, field in fields.items()}
+        field = named.get(str(step))
         return [] if field is None else _members(field.annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is dict:
@@ -151,5 +233,5 @@ def _members(annotation: Any) -> list[Any]:
     if origin is Annotated:
         return _members(get_args(annotation)[0])
     if origin in (Union, UnionType):
-        return [one for each in get_args(annotation) for one in _members(each)]
+        return [one for each in get_args(annotation) for one in _members(each) if one is not NoneType]
     return [annotation]

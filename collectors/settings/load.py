@@ -48,7 +48,8 @@ class Configuration:
 
 def load(path: Path) -> Configuration:
     """Raises Invalid with every violation, OSError if it cannot be read."""
-    return _Loader(read(path), path).load()
+    document = read(path)
+    return _Loader(document, path, list(document.violations)).load()
 
 
 @dataclass(slots=True)
@@ -82,7 +83,13 @@ class _Loader:
         )
 
     def _wrong(self, steps: Steps, message: str) -> None:
-        self.violations.append(self.document.violation(steps, message))
+        if not any(self._hides(broken, steps) for broken in self.document.broken):
+            self.violations.append(self.document.violation(steps, message))
+
+    @staticmethod
+    def _hides(broken: Steps, steps: Steps) -> bool:
+        """Whether what is missing or wrong there may be so because of what was left out of the YAML."""
+        return steps[: len(broken)] == broken
 
     def _mapping(self, section: str, value: object) -> dict[str, Any]:
         if value is None:

@@ -39,7 +39,7 @@ class Rate(_Policy):
     """A share of the traces, chosen by their ids: every collector with the same salt chooses the same ones."""
 
     type: Literal["rate"]
-    percent: float = Field(ge=0.0, le=100.0, strict=False)
+    percent: float = Field(ge=0.0, le=100.0)
     salt: str = Field(default="", max_length=64)
 
 
@@ -47,7 +47,7 @@ class RateLimit(_Policy):
     """As many traces as there is room for under a number of spans per second, with bursts of one second's worth."""
 
     type: Literal["rate_limit"]
-    spans_per_second: float = Field(gt=0.0, le=1e9, strict=False)
+    spans_per_second: float = Field(gt=0.0, le=1e9)
 
 
 class Attribute(_Policy):
@@ -59,8 +59,8 @@ class Attribute(_Policy):
     values: tuple[str | int | float | bool, ...] = Field(default=(), max_length=1_000)
     pattern: Pattern | None = None
     """Searched for anywhere in the attribute's text."""
-    min: float | None = Field(default=None, strict=False)
-    max: float | None = Field(default=None, strict=False)
+    min: float | None = Field(default=None)
+    max: float | None = Field(default=None)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -159,5 +159,5 @@ exporters:
         f"6: {at}[1].threshold: is required; add it",
         f"6: {at}[1].treshold: is unknown; did you mean threshold?",
         f"7: {at}[2].type: is required; one of always, errors, slow, rate, rate_limit, attribute, and",
-        f"9: {at}[3].policies[1].percent: Input should be a valid number, unable to parse string as a number",
+        f"9: {at}[3].policies[1].percent: must be a number, without quotes",
     ]
