@@ -93,7 +93,7 @@ class Leadership:
         began = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._call_s):
-                if await self._take_or_renew():
+                if await self._take_or_renew_once_more():
                     self._until = began + self._terms.renew_deadline_s
             if self._said_error:
                 _log.info("the lease %s/%s can be read and written again", self._namespace, self._name)
@@ -102,13 +102,28 @@ class Leadership:
             self._failed(error)
 
     def _failed(self, error: ApiError | TimeoutError) -> None:
-        if isinstance(error, ApiError) and (error.conflict or error.exists or error.not_found):
-            self._seen = None  # somebody was quicker: look again
+        if isinstance(error, ApiError) and self._outrun(error):
             return
         said = str(error) or "no answer in time"
         if said != self._said_error:
             _log.error("the lease %s/%s: %s", self._namespace, self._name, said)
         self._said_error = said
+
+    async def _take_or_renew_once_more(self) -> bool:
+        """Who was outrun looks at once who was quicker, rather than a retry later: only who has seen a record can wait
+        for its end. Raises ApiError."""
+        try:
+            return await self._take_or_renew()
+        except ApiError as error:
+            if not self._outrun(error):
+                raise
+        return await self._take_or_renew()
+
+    def _outrun(self, error: ApiError) -> bool:
+        if error.conflict or error.exists or error.not_found:
+            self._seen = None
+            return True
+        return False
 
     async def _take_or_renew(self) -> bool:
         """Whether the lease is ours. Raises ApiError."""

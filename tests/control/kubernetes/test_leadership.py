@@ -144,3 +144,22 @@ async def test_giving_up_waits_for_no_server(
         async with asyncio.timeout(3):
             await one.release()
         assert not one.leading
+
+
+async def test_who_was_outrun_at_the_start_knows_the_leader_and_waits_for_its_end(
+    kube: KubeClient, api_server: FakeApiServer, eventually: Eventually
+) -> None:
+    terms = LeaseTerms(lease_s=30, renew_deadline_s=20, retry_s=10)
+    one, two = candidate(kube, "one", terms), candidate(kube, "two", terms)
+    hold = api_server.faults.hold(lambda asked: asked.verb == "create")
+    async with TaskScope() as scope:
+        both = [scope.spawn(each.run(), name="candidate") for each in (one, two)]
+        await eventually(lambda: hold.waiting == 2, "both are about to make it")
+        hold.release()
+        await eventually(lambda: one.leading or two.leading, "one of them leads")
+        leader, other = (one, two) if one.leading else (two, one)
+        await eventually(lambda: api_server.faults.watching == 1, "the other waits for its end")
+        assert other.holder == ("one" if leader is one else "two")
+        both[0 if leader is one else 1].cancel()
+        await leader.release()
+        await eventually(lambda: other.leading, "the other leads", within=1)
