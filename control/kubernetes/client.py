@@ -182,6 +182,8 @@ class KubeClient:
         limits: aiohttp.ClientTimeout,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         cluster = self._cluster
+        if self._session.closed:
+            raise ApiError(call, 0, "Unreachable", f"{cluster.host} is asked no more")
         headers = {"accept": JSON, "user-agent": "remora-control"}
         if data is not None:
             headers["content-type"] = content_type

@@ -67,6 +67,11 @@ class ApiHealth:
     def away(self) -> bool:
         return self._away_since is not None
 
+    @property
+    def away_s(self) -> float:
+        """For how long; 0 while it answers."""
+        return 0.0 if self._away_since is None else self._clock.monotonic() - self._away_since
+
     def failed(self, what: str, why: str) -> None:
         """`what` got no useful answer."""
         self._failing.add(what)

@@ -123,6 +123,11 @@ class Registry:
         """As of the last `take`."""
         return self._made
 
+    def workload(self, key: WorkloadKey) -> Workload | None:
+        """As of the last `take`, if it asks for configuration."""
+        found = self._workloads.get(key)
+        return found if _takes_part(found) else None
+
     def take(self) -> Changes:
         """What has changed since the last time, equal objects left out."""
         changes = Changes()

@@ -25,7 +25,7 @@ from control.stores.errors import NothingApplied
 from control.stores.files import WatchEvent
 from control.stores.kubernetes.members import Members
 from control.stores.kubernetes.namespaces import decode_namespace
-from control.stores.kubernetes.others import Others
+from control.stores.kubernetes.others import ClusterState, Others
 from control.stores.kubernetes.rule_book import RuleBook
 from control.stores.kubernetes.rules import Rule, RuleDecoder, kinds
 from control.stores.kubernetes.writing import RuleWriter
@@ -75,7 +75,7 @@ class KubernetesStore:
         health, metrics = ApiHealth(client.host, clock), ReflectorMetrics(registry)
         self._around = Surroundings(client, clock, rng, health, metrics, pace=pace or Pace())
         self._members = Members(self._around, self._changed.set)
-        self._others = Others(self._around, clusters_in, self._changed.set) if clusters_in else None
+        self._others = Others(self._around, clusters_in, self._changed.set, registry) if clusters_in else None
         self._reflectors: list[Reflector[Any]] = [
             *self._members.reflectors,
             Reflector(self._around, [NAMESPACES], decode_namespace, self._on_namespace),
@@ -114,6 +114,14 @@ class KubernetesStore:
     def namespace_names(self) -> Collection[str]:
         """Of those."""
         return self._namespaces.keys()
+
+    def clusters(self) -> list[ClusterState]:
+        """The other ones that Secrets tell of."""
+        return self._others.states() if self._others is not None else []
+
+    def client_of(self, cluster: str) -> KubeClient | None:
+        """Of another cluster that is configured from here; None for one that is not."""
+        return self._others.client_of(cluster) if self._others is not None else None
 
     def missing(self) -> list[str]:
         """What is not known yet, each with why; with any of it there is no World to serve."""
@@ -161,14 +169,16 @@ class KubernetesStore:
                 self._said_refused.add(refused)
                 _log.warning("%s; it is no workload of the mesh", refused)
         world = self._world
-        services = changes.services
+        services, workloads = changes.services, changes.workloads
         if self._others is not None:
-            services = self._joined(services.keys() | self._others.take(), self._others)
-        if not services and not changes.workloads and not self._rules.dirty:
+            elsewhere, pods = self._others.take()
+            services = self._joined(services.keys() | elsewhere, self._others)
+            workloads = self._joined_workloads(workloads.keys() | pods, self._others)
+        if not services and not workloads and not self._rules.dirty:
             return
         self._world = world.with_found(
             _changed_services(world.services, services),
-            _changed_workloads(world.workloads, changes.workloads),
+            _changed_workloads(world.workloads, workloads),
             MappingProxyType(dict(self._rules.good)) if self._rules.dirty else world.resources,
         )
         if self._rules.dirty or self._world.services.keys() != world.services.keys():
@@ -183,6 +193,15 @@ class KubernetesStore:
             service = None if here is None else others.join(key, here)
             if service != self._world.services.get(key):
                 found[key] = service
+        return found
+
+    def _joined_workloads(self, touched: Collection[WorkloadKey], others: Others) -> dict[WorkloadKey, Workload | None]:
+        """The same of workloads."""
+        found: dict[WorkloadKey, Workload | None] = {}
+        for key in touched:
+            workload = others.workload(key, self._members.registry.workload(key))
+            if workload != self._world.workloads.get(key):
+                found[key] = workload
         return found
 
     async def _keep_analyzing(self) -> None:

@@ -156,3 +156,48 @@ async def test_secrets_that_may_not_be_read_leave_the_cluster_alone_in_the_mesh(
     async with joined() as made:
         assert addresses(made) == ["10.1.0.1"]
         assert any('grant verb "list" on resource "secrets"' in each and SYSTEM in each for each in caplog.messages)
+
+
+def shared(told: Object) -> Object:
+    return told | {"metadata": {**told["metadata"], "annotations": {"remora.io/control-plane": "shared"}}}
+
+
+def meshed(name: str, address: str) -> Object:
+    return pod(name, address, labels={"security.istio.io/tlsMode": "istio"})
+
+
+async def test_pods_of_a_cluster_without_a_control_plane_are_configured_here(
+    server: FakeApiServer, east: FakeApiServer, joined: Follow, eventually: Eventually
+) -> None:
+    for each in (meshed("client", "10.2.0.9"), meshed("same", "10.2.0.10")):
+        east.seed(each)
+    server.seed(meshed("same", "10.1.0.10"))
+    server.seed(shared(secret("east", east)))
+    async with joined() as made:
+        found = made.world.workloads
+        assert found["default", "client"].cluster == "east"
+        assert found["default", "same"].cluster == "", "who is here is nobody else"
+        assert made.store.client_of("east") is not None
+        server.remove("v1", "Pod", "same", "default")
+        await eventually(lambda: made.world.workloads["default", "same"].cluster == "east", "the other is let in")
+        east.remove("v1", "Pod", "client", "default")
+        await eventually(lambda: ("default", "client") not in made.world.workloads, "it is gone")
+        server.seed(secret("east", east))
+        await eventually(lambda: ("default", "same") not in made.world.workloads, "its own control plane has them")
+        assert made.store.client_of("east") is None
+
+
+async def test_what_is_known_of_each_cluster_is_told(
+    server: FakeApiServer, east: FakeApiServer, joined: Follow, eventually: Eventually
+) -> None:
+    server.seed(secret("west", server))  # without TLS
+    async with joined() as made:
+        told = {each.name: each for each in made.store.clusters()}
+        assert (told["east"].state, told["east"].services, told["east"].shared) == ("joined", 1, False)
+        assert told["west"].state == "refused"
+        assert "must be https" in told["west"].message
+        await eventually(lambda: east.faults.watching == 4, "it is watched")
+        await east.stop()
+        await eventually(lambda: made.store.clusters()[0].state == "away", "it is told to be away")
+        assert made.store.clusters()[0].services == 1, "its last endpoints go on"
+        assert made.metric("remora_clusters", state="away") == 1
