@@ -52,6 +52,9 @@ class Ground(Protocol):
     def start(self, scope: TaskScope, plane: Plane) -> None:
         """Begin what goes on beside serving."""
 
+    async def wait_failed(self) -> None:
+        """Return never, raise what ended a part of it."""
+
     def addresses(self) -> dict[str, str]:
         """Of what `start` has begun to serve, by name."""
 
@@ -118,6 +121,7 @@ async def _serve(options: Options, ground: Ground, clock: Clock, stopping: Calla
             if options.lifeline_fd is not None:
                 waiting.spawn(_follow(options.lifeline_fd, stop_now), name="lifeline")
             serving = scope.spawn(ports.rest(ground, plane).run_until_told(), name="rest")
+            scope.spawn(ground.wait_failed(), name="ground")
             scope.spawn(plane.serving.keep(), name="own certificate")
             scope.spawn(_go_live(options, ground, plane, ports, scope), name="start")
             try:

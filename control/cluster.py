@@ -7,7 +7,7 @@ import os
 import socket
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -124,16 +124,31 @@ class InCluster:
         )
         leading = Gauge("remora_control_leading", "1 while this process leads, else 0", registry=registry)
         leading.set_function(lambda: float(self.may_write()))
-        door = TokenReviews(client, scope, lambda outcome: reviews.labels(outcome).inc())
+        self._count_review = lambda outcome: reviews.labels(outcome).inc()
+        self._reviews_elsewhere: dict[str, tuple[KubeClient, TokenReviews]] = {}
+        door = TokenReviews(client, scope, self._count_review)
         self.stored = Stored(
             self._store,
             self._authority,
-            by_token_review(door, options.trust_domain),
+            by_token_review(door, options.trust_domain, self._reviews_of),
             self._is_component,
             *tokens,
             hosts=(f"{where.service}.{where.namespace}.svc", f"{where.service}.{where.namespace}.svc.cluster.local"),
             registry=registry,
+            clusters=lambda: [asdict(each) for each in self._store.clusters()],
         )
+
+    def _reviews_of(self, cluster: str) -> TokenReviews | None:
+        """Of a cluster that has no control plane of its own."""
+        client = self._store.client_of(cluster)
+        if client is None:
+            self._reviews_elsewhere.pop(cluster, None)
+            return None
+        known = self._reviews_elsewhere.get(cluster)
+        if known is None or known[0] is not client:
+            known = client, TokenReviews(client, self._scope, self._count_review)
+            self._reviews_elsewhere[cluster] = known
+        return known[1]
 
     def may_write(self) -> bool:
         """Whether nobody else can be the leader now."""
@@ -170,6 +185,10 @@ class InCluster:
         self._webhooks = RestServer(webhooks, self.webhook_socket, plane.serving.ssl_context())
         scope.spawn(self._webhooks.run_until_told(), name="webhooks")
         _log.info("webhooks at %s", self.addresses()["webhooks"])
+
+    async def wait_failed(self) -> None:
+        """Of what was begun before `start`: leadership, the store's watches."""
+        await self._scope.wait_failed()
 
     def addresses(self) -> dict[str, str]:
         """Where the API server's questions are answered."""

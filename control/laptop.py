@@ -65,6 +65,10 @@ class Laptop:
         scope.spawn(self._authority.keep(), name="root rotation")
         scope.spawn(_watch(self._store, plane.publisher), name="store watch")
 
+    async def wait_failed(self) -> None:
+        """Everything that can fail was begun by `start`, in its caller's scope."""
+        await asyncio.get_running_loop().create_future()
+
     def addresses(self) -> dict[str, str]:
         """None."""
         return {}
