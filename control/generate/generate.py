@@ -17,7 +17,7 @@ from control.generate.lifecycle import lifecycle_layer
 from control.generate.listeners import gateway_listener, outbound_listener, tcp_outbound_listener
 from control.generate.memory import memory_of
 from control.generate.names import ROOT_SECRET, SYSTEM_SECRET
-from control.generate.nearest import nearest_endpoints
+from control.generate.nearest import Place, nearest_endpoints
 from control.generate.original import captured_applications
 from control.generate.outbound import outbound_routes
 from control.generate.pack import pack
@@ -70,14 +70,12 @@ def generate(mesh: Mesh, proxy: Proxy, before: Snapshot | None = None) -> Snapsh
     last one, is taken from it; if nothing has, it is the result."""
     known = before.own if before is not None and isinstance(before.own, Own) else None
     own = _own(mesh, proxy, known)
-    reached = upstreams(mesh, proxy.namespace)
-    clusters = _clusters(proxy, own, reached, before)
-    endpoints = nearest_endpoints(mesh, proxy.namespace, proxy.locality, reached)
-    if before is not None and own is known and before.resources[CDS] is clusters:
-        return before.with_endpoints(endpoints)
+    reached = reach(mesh, proxy.namespace, proxy.locality)
+    if before is not None and own is known:
+        return refreshed(before, proxy, reached)
     resources = {
-        CDS: clusters,
-        EDS: endpoints,
+        CDS: _clusters(proxy, own, reached.upstreams, before),
+        EDS: reached.endpoints,
         LDS: own.listeners,
         RDS: own.routes,
         SDS: own.secrets,
@@ -87,6 +85,28 @@ def generate(mesh: Mesh, proxy: Proxy, before: Snapshot | None = None) -> Snapsh
         before.own = own  # made otherwise, perhaps, to the same result
         return before
     return Snapshot(resources, own)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reach:
+    """What proxies of one namespace and place have in common of what they reach."""
+
+    upstreams: Upstreams
+    endpoints: Resources
+
+
+def reach(mesh: Mesh, namespace: str, place: Place) -> Reach:
+    reached = upstreams(mesh, namespace)
+    return Reach(reached, nearest_endpoints(mesh, namespace, place, reached))
+
+
+def refreshed(snapshot: Snapshot, proxy: Proxy, reached: Reach) -> Snapshot:
+    """The same for a mesh in which nothing of the proxy's own has changed, but perhaps what it reaches."""
+    assert isinstance(snapshot.own, Own)
+    clusters = _clusters(proxy, snapshot.own, reached.upstreams, snapshot)
+    if snapshot.resources[CDS] is clusters:
+        return snapshot.with_endpoints(reached.endpoints)
+    return Snapshot({**snapshot.resources, CDS: clusters, EDS: reached.endpoints}, snapshot.own)
 
 
 def _clusters(proxy: Proxy, own: Own, reached: Upstreams, before: Snapshot | None) -> Resources:

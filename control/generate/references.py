@@ -43,13 +43,6 @@ def check(snapshot: Snapshot) -> list[str]:
     return sorted(missing)
 
 
-def other_endpoints_only(snapshot: Snapshot, before: Snapshot) -> bool:
-    """Whether two snapshots differ in nothing but what some endpoints are, of which `check` says nothing."""
-    mine, its = snapshot.resources, before.resources
-    alike = all(made is its[url] for url, made in mine.items() if url != EDS)
-    return alike and mine[EDS].same_names(its[EDS])
-
-
 def _missing(snapshot: Snapshot, url: str, resources: Resources) -> Iterator[str]:
     """Of the resources themselves, without those that they stand on."""
     for wanted, targets in resources.references(_read).items():

@@ -177,11 +177,6 @@ class Resources(Mapping[str, AnyMessage]):
             return frozenset()
         return self._about("changed", before, self._changed_since)
 
-    def same_names(self, other: "Resources") -> bool:
-        """Whether both have resources of the same names."""
-        changed = self.changed_since(other)
-        return not changed or self._about("names", other, lambda _: all(n in self and n in other for n in changed))
-
     def over(self, before: "Resources") -> "Resources":
         """With what is only in `before`. Shared among all who ask of the same two."""
         if before is self:

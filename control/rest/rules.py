@@ -13,7 +13,8 @@ from control.api.violation import Violation
 from control.api.world import World
 from control.rest.refusals import Invalid, Unavailable
 from control.stores import NothingApplied
-from control.xds.planner import Plan, Planner
+from control.xds.plan import Plan
+from control.xds.planner import Planner
 from control.xds.publisher import Publisher
 from mesh.clock import Clock
 

@@ -2,61 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 from control.api.kinds import KINDS
-from control.api.violation import Violation
 from control.api.workload import Workload
 from control.api.world import WorkloadKey, World
-from control.generate import Snapshot, check, generate
+from control.generate import check, generate
+from control.generate.generate import reach
 from control.generate.memory import Memory
-from control.generate.references import other_endpoints_only
 from control.ir.mesh import Mesh
-from control.ir.proxy import Proxy
 from control.ir.settings import MeshSettings
-from control.translate.mesh import Translated, translate
+from control.translate.mesh import translate
 from control.translate.proxies import proxy_of
+from control.xds.plan import Known, Plan, Planned, Snapshots
 
 _log = logging.getLogger("control.xds")
-
-
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    """What one workload came to."""
-
-    workload: Workload
-    proxy: Proxy
-    snapshot: Snapshot | None
-    """None: it never could be made."""
-    problems: tuple[str, ...]
-    failed: bool = False
-    """The snapshot is one that could be made earlier."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What the next plan is made from."""
-
-    translated: Translated | None = None
-    memory: Memory = field(default_factory=Memory)
-    workloads: Mapping[WorkloadKey, _Planned] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one version of the mesh means for each proxy, by node id."""
-
-    version: str = ""
-    world: World = field(default_factory=World)
-    proxies: Mapping[str, Proxy] = field(default_factory=dict)
-    snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
-    warnings: tuple[Violation, ...] = ()
-    """What the rules say that cannot be done."""
-    problems: tuple[str, ...] = ()
-    """What is wrong with snapshots, a line each: mistakes of ours, or of rules that nobody caught. `apply` refuses what
-    leads to such a plan."""
-    known: _Known = field(default_factory=_Known, repr=False, compare=False)
 
 
 class Planner:
@@ -103,24 +64,38 @@ def plan_of(version: str, world: World, settings: MeshSettings, last: Plan) -> P
     translated = translate(world, settings, before.translated)
     mesh = translated.mesh
     memory = mesh.parts[Memory] = before.memory.next()
-    workloads: dict[WorkloadKey, _Planned] = {}
+    workloads = _same(before, mesh, world)
     for key, workload in world.workloads.items():
-        workloads[key] = _planned(mesh, workload, before.workloads.get(key))
+        if key not in workloads:
+            workloads[key] = _planned(mesh, workload, before.workloads.get(key))
     if before.translated is None or before.translated.mesh.shape is not mesh.shape:
         memory.forget_unused()
-    snapshots = {each.proxy.node_id: each.snapshot for each in workloads.values() if each.snapshot is not None}
+    by_node = {each.proxy.node_id: each for each in workloads.values()}
+    places = {(each.proxy.namespace, each.proxy.locality) for each in workloads.values()}
     return Plan(
         version=version,
         world=world,
-        proxies={each.proxy.node_id: each.proxy for each in workloads.values()},
-        snapshots=snapshots,
+        proxies={node_id: each.proxy for node_id, each in by_node.items()},
+        snapshots=Snapshots(by_node, {each: reach(mesh, *each) for each in places}),
         warnings=translated.violations,
         problems=tuple(problem for each in workloads.values() for problem in each.problems),
-        known=_Known(translated, memory, workloads),
+        known=Known(translated, memory, workloads),
     )
 
 
-def _planned(mesh: Mesh, workload: Workload, before: _Planned | None) -> _Planned:
+def _same(before: Known, mesh: Mesh, world: World) -> dict[WorkloadKey, Planned]:
+    """The workloads of which nothing has changed but what they reach."""
+    old = None if before.translated is None else before.translated.mesh
+    if old is None or old.shape is not mesh.shape:
+        return {}
+    return {
+        key: planned
+        for key, planned in before.workloads.items()
+        if world.workloads.get(key) is planned.workload and not planned.failed and old.behind(*key) is mesh.behind(*key)
+    }
+
+
+def _planned(mesh: Mesh, workload: Workload, before: Planned | None) -> Planned:
     if before is not None and before.workload is workload:
         proxy = before.proxy
     else:
@@ -130,14 +105,14 @@ def _planned(mesh: Mesh, workload: Workload, before: _Planned | None) -> _Planne
     known = None if before is None else before.snapshot
     try:
         made = generate(mesh, proxy, known)
-        if before is not None and known is not None and not before.failed:
-            if made is not known and other_endpoints_only(made, known):
-                return _Planned(workload, proxy, made, before.problems)
-            if made == known:
-                return replace(before, workload=workload, proxy=proxy) if before.workload is not workload else before
-        problems = tuple(f"{proxy.namespace}/{proxy.workload}: {text}" for text in check(made))
+        if made is known and before is not None and not before.failed:
+            problems = before.problems
+        else:
+            if known is not None and made == known:
+                known.own, made = made.own, known
+            problems = tuple(f"{proxy.namespace}/{proxy.workload}: {text}" for text in check(made))
     except Exception as error:  # one proxy's trouble must not keep the others from their configuration
         _log.exception("cannot generate the configuration of %s", proxy.node_id)
         problem = f"{proxy.namespace}/{proxy.workload}: {type(error).__name__}: {error}"
-        return _Planned(workload, proxy, known, (problem,), failed=True)
-    return _Planned(workload, proxy, made, problems)
+        return Planned(workload, proxy, known, (problem,), failed=True)
+    return Planned(workload, proxy, made, problems)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from control.api.world import World
 from control.translate.proxies import identity_of
 from control.xds.metrics import DiscoveryMetrics
-from control.xds.planner import Plan, Planner
+from control.xds.plan import Plan
+from control.xds.planner import Planner
 from control.xds.queue import ChangeQueue, Debounce
 from control.xds.stream import Stream, workload_key
 from mesh.clock import Clock

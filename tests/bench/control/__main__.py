@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.bench.control.figures import Row, markdown, update
 from tests.bench.control.inside import changes, inside, mesh_of
+from tests.bench.control.reconnect import reconnect
 
 _ROOT = Path(__file__).parents[3]
 
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--pods", type=int, default=5000, help="default: %(default)s")
     parser.add_argument("--streams", type=int, default=200, help="proxies without sockets (default: %(default)s)")
     parser.add_argument("--changes", type=int, default=30, help="pods replaced one by one (default: %(default)s)")
+    parser.add_argument("--crowd", type=int, default=1000, help="sidecars that connect at once (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave docs/scale.md as it is")
     options = parser.parse_args()
     rows: list[Row] = []
@@ -36,6 +38,9 @@ async def _measure(options: argparse.Namespace, rows: list[Row]) -> None:
     world = mesh_of(options.services, options.pods, rows)
     async with inside(world, options.streams, rows) as made:
         await changes(made, options.changes, rows)
+        made.leave()
+        if options.crowd:
+            await reconnect(made, options.crowd, max(1, options.changes // 3), rows)
 
 
 def _about(options: argparse.Namespace) -> str:

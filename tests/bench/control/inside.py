@@ -102,6 +102,12 @@ class Inside:
         self.publisher.disconnect(subscriber.stream)
         return took_s, sum(each.size for each in subscriber.taken)
 
+    def leave(self) -> None:
+        """All of them."""
+        for each in self.subscribers:
+            self.publisher.disconnect(each.stream)
+        self.subscribers.clear()
+
     async def _follow(self, subscriber: Subscriber) -> None:
         """As the server does it for a connection."""
         while True:

@@ -10,7 +10,8 @@ from control.generate.types import CDS, EDS, LDS, RDS, SDS
 from control.generate.upstreams import upstreams
 from control.ir.settings import MeshSettings
 from control.xds.metrics import DiscoveryMetrics
-from control.xds.planner import Plan, Planner
+from control.xds.plan import Plan
+from control.xds.planner import Planner
 from control.xds.publisher import Publisher
 from mesh.clock import SystemClock
 from mesh.lifecycle import TaskScope
