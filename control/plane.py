@@ -57,6 +57,8 @@ class Stored:
     hosts: tuple[str, ...] = ()
     """DNS names that this process is reached by, beside the usual one."""
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    clusters: Callable[[], list[dict[str, Any]]] = list
+    """The other clusters of the mesh, as `GET /v1/status` tells of them."""
 
 
 class Plane:
@@ -135,6 +137,7 @@ class Plane:
             targets=lambda: discovered(
                 self.publisher.world, self._options.trust_domain, addresses.rest, self._options.state / "collector.json"
             ),
+            clusters=self.stored.clusters,
         )
         readers = {TARGETS_PATH: self.stored.prometheus_token}
         hosts = frozenset({self._options.host, *self.stored.hosts})

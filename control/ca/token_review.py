@@ -33,6 +33,8 @@ MAX_UNDER_WAY = 64
 POD_NAME = "authentication.kubernetes.io/pod-name"
 CLAIMED_POD = "POD_NAME"
 """Of the request's metadata: the pod that the sender says it is."""
+CLAIMED_CLUSTER = "ClusterID"
+"""So is this: the cluster that its token is of."""
 
 _PREFIX = "system:serviceaccount:"
 
@@ -45,6 +47,14 @@ class Account:
     name: str
     pod: str = ""
     """Empty for a token that is bound to no pod: one of `kubectl create token`, or of an old Secret."""
+
+
+Elsewhere = Callable[[str], "TokenReviews | None"]
+"""Who knows the tokens of another cluster, by its name; None: nobody."""
+
+
+def nobody_elsewhere(_cluster: str) -> None:
+    """A mesh of one cluster."""
 
 
 class TokenReviews:
@@ -123,12 +133,14 @@ def read_status(status: object) -> Account:
     return Account(namespace, account, pod)
 
 
-def by_token_review(reviews: TokenReviews, trust_domain: str) -> Prove:
+def by_token_review(reviews: TokenReviews, trust_domain: str, elsewhere: Elsewhere = nobody_elsewhere) -> Prove:
     """The door. The identity is the account's; the workload is the pod that the token was made for, and a request that
-    claims to come from another is refused."""
+    claims to come from another is refused. A token is shown to one API server alone: to that of the cluster that the
+    request names if that has no control plane of its own, else to ours. What it says of accounts is believed."""
 
     async def prove(context: Context, request: CertificateRequest) -> Applicant:
-        account = await reviews.account(bearer_token(context))
+        asked = elsewhere(str(request.metadata.get(CLAIMED_CLUSTER) or "")) or reviews
+        account = await asked.account(bearer_token(context))
         try:
             identity = SpiffeId(trust_domain, account.namespace, account.name)
         except InvalidSpiffeId as error:

@@ -36,6 +36,8 @@ class Parts:
     metrics: Callable[[], bytes]
     targets: Callable[[], list[dict[str, Any]]]
     """For Prometheus' service discovery by HTTP."""
+    clusters: Callable[[], list[dict[str, Any]]] = list
+    """The other clusters of the mesh."""
 
 
 def make_routes(parts: Parts) -> FastAPI:
@@ -102,6 +104,7 @@ def _add_insight(app: FastAPI, parts: Parts) -> None:
             "version": parts.publisher.version,
             "root_expires_at": parts.root_expires_at(),
             "proxies": sync_status(parts.publisher),
+            "clusters": parts.clusters(),
         }
 
     @app.get("/v1/config/{namespace}/{workload}/{section}")

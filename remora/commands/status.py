@@ -23,7 +23,7 @@ def status(
     ] = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Show every sidecar: connected or not, and whether it runs the present rules.
+    """Show every sidecar: connected or not, and whether it runs the present rules. Then the mesh's other clusters.
 
     A configuration that a sidecar rejected is shown with the field and the reason; the one before it keeps serving.
     With --wait, exit status 1 if some sidecar is not synced in time.
@@ -51,6 +51,19 @@ def all_synced(answer: dict[str, Any]) -> bool:
     return all(proxy["state"] == "synced" for proxy in answer["proxies"])
 
 
+def _cluster(cluster: dict[str, Any]) -> str:
+    """A line: whether its endpoints are of now."""
+    from remora.output import age
+
+    state, known = cluster["state"], f"{cluster['services']} services"
+    if cluster["shared"]:
+        known += f", {cluster['pods']} pods configured from here"
+    if state == "away":
+        state = f"away for {age(cluster['away_s'])}; what was known of it goes on"
+    message = f"; {cluster['message']}" if cluster["message"] else ""
+    return f"cluster {cluster['name']}: {state} ({known}){message}"
+
+
 def _print(answer: dict[str, Any]) -> None:
     from remora.output import age, print_line, print_table
 
@@ -73,6 +86,8 @@ def _print(answer: dict[str, Any]) -> None:
     headers = ("WORKLOAD", "NAMESPACE", "KIND", "CONNECTED", "STATE", "VERSION", "LAST PUSH")
     print_table(headers, rows, empty="no workload is registered")
     print_line(f"rules: version {answer['version']}")
+    for cluster in answer.get("clusters", ()):
+        print_line(_cluster(cluster))
     for proxy in answer["proxies"]:
         for each in proxy.get("rejections", ()):
             print_line(f"rejected by {proxy['workload']}: {each['type']}: {each['path']}: {each['message']}")

@@ -9,7 +9,8 @@ import pytest
 from control.ca.errors import ProofUnavailable, RateExceeded, Unauthenticated
 from control.ca.service import CertificateService
 from control.ca.token_review import AUDIENCE, MAX_UNDER_WAY, Account, TokenReviews, by_token_review, read_status
-from control.kubernetes.client import KubeClient
+from control.kubernetes.client import Cluster, KubeClient
+from mesh.clock import SystemClock
 from mesh.csr import FULL_METHOD, CertificateRequest, CertificateResponse
 from mesh.lifecycle import TaskScope
 from tests.control.ca.conftest import TurnedClock
@@ -186,3 +187,36 @@ async def test_codes_tell_a_bad_token_from_a_server_that_cannot_be_asked(
     await api_server.stop()
     assert await door.refused("unknown") == (grpc.StatusCode.UNAVAILABLE, "tokens cannot be checked now")
     assert door.outcomes == ["unauthenticated"] * 3 + ["unavailable"]
+
+
+async def test_a_token_of_another_cluster_is_shown_to_that_cluster_alone(
+    authority: object, clock: TurnedClock, reviews: TokenReviews, api_server: FakeApiServer
+) -> None:
+    outcomes: list[str] = []
+    async with FakeApiServer() as east, TaskScope() as scope:
+        client = KubeClient(Cluster(east.url, None, authorized), SystemClock())
+        elsewhere = {"east": TokenReviews(client, scope)}
+        prove = by_token_review(reviews, "cluster.local", elsewhere.get)
+        service = CertificateService(authority, clock, prove, outcomes.append)  # type: ignore[arg-type]
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((service.handler(),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            door = Door(channel, outcomes)
+            there = east.access.issue("shop", "reviews", [AUDIENCE], pod="reviews-1")
+            assert (await door.ask(there, ClusterID="east")).cert_chain
+            assert not api_server.asked, "ours was not shown it"
+            assert (await door.refused(there))[0] is grpc.StatusCode.UNAUTHENTICATED
+            asked = len(east.asked)
+            here = api_server.access.issue("shop", "reviews", [AUDIENCE], pod="reviews-1")
+            assert (await door.ask(here, ClusterID="Kubernetes")).cert_chain
+            assert len(east.asked) == asked
+            await client.close()
+            unavailable = (grpc.StatusCode.UNAVAILABLE, "tokens cannot be checked now")
+            assert await door.refused(there, ClusterID="east") == unavailable
+        await server.stop(0)
+
+
+async def authorized() -> str:
+    return "Bearer admin"

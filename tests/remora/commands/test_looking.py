@@ -46,6 +46,21 @@ def test_status_shows_every_sidecar_and_what_one_rejected(remora: Remora, contro
     assert remora("status", "-o", "json").json() == answer(*proxies)
 
 
+def test_status_tells_of_the_meshs_other_clusters(remora: Remora, control: FakeControl) -> None:
+    known = {"message": "", "away_s": 0.0, "services": 3, "pods": 0, "shared": False}
+    east = known | {"name": "east", "state": "joined", "pods": 2, "shared": True}
+    south = known | {"name": "south", "state": "refused", "message": "the kubeconfig is no mapping", "services": 0}
+    west = known | {"name": "west", "state": "away", "away_s": 90.0}
+    control.answer("GET", "/v1/status", answer() | {"clusters": [east, south, west]})
+    result = remora("status")
+    assert result.status == 0
+    assert result.out.splitlines()[-3:] == [
+        "cluster east: joined (3 services, 2 pods configured from here)",
+        "cluster south: refused (0 services); the kubeconfig is no mapping",
+        "cluster west: away for 90s; what was known of it goes on (3 services)",
+    ]
+
+
 @pytest.mark.parametrize(("state", "status"), [("synced", 0), ("stale", 1), ("rejected", 1), ("disconnected", 1)])
 def test_waiting_for_status_answers_by_exit_status(
     remora: Remora, control: FakeControl, state: str, status: int
