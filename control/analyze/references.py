@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from control.analyze.subject import Subject
 from control.api.kinds.destination_rule import DestinationRuleSpec
-from control.api.kinds.gateway import GatewaySpec
+from control.api.kinds.gateway import GatewaySpec, Server
 from control.api.kinds.http_action import Destination
 from control.api.kinds.http_match import HttpMatch
 from control.api.kinds.tcp_route import TcpMatch, TlsMatch
 from control.api.kinds.virtual_service import HttpRoute, VirtualServiceSpec
 from control.api.resource import Path, Resource
 from control.api.violation import Violation
+from control.api.workload import Workload
 from control.translate.matches import gateway_name
 
 
@@ -114,12 +115,38 @@ def _matches(spec: VirtualServiceSpec) -> Iterator[tuple[Path, HttpMatch | TlsMa
             yield ("spec", kind, position, "match", number), match
 
 
+def _credential(
+    subject: Subject, resource: Resource, index: int, server: Server, chosen: Sequence[Workload]
+) -> Iterator[Violation]:
+    """Whether the Secret that a server names is there, in every namespace that has a gateway which needs it."""
+    name = server.tls.credential_name if server.tls is not None else None
+    if name is None or server.tls is None:
+        return
+    where: Path = ("spec", "servers", index, "tls", "credentialName")
+    if subject.world.found_services is None:
+        message = (
+            "names a Secret of Kubernetes, and this mesh is not in a cluster; write serverCertificate and privateKey,"
+        )
+        yield resource.violation(where, f"{message} the paths of files beside the gateway")
+        return
+    for namespace in sorted({workload.namespace for workload in chosen}):
+        found = subject.world.credentials.get((namespace, name))
+        if found is None:
+            message = f"is {name!r}, and namespace {namespace} has no such Secret of type kubernetes.io/tls that can be"
+            yield resource.violation(where, f"{message} read; the server has no effect until it has", "warning")
+        elif server.tls.mode == "MUTUAL" and not found.authorities_pem:
+            message = f"is {name!r}, which has no ca.crt to check clients' certificates against; add it to the Secret"
+            yield resource.violation(where, message, "warning")
+
+
 def _gateway_workloads(subject: Subject) -> Iterator[Violation]:
     edges = [workload for workload in subject.world.workloads.values() if workload.kind == "gateway"]
     for resource in subject.world.of_kind("Gateway"):
         spec = resource.spec
         assert isinstance(spec, GatewaySpec)
         chosen = [w for w in edges if spec.selector.items() <= w.effective_labels.items()]
+        for index, server in enumerate(spec.servers):
+            yield from _credential(subject, resource, index, server, chosen)
         if not chosen:
             message = "selects no gateway that is registered; the Gateway has no effect until one is"
             yield resource.violation(("spec", "selector"), message, "warning")

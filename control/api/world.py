@@ -6,12 +6,17 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+from control.api.credential import Credential
 from control.api.derived import Derived, WorkloadKey, derive
 from control.api.resource import Key, Resource
 from control.api.services import Service, ServiceKey
 from control.api.workload import Workload
 
 __all__ = ["WorkloadKey", "World"]
+
+
+CredentialKey = tuple[str, str]
+"""(namespace, name) of its Secret."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +33,9 @@ class World:
 
     derived_before: Derived | None = field(default=None, repr=False)
     """What followed for an earlier World, to make the same again at the cost of what has changed."""
+
+    credentials: Mapping[CredentialKey, Credential] = field(default_factory=lambda: MappingProxyType({}))
+    """Those that Gateways name, as far as a cluster has them; outside a cluster there are none."""
 
     @cached_property
     def services(self) -> Mapping[ServiceKey, Service]:
@@ -59,10 +67,12 @@ class World:
         services: Mapping[ServiceKey, Service],
         workloads: Mapping[WorkloadKey, Workload],
         rules: Mapping[Key, Resource],
+        credentials: Mapping[CredentialKey, Credential] | None = None,
     ) -> "World":
         """The next generation, as a cluster has it now. The mappings must not change any more; what is as it was in
         this World may be this World's own mapping."""
-        return World(rules, workloads, self.generation + 1, services)
+        known = self.credentials if credentials is None else credentials
+        return World(rules, workloads, self.generation + 1, services, credentials=known)
 
     def with_workload(self, workload: Workload) -> "World":
         """The next generation, with a workload added or replaced."""

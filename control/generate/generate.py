@@ -23,13 +23,13 @@ from control.generate.outbound import outbound_routes
 from control.generate.pack import pack
 from control.generate.python_filters import add_filters
 from control.generate.resources import EMPTY, Entry, Resources, entry, packed
-from control.generate.secrets import system_anchors, trust_anchors
+from control.generate.secrets import credential, system_anchors, trust_anchors
 from control.generate.types import CDS, EDS, LDS, RDS, RTDS, SDS, Snapshot
 from control.generate.upstreams import Upstreams, upstreams
 from control.generate.virtual_hosts import Router
 from control.ir.address import Address
 from control.ir.instances import Behind
-from control.ir.mesh import Gateway, GatewayServer, Mesh
+from control.ir.mesh import Credential, Gateway, GatewayServer, GatewayTls, Mesh
 from control.ir.policies import TlsMode
 from control.ir.proxy import Proxy, ProxyKind
 
@@ -149,7 +149,7 @@ def _own(mesh: Mesh, proxy: Proxy, known: Own | None) -> Own:
         clusters=inbound.clusters if captured is None else {**captured.clusters, **inbound.clusters},
         listeners=listeners_made.kept(None if known is None else known.listeners),
         routes=routes.kept(None if known is None else known.routes),
-        secrets=_secrets(mesh),
+        secrets=_gateway_secrets(mesh, proxy) if proxy.kind is ProxyKind.GATEWAY else _secrets(mesh),
         runtime=runtime.kept(None if known is None else known.runtime),
     )
 
@@ -190,6 +190,25 @@ def _secrets(mesh: Mesh) -> Resources:
     return memory_of(mesh).part(_secrets, (mesh.settings, mesh.destinations), lambda: _make_secrets(mesh))
 
 
+def _gateway_secrets(mesh: Mesh, proxy: Proxy) -> Resources:
+    """With the credentials of its own namespace that its servers name, and no others."""
+    own: dict[str, Entry] = {}
+    for gateway in mesh.gateways.values():
+        if gateway.selector.items() <= proxy.labels.items():
+            for server in gateway.servers:
+                found = _credential(mesh, proxy, server.tls) if server.tls is not None else None
+                if found is not None and server.tls is not None:
+                    made = credential(server.tls.credential, found)
+                    own |= {secret.name: entry(secret.name, secret) for secret in made}
+    return Resources(own, _secrets(mesh)) if own else _secrets(mesh)
+
+
+def _credential(mesh: Mesh, proxy: Proxy, tls: GatewayTls) -> Credential | None:
+    """What the gateway needs for that; None where it is not (wholly) there."""
+    found = mesh.credentials.get((proxy.namespace, tls.credential)) if tls.credential else None
+    return None if found is None or (tls.mutual and not found.authorities_pem) else found
+
+
 def _make_secrets(mesh: Mesh) -> Resources:
     secrets = {ROOT_SECRET: entry(ROOT_SECRET, trust_anchors(mesh.settings))}
     if mesh.settings.system_roots_pem and _reaches_outside(mesh):
@@ -219,6 +238,8 @@ def _gateway(mesh: Mesh, proxy: Proxy, listeners: _Named) -> Resources:
     for name, gateway in mesh.gateways.items():
         if gateway.selector.items() <= proxy.labels.items():
             for server in gateway.servers:
+                if server.tls is not None and server.tls.credential and _credential(mesh, proxy, server.tls) is None:
+                    continue  # rather not at all than without it; analysis tells
                 by_port.setdefault(server.port, []).append((name, gateway, server))
     routes: dict[str, Entry] = {}
     for at, ports in _ports_by_address(proxy).items():

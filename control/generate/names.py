@@ -78,3 +78,13 @@ def within(host: str, pattern: str) -> bool:
     if pattern in ("*", host):
         return True
     return pattern.startswith("*.") and host.removeprefix("*").endswith(pattern[1:])
+
+
+def credential_secret(name: str) -> str:
+    """A Secret of the gateway's own namespace, as Istio names it."""
+    return f"kubernetes://{name}"
+
+
+def credential_authorities(name: str) -> str:
+    """Whom clients' certificates must be of, from the same Secret."""
+    return f"kubernetes://{name}-cacert"

@@ -19,7 +19,14 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
 )
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
-from control.generate.names import IDENTITY_SECRET, ROOT_SECRET, SDS_CLUSTER, SYSTEM_SECRET
+from control.generate.names import (
+    IDENTITY_SECRET,
+    ROOT_SECRET,
+    SDS_CLUSTER,
+    SYSTEM_SECRET,
+    credential_authorities,
+    credential_secret,
+)
 from control.generate.pack import pack
 from control.ir.mesh import GatewayTls
 
@@ -69,15 +76,22 @@ def downstream_mutual(trust_domain: str, alpn: Sequence[str]) -> TransportSocket
 
 
 def downstream_files(tls: GatewayTls, alpn: Sequence[str]) -> TransportSocket:
-    """TLS that a gateway ends with its own files, which Istio names in the secret: the agent reads them."""
+    """TLS that a gateway ends with its own files, which Istio names in the secret: the agent reads them; or with a
+    credential that it is sent."""
     common = CommonTlsContext(alpn_protocols=alpn)
     common.tls_params.tls_minimum_protocol_version = TlsParameters.TLSv1_3 if tls.only_1_3 else TlsParameters.TLSv1_2
-    common.tls_certificate_sds_secret_configs.add(name=f"file-cert:{tls.certificate}~{tls.key}", sds_config=_own_sds())
+    if tls.credential:
+        shown, source = credential_secret(tls.credential), ads()
+        asked = credential_authorities(tls.credential) if tls.mutual else None
+    else:
+        shown, source = f"file-cert:{tls.certificate}~{tls.key}", _own_sds()
+        asked = f"file-root:{tls.authorities}" if tls.authorities is not None else None
+    common.tls_certificate_sds_secret_configs.add(name=shown, sds_config=source)
     context = DownstreamTlsContext(common_tls_context=common)
-    if tls.authorities is not None:
+    if asked is not None:
         validation = context.common_tls_context.validation_context_sds_secret_config
-        validation.name = f"file-root:{tls.authorities}"
-        validation.sds_config.CopyFrom(_own_sds())
+        validation.name = asked
+        validation.sds_config.CopyFrom(source)
         context.require_client_certificate.value = True
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
 

@@ -21,13 +21,26 @@ NO_POLICY = DestinationPolicy()
 
 @dataclass(frozen=True, slots=True)
 class GatewayTls:
-    """TLS that the gateway ends, with files that it reads itself."""
+    """TLS that the gateway ends, with files that it reads itself, or with a credential that it is sent."""
 
-    certificate: str
-    key: str
+    certificate: str = ""
+    key: str = ""
     authorities: str | None = None
     """Clients must have a certificate of one of these; None: they need none."""
     only_1_3: bool = False
+    credential: str = ""
+    """Name of one in the gateway's own namespace, instead of files."""
+    mutual: bool = False
+    """With a credential: clients must have a certificate of one of its authorities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A certificate and key, PEM. The key shows in no text form."""
+
+    chain_pem: str
+    key_pem: str = field(repr=False)
+    authorities_pem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +80,8 @@ class Mesh:
     """By the rule's namespace and the host's full name."""
     gateways: Mapping[str, Gateway] = field(default_factory=dict)
     """By `NAMESPACE/NAME`."""
+    credentials: Mapping[tuple[str, str], Credential] = field(default_factory=dict)
+    """By namespace and name; a gateway gets those of its own namespace that its servers name."""
     peers: PeerPolicies = field(default_factory=PeerPolicies)
     addons: Addons = field(default_factory=Addons)
     filters: tuple[PythonFilter, ...] = ()

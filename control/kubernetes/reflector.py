@@ -100,6 +100,8 @@ class Reflector(Generic[T]):
         self._version: str | None = None
         self._backoff = Backoff(around.rng, first_s=around.pace.first_retry_s, most_s=around.pace.most_retry_s)
         self.name = f"{self._resource} of namespace {namespace}" if namespace else str(self._resource)
+        if field_selector:
+            self.name += f" ({field_selector})"
         self._labels = (around.cluster, self.name)
         self._condition = Condition(around.cluster, self.name, around.health, around.metrics, lambda: len(self._items))
         self._said_undecodable = False

@@ -36,9 +36,14 @@ def _protocol(server: Server) -> tuple[Protocol, GatewayTls | None]:
     """What the port speaks; where the gateway ends TLS, what is within it and how it is ended."""
     said = server.port.protocol
     tls = server.tls
-    if tls is None or tls.server_certificate is None or tls.private_key is None:
+    if tls is None or tls.mode == "PASSTHROUGH":
         return protocol(said), None
     ends = GatewayTls(
-        tls.server_certificate, tls.private_key, tls.ca_certificates, tls.min_protocol_version == "TLSV1_3"
+        tls.server_certificate or "",
+        tls.private_key or "",
+        tls.ca_certificates,
+        tls.min_protocol_version == "TLSV1_3",
+        tls.credential_name or "",
+        tls.mode == "MUTUAL",
     )
     return Protocol.HTTP if said == "HTTPS" else Protocol.TCP, ends

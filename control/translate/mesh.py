@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from control.api.violation import Violation
 from control.api.world import World
 from control.ir.instances import Behind, WorkloadKey, changed, instances
-from control.ir.mesh import Mesh
+from control.ir.mesh import Credential, Mesh
 from control.ir.services import Service
 from control.ir.settings import MeshSettings
 from control.translate.kept import kept, same_objects
@@ -41,12 +41,15 @@ def translate(world: World, settings: MeshSettings | None = None, before: Transl
     if old is not None and same_objects(old.services, services):
         services = old.services
     said = _rules(world, services, before)
+    credentials = _credentials(world, old)
+    judged_alike = judged_alike and old is not None and old.credentials is credentials
     mesh = Mesh(
         settings=settings,
         services=services,
         routes=said.routes,
         destinations=said.destinations,
         gateways=said.gateways,
+        credentials=credentials,
         peers=policies,
         addons=said.addons,
         filters=said.filters,
@@ -56,6 +59,13 @@ def translate(world: World, settings: MeshSettings | None = None, before: Transl
         else object(),
     )
     return Translated(mesh, tuple(violations), world, translated, said)
+
+
+def _credentials(world: World, old: Mesh | None) -> Mapping[tuple[str, str], Credential]:
+    made = {
+        key: Credential(each.chain_pem, each.key_pem, each.authorities_pem) for key, each in world.credentials.items()
+    }
+    return old.credentials if old is not None and old.credentials == made else made
 
 
 def _rules(world: World, services: Mapping[str, Service], before: Translated | None) -> Rules:

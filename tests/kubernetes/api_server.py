@@ -9,6 +9,7 @@ It keeps to the real one's answers, wording of refusals included, as far as clie
 validate built-in types, evaluates no CEL, and runs no controllers: no EndpointSlice appears by itself, no pod starts.
 """
 
+import re
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from tests.kubernetes.watches import Watches
 from tests.kubernetes.writes import Done, Target, Writes
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
+_ONE_NAME = re.compile(r"metadata\.name=([^,]+)\Z")
 MAX_BODY_BYTES = 3 * 1024 * 1024
 
 
@@ -163,8 +165,11 @@ class FakeApiServer:
             return await self._review(request, user, group, version, rest[0])
         target = self._target(group, version, rest)
         verb = _verb(request, target)
+        name = target.name
+        if verb in ("list", "watch") and (match := _ONE_NAME.match(request.query.get("fieldSelector", ""))):
+            name = match[1]  # what resourceNames of a role are compared with
         plural = target.type.plural + (f"/{target.subresource}" if target.subresource else "")
-        asked = Asked(user.name, verb, group, plural, target.namespace, target.name)
+        asked = Asked(user.name, verb, group, plural, target.namespace, name)
         self.asked.append(asked)
         await self.faults.before(asked)
         self.access.check(user, asked)

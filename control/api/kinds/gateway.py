@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from control.api.model import Model, Unsupported, wrong
 from control.api.protocols import Protocol
-from control.api.scalars import HOST_LABEL, DnsLabel, Labels, PortNumber, Str, check_host, shorten
+from control.api.scalars import HOST_LABEL, DnsLabel, Labels, PortNumber, Str, Subdomain, check_host, shorten
 
 
 def _server_host(value: str) -> str:
@@ -47,22 +47,11 @@ def _file(value: str) -> str:
     return value
 
 
-_NO_CREDENTIAL = (
-    "is not supported by Remora yet: it names a Secret of Kubernetes; write serverCertificate and privateKey, the"
-    " paths of files beside the gateway, instead"
-)
-
-
-def _no_credential(value: object) -> None:
-    raise wrong(_NO_CREDENTIAL)
-
-
 FilePath = Annotated[
     Str,
     AfterValidator(_file),
     WithJsonSchema({"type": "string", "pattern": r"^/[^~\x00\r\n]*$", "maxLength": 1024}),
 ]
-CredentialName = Annotated[object, AfterValidator(_no_credential), WithJsonSchema({"x-unsupported": _NO_CREDENTIAL})]
 
 
 class ServerTls(Model):
@@ -79,8 +68,10 @@ class ServerTls(Model):
     min_protocol_version: Literal["TLS_AUTO", "TLSV1_2", "TLSV1_3"] = "TLS_AUTO"
     """Older ones are refused."""
     https_redirect: Unsupported = None
-    credential_name: CredentialName = None
-    credential_names: CredentialName = None
+    credential_name: Subdomain | None = None
+    """Secret of type kubernetes.io/tls in the gateway's own namespace (tls.crt, tls.key; ca.crt for MUTUAL), instead of
+    files."""
+    credential_names: Unsupported = None
     tls_certificates: Unsupported = None
     ca_crl: Unsupported = None
     subject_alt_names: Unsupported = None
@@ -95,9 +86,17 @@ class ServerTls(Model):
         if self.mode == "PASSTHROUGH":
             if any(files):
                 raise wrong("names files, but with PASSTHROUGH the application itself ends TLS; remove them")
+            if self.credential_name:
+                raise wrong("has credentialName, but with PASSTHROUGH the application itself ends TLS; remove it")
+            return self
+        if self.credential_name:
+            if any(files):
+                raise wrong("has both credentialName and files; write one of the two")
             return self
         if not self.server_certificate or not self.private_key:
-            raise wrong(f"is {self.mode} without serverCertificate and privateKey; write both files' paths")
+            raise wrong(
+                f"is {self.mode} without serverCertificate and privateKey; write both files' paths, or credentialName"
+            )
         if (self.mode == "MUTUAL") != (self.ca_certificates is not None):
             raise wrong("has caCertificates for MUTUAL and for nothing else: they are what clients are checked against")
         return self

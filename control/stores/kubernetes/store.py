@@ -23,6 +23,7 @@ from control.kubernetes.resources import NAMESPACES, ApiResource
 from control.kubernetes.status import StatusWriter
 from control.stores.errors import NothingApplied
 from control.stores.files import WatchEvent
+from control.stores.kubernetes.credentials import Credentials, named_by_gateways
 from control.stores.kubernetes.members import Members
 from control.stores.kubernetes.namespaces import decode_namespace
 from control.stores.kubernetes.others import ClusterState, Others
@@ -64,6 +65,7 @@ class KubernetesStore:
         self._analyze = asyncio.Event()
         self._world = World()
         self._built = False
+        self._first = asyncio.Lock()
         self._status = StatusWriter(client, clock, rng, may_write, registry)
         self._rules = RuleBook(self._status, registry)
         self._writer = RuleWriter(client, clock, self._rules)
@@ -75,6 +77,7 @@ class KubernetesStore:
         health, metrics = ApiHealth(client.host, clock), ReflectorMetrics(registry)
         self._around = Surroundings(client, clock, rng, health, metrics, pace=pace or Pace())
         self._members = Members(self._around, self._changed.set)
+        self._credentials = Credentials(self._around, self._changed.set)
         self._others = Others(self._around, clusters_in, self._changed.set, registry) if clusters_in else None
         self._reflectors: list[Reflector[Any]] = [
             *self._members.reflectors,
@@ -132,6 +135,7 @@ class KubernetesStore:
         self._loop = asyncio.get_running_loop()
         for each in self._reflectors:
             scope.spawn(each.run(), name=f"watch {each.name}")
+        self._credentials.start(scope)
         if self._others is not None:
             self._others.start(scope)
         scope.spawn(self._status.run(), name="status conditions")
@@ -143,10 +147,14 @@ class KubernetesStore:
             await each.synced.wait()
         if self._others is not None:
             await self._others.synced()
-        if not self._built:
-            self._world = World(found_services=MappingProxyType({}), generation=1)
-            self._built = True
-            self._build()
+        async with self._first:
+            if not self._built:
+                self._world = World(found_services=MappingProxyType({}), generation=1)
+                self._build()
+                # Gateways are known now, and with them whose credentials the first World must not lack.
+                await self._credentials.synced()
+                self._build()
+                self._built = True
 
     async def watch(self) -> AsyncIterator[WatchEvent]:
         """Every World after the first, as the cluster changes. One consumer."""
@@ -174,15 +182,19 @@ class KubernetesStore:
             elsewhere, pods = self._others.take()
             services = self._joined(services.keys() | elsewhere, self._others)
             workloads = self._joined_workloads(workloads.keys() | pods, self._others)
-        if not services and not workloads and not self._rules.dirty:
+        if not services and not workloads and not self._rules.dirty and not self._credentials.dirty:
             return
         self._world = world.with_found(
             _changed_services(world.services, services),
             _changed_workloads(world.workloads, workloads),
             MappingProxyType(dict(self._rules.good)) if self._rules.dirty else world.resources,
+            self._credentials.take() if self._credentials.dirty else None,
         )
-        if self._rules.dirty or self._world.services.keys() != world.services.keys():
+        credentials = self._world.credentials is not world.credentials
+        if self._rules.dirty or credentials or self._world.services.keys() != world.services.keys():
             self._analyze.set()
+        if self._rules.dirty or workloads:
+            self._credentials.want(named_by_gateways(self._world))
         self._rules.dirty = False
 
     def _joined(self, touched: Collection[ServiceKey], others: Others) -> dict[ServiceKey, Service | None]:

@@ -236,3 +236,14 @@ def test_a_host_that_the_rules_gateway_does_not_answer_for_is_a_warning(
 
 def test_a_gateway_without_any_rule_for_its_hosts_is_no_finding() -> None:
     assert findings(world(), GATEWAY.replace("'*'", "ingress.example.com")) == []
+
+
+def test_a_secret_of_kubernetes_is_none_of_a_mesh_outside_a_cluster() -> None:
+    text = rule(
+        "Gateway",
+        "edge",
+        "selector: {nobody: yet}\nservers:\n- port: {number: 443, name: https, protocol: HTTPS}\n  hosts: ['*']\n"
+        "  tls: {mode: SIMPLE, credentialName: shop}",
+    )
+    said = "tls.credentialName: names a Secret of Kubernetes, and this mesh is not in a cluster"
+    assert any(said in finding for finding in findings(world(), text))

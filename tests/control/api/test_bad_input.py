@@ -280,7 +280,7 @@ RULES = [
     ("a gateway's secret by a path", rule("Gateway", "a", "selector: {a: b}\nservers:\n"
                                            "- port: {number: 443, name: https, protocol: HTTPS}\n  hosts: ['*']\n"
                                            "  tls: {mode: SIMPLE, credentialName: a/b}"), 10,
-     "spec.servers[0].tls.credentialName", "is 'a/b'"),
+     "spec.servers[0].tls.credentialName", "'a/b' is not a DNS name"),
     ("a gateway's protocol", rule("Gateway", "a", "selector: {a: b}\nservers:\n"
                                   "- port: {number: 53, name: dns, protocol: UDP}\n  hosts: ['*']"), 8,
      "spec.servers[0].port.protocol", "write one of"),
