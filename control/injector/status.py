@@ -8,8 +8,8 @@ from control.injector import restore
 from control.injector.names import STATUS
 from control.injector.settings import InjectorSettings
 
-VERSION = 1
-"""Of the record in `restore`."""
+VERSION = "1"
+"""Of the record in `restore`. Text, as in what Istio writes under this name."""
 
 
 class NotInjected(ValueError):

@@ -75,11 +75,11 @@ def test_a_pod_of_nobody_or_of_another_mesh_has_nothing_to_be_removed(status: st
     "entries", ['{}', '[{}]', '[{"at":[]}]', '[{"at":[3]}]', '[{"at":[{"name":3},"x"]}]', '[{"at":[{"index":0}]}]']
 )  # fmt: skip
 def test_a_record_that_somebody_broke_is_refused(entries: str) -> None:
-    status = f'{{"version":1,"restore":{entries}}}'
+    status = f'{{"version":"1","restore":{entries}}}'
     with pytest.raises(BadRecord):
         remove({"metadata": {"annotations": {"sidecar.istio.io/status": status}}})
 
 
 def test_a_record_of_a_later_version_is_not_guessed_at() -> None:
     with pytest.raises(BadRecord, match="another version"):
-        remove({"metadata": {"annotations": {"sidecar.istio.io/status": '{"version":2,"restore":[]}'}}})
+        remove({"metadata": {"annotations": {"sidecar.istio.io/status": '{"version":"2","restore":[]}'}}})

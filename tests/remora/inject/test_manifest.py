@@ -182,7 +182,7 @@ def test_what_another_mesh_injected_is_not_removed() -> None:
 
 
 def test_a_broken_record_is_an_error_at_its_line() -> None:
-    status = '{"version":1,"restore":[{}]}'
+    status = '{"version":"1","restore":[{}]}'
     text = POD.replace("  name: web\n", f"  name: web\n  annotations:\n    sidecar.istio.io/status: '{status}'\n", 1)
     where = "web.yaml:6: Pod/web: metadata.annotations.sidecar.istio.io/status"
     assert taken_out(text).errors == [f"{where}: its record of what was injected has an entry without a path"]
