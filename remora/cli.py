@@ -17,7 +17,9 @@ DONE, NO, WRONG_USE = 0, 1, 2
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
-COMPONENTS = ("proxy", "init-iptables", "wait", "control", "collect", "query", "console", "custom-metrics")
+COMPONENTS = (
+    "proxy", "init-iptables", "wait", "node-agent", "control", "collect", "query", "console", "custom-metrics",
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -106,6 +108,7 @@ def _application() -> "Typer":
         install,
         logs,
         metrics,
+        multicluster,
         prometheus,
         run,
         status,
@@ -143,6 +146,10 @@ def _application() -> "Typer":
     app.command("install", cls=Command, epilog=install.EPILOG, rich_help_panel=cluster)(install.install)
     app.command("uninstall", cls=Command, epilog=uninstall.EPILOG, rich_help_panel=cluster)(uninstall.uninstall)
     app.command("check", cls=Command, epilog=check.EPILOG, rich_help_panel=cluster)(check.check)
+    clusters = typer.Typer(cls=Group, help=multicluster.HELP, rich_markup_mode="rich", add_completion=False)
+    clusters.command("add", cls=Command, epilog=multicluster.ADD_EPILOG)(multicluster.add)
+    clusters.command("remove", cls=Command, epilog=multicluster.REMOVE_EPILOG)(multicluster.remove)
+    app.add_typer(clusters, name="multicluster", rich_help_panel=cluster)
     app.command("apply", cls=Command, epilog=apply.EPILOG, rich_help_panel=rules)(apply.apply)
     app.command("get", cls=Command, epilog=get.EPILOG, rich_help_panel=rules)(get.get)
     app.command("delete", cls=Command, epilog=delete.EPILOG, rich_help_panel=rules)(delete.delete)

@@ -14,6 +14,7 @@ from control.injector.names import (
     SCRATCH_VOLUME,
     TOKEN_VOLUME,
     UID,
+    VALIDATION,
 )
 from control.injector.outcome import Finding
 from control.injector.settings import InjectorSettings, NamespaceFacts
@@ -29,7 +30,7 @@ def conflicts(pod: dict[str, Any]) -> list[Finding]:
     for group in of.CONTAINER_LISTS:
         for index, container in enumerate(of.containers(pod, group)):
             here: Path = ("spec", group, index)
-            if container["name"] in (PROXY, INIT):
+            if container["name"] in (PROXY, INIT, VALIDATION):
                 found.append(
                     Finding((*here, "name"), f"is {container['name']}, the sidecar's; give the container another")
                 )
@@ -102,7 +103,7 @@ def remarks(pod: dict[str, Any], namespace: NamespaceFacts, settings: InjectorSe
             Finding(
                 (),
                 f"namespace {namespace.name} enforces Pod Security {enforced}, which refuses {INIT}'s NET_ADMIN: "
-                "capture by the network plugin (cni: true), or enforce privileged there",
+                "have the node agent capture (cni: true), or enforce privileged there",
             )
         )
     return found
@@ -122,7 +123,7 @@ def _remarks_on(
     if initial and own_user:
         found.append(Finding(here, f"init container {name} runs as {UID}: its traffic is outside of the mesh"))
     elif initial and not settings.native_sidecars:
-        found.append(Finding(here, f"init container {name} {_before_sidecar(settings)}"))
+        found.append(Finding(here, f"init container {name} {_BEFORE_SIDECAR}"))
     taken: set[tuple[Any, Any]] = set()
     for index, port in enumerate(container.get("ports") or []):
         number, protocol = port.get("containerPort"), port.get("protocol") or "TCP"
@@ -136,16 +137,10 @@ def _remarks_on(
             )
 
 
-def _before_sidecar(settings: InjectorSettings) -> str:
-    if settings.cni:
-        return (
-            f"runs before the sidecar, and captured already: it has no network unless it runs as user {UID}; use "
-            "native sidecars (nativeSidecars: true)"
-        )
-    return (
-        "runs before the sidecar: what it sends is outside of the mesh, without mutual TLS; use native sidecars "
-        "(nativeSidecars: true) if it needs services of the mesh"
-    )
+_BEFORE_SIDECAR = (
+    "runs before the sidecar: what it sends is outside of the mesh, without mutual TLS; use native sidecars "
+    "(nativeSidecars: true) if it needs services of the mesh"
+)
 
 
 def _contains(ranges: str, uid: int) -> bool:

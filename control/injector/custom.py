@@ -3,7 +3,7 @@
 from typing import Any
 
 from control.injector import pod as of
-from control.injector.names import INIT, PROXY, UID
+from control.injector.names import INIT, PROXY, UID, VALIDATION
 from control.injector.outcome import Finding
 from control.injector.settings import SIDECAR, InjectorSettings
 from control.injector.strategic_merge import MergeError, merge
@@ -32,8 +32,11 @@ def merged(pod: dict[str, Any], chosen: tuple[str, ...], settings: InjectorSetti
 
 def _sidecar_lost(pod: dict[str, Any], settings: InjectorSettings) -> str:
     every = [each for group in of.CONTAINER_LISTS for each in of.containers(pod, group)]
-    if not settings.cni and INIT not in (each["name"] for each in every):
-        return f"it takes the container {INIT} out; where a network plugin captures the traffic, set cni: true"
+    names = [each["name"] for each in every]
+    if not settings.cni and INIT not in names:
+        return f"it takes the container {INIT} out; where the node agent captures the traffic, set cni: true"
+    if settings.cni and VALIDATION not in names:
+        return f"it takes the container {VALIDATION} out, by which the node agent knows what to capture"
     found = [each for each in every if each["name"] == PROXY]
     if not found:
         return f"it takes the container {PROXY} out; a pod that is to have none opts out"

@@ -10,12 +10,13 @@ from typing import Any
 from control.injector import conflicts, custom, decision, json_patch, metrics, owner, probes, status, template
 from control.injector import pod as of
 from control.injector.annotations import PodOptions, options_of
-from control.injector.names import INIT, PROXY, TLS_MODE
+from control.injector.names import INIT, PROXY, TLS_MODE, VALIDATION
 from control.injector.outcome import Denied, Finding, Injected, Outcome
 from control.injector.owner import Owner
 from control.injector.settings import InjectorSettings, NamespaceFacts
 
 _DEFAULT_GRACE_S = 30
+_CAPTURE = (INIT, VALIDATION)
 
 
 def inject(
@@ -81,14 +82,13 @@ def _put_in(after: dict[str, Any], proxy: dict[str, Any], options: PodOptions, s
     """The containers, and what they need."""
     spec = after["spec"]
     initial, usual = spec.get("initContainers") or [], spec.get("containers") or []
-    if not settings.cni:
-        initial = [*initial, template.init_container(options, settings)]
+    capture = template.validation_container if settings.cni else template.init_container
+    initial = [*initial, capture(options, settings)]
     if settings.native_sidecars:
         initial = [*initial, proxy]
     else:
         usual = [*usual, proxy]
-    if initial:
-        spec["initContainers"] = initial
+    spec["initContainers"] = initial
     spec["containers"] = usual
     spec["volumes"] = [*(spec.get("volumes") or []), *template.volumes()]
     present = spec.get("imagePullSecrets") or []
@@ -105,9 +105,9 @@ def _order(after: dict[str, Any], options: PodOptions, settings: InjectorSetting
     """
     spec = after["spec"]
     initial, usual = (of.containers(after, group) for group in of.CONTAINER_LISTS)
-    capture = [each for each in initial if each["name"] == INIT]
+    capture = [each for each in initial if each["name"] in _CAPTURE]
     proxy = [each for each in (*initial, *usual) if each["name"] == PROXY]
-    initial, usual = ([each for each in group if each["name"] not in (INIT, PROXY)] for group in (initial, usual))
+    initial, usual = ([each for each in group if each["name"] not in (*_CAPTURE, PROXY)] for group in (initial, usual))
     if settings.native_sidecars:
         initial = [*capture, *proxy, *initial]
     else:

@@ -3,6 +3,8 @@ and the manifests agree on."""
 
 PROXY = "remora-proxy"
 INIT = "remora-init"
+VALIDATION = "remora-validation"
+"""In the place of INIT where the node agent captures: waits until it has."""
 
 INJECT = "sidecar.istio.io/inject"
 STATUS = "sidecar.istio.io/status"
@@ -17,6 +19,8 @@ CANONICAL_REVISION = "service.istio.io/canonical-revision"
 
 UID = 1337
 """Of the sidecar's processes, user and group; what they send is not captured."""
+VALIDATION_UID = 1338
+"""Of VALIDATION, user and group: what it sends is captured, as the application's is."""
 
 ADMIN_PORT, OUTBOUND_PORT, INBOUND_PORT, METRICS_PORT, READINESS_PORT = 15000, 15001, 15006, 15020, 15021
 OWN_PORTS = frozenset({ADMIN_PORT, OUTBOUND_PORT, INBOUND_PORT, METRICS_PORT, READINESS_PORT})

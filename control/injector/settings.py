@@ -126,7 +126,7 @@ class InjectorSettings(Settings):
     """The sidecar is an init container that keeps running: Kubernetes 1.29 or later. False: a container beside the
     application's, which the application then has to be held back for."""
     cni: Bool = False
-    """A network plugin on the nodes captures the traffic; pods need no privileged init container."""
+    """The node agent captures the traffic; pods need no privileged init container."""
     take_istios_place: Bool = False
     """Heed Istio's own labels (`istio-injection`, `istio.io/rev`) too."""
     hold_application_until_proxy_starts: Bool = True

@@ -6,7 +6,7 @@ from typing import Any
 
 from control.injector import names, traffic
 from control.injector.annotations import PodOptions
-from control.injector.names import INIT, PROXY
+from control.injector.names import INIT, PROXY, VALIDATION
 from control.injector.settings import InjectorSettings
 
 MAX_GRACE_S = 86_400
@@ -14,6 +14,9 @@ MAX_GRACE_S = 86_400
 
 WAIT_S = 60
 """For which a classic sidecar holds the application back. The kubelet restarts what is not there by then."""
+
+VALIDATION_S = 120
+"""For which a pod waits for the node agent. The kubelet then starts remora-validation again, with growing delays."""
 
 _STARTUP = {"periodSeconds": 1, "timeoutSeconds": 3, "failureThreshold": 600}
 _READINESS = {"periodSeconds": 15, "timeoutSeconds": 3, "failureThreshold": 4}
@@ -56,16 +59,7 @@ def proxy_container(options: PodOptions, settings: InjectorSettings, facts: Fact
         "startupProbe": _probe(_STARTUP),
         "readinessProbe": _probe(_READINESS),
         "resources": _resources(options),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "privileged": False,
-            "readOnlyRootFilesystem": True,
-            "runAsGroup": names.UID,
-            "runAsNonRoot": True,
-            "runAsUser": names.UID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": _restricted(names.UID),
         "volumeMounts": [
             {"name": names.ROOT_VOLUME, "mountPath": names.ROOT_DIRECTORY, "readOnly": True},
             {"name": names.TOKEN_VOLUME, "mountPath": names.TOKEN_DIRECTORY, "readOnly": True},
@@ -86,19 +80,11 @@ def proxy_container(options: PodOptions, settings: InjectorSettings, facts: Fact
 
 def init_container(options: PodOptions, settings: InjectorSettings) -> dict[str, Any]:
     """What sets capture up: as root, with two capabilities, and nothing else."""
-    arguments = ["init-iptables"]
-    for name, each in traffic.FIELDS.items():
-        value = options.capture[name]
-        if value != _UNLESS_SAID.get(name, ""):
-            arguments.append(f"--{each.flag}={value}")
-    annotated = [each.flag for name, each in traffic.FIELDS.items() if name in options.annotated]
-    if annotated:
-        arguments.append(f"--annotated={','.join(annotated)}")
     container: dict[str, Any] = {
         "name": INIT,
         "image": options.image,
         "command": ["remora"],
-        "args": arguments,
+        "args": ["init-iptables", *capture_arguments(options)],
         "resources": _resources(options),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -116,6 +102,55 @@ def init_container(options: PodOptions, settings: InjectorSettings) -> dict[str,
     if settings.image_pull_policy:
         container["imagePullPolicy"] = settings.image_pull_policy
     return container
+
+
+def validation_container(options: PodOptions, settings: InjectorSettings) -> dict[str, Any]:
+    """In its place where the node agent sets capture up: waits until it has, so that nothing starts uncaptured.
+
+    The node agent reads its arguments: what is captured is decided here, and the same whoever puts the rules.
+    """
+    # What leaves shows whether there are rules: the other user's is captured. Where nothing that leaves is to be, what
+    # the sidecar's user sends to its own pod is.
+    leaving = options.capture["include_outbound_ip_ranges"] or options.capture["include_outbound_ports"]
+    container: dict[str, Any] = {
+        "name": VALIDATION,
+        "image": options.image,
+        "command": ["remora"],
+        "args": ["init-iptables", f"--validate={VALIDATION_S}", *capture_arguments(options)],
+        "env": [{"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+        "resources": _resources(options),
+        "securityContext": _restricted(names.VALIDATION_UID if leaving else names.UID),
+    }
+    if settings.image_pull_policy:
+        container["imagePullPolicy"] = settings.image_pull_policy
+    return container
+
+
+def capture_arguments(options: PodOptions) -> list[str]:
+    """Flags of remora-init, each one word, for what is not its default."""
+    arguments = []
+    for name, each in traffic.FIELDS.items():
+        value = options.capture[name]
+        if value != _UNLESS_SAID.get(name, ""):
+            arguments.append(f"--{each.flag}={value}")
+    annotated = [each.flag for name, each in traffic.FIELDS.items() if name in options.annotated]
+    if annotated:
+        arguments.append(f"--annotated={','.join(annotated)}")
+    return arguments
+
+
+def _restricted(uid: int) -> dict[str, Any]:
+    """A securityContext that satisfies Pod Security's `restricted`, for that user and its group."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "runAsGroup": uid,
+        "runAsNonRoot": True,
+        "runAsUser": uid,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
 
 
 _UNLESS_SAID = {"include_inbound_ports": "*", "include_outbound_ip_ranges": "*"}

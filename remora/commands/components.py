@@ -1,4 +1,4 @@
-"""`remora proxy|init-iptables|wait|control|collect|query|console|custom-metrics`: run one component.
+"""`remora proxy|init-iptables|wait|node-agent|control|collect|query|console|custom-metrics`: run one component.
 
 Each parses its own flags; typer only lists them.
 """
@@ -15,6 +15,7 @@ SUMMARIES = {
     "proxy": "Run a sidecar or gateway: the entry point of its container.",
     "init-iptables": "Capture a pod's traffic for its sidecar: the entry point of its init container.",
     "wait": "Wait until the sidecar of this pod is ready: the postStart hook of its container.",
+    "node-agent": "Capture the traffic of a node's pods for their sidecars: the entry point of its container.",
     "control": "Run the control plane: the entry point of its container.",
     "collect": "Run the collector of logs, traces and metrics: the entry point of its container.",
     "query": "Run the service with Jaeger's HTTP API: the entry point of its container.",
@@ -26,6 +27,7 @@ EXTRAS = {
     "proxy": "sidecar",
     "init-iptables": "sidecar",
     "wait": "sidecar",
+    "node-agent": "control",
     "control": "control",
     "collect": "collectors",
     "query": "collectors",
@@ -79,6 +81,12 @@ def _init_iptables(argv: Sequence[str]) -> int:
     return init_iptables.run(argv)
 
 
+def _node_agent(argv: Sequence[str]) -> int:
+    from remora.node.app import main
+
+    return main(argv)
+
+
 def _control(argv: Sequence[str]) -> int:
     from control.app import parse, run
 
@@ -113,6 +121,7 @@ _COMPONENTS: dict[str, Callable[[Sequence[str]], int]] = {
     "proxy": _proxy,
     "init-iptables": _init_iptables,
     "wait": _wait,
+    "node-agent": _node_agent,
     "control": _control,
     "collect": _collect,
     "query": _query,

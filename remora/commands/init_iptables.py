@@ -1,16 +1,19 @@
 """`remora init-iptables`, also `remora-init`: capture a pod's traffic for its sidecar, as its init container does."""
 
+import os
 import sys
 from collections.abc import Sequence
 
+from mesh.clock import SystemClock
 from remora.failure import Failure
 from remora.init import render
 from remora.init.apply import application
 from remora.init.back_end import CaptureError
 from remora.init.options import Options, parse
 from remora.init.place import is_the_machines_own
-from remora.init.plan import plan
+from remora.init.plan import Capture, plan
 from remora.init.probe import probe
+from remora.init.validation import Validation
 from remora.output import Format, print_data, print_error, print_line
 
 
@@ -21,6 +24,9 @@ def run(argv: Sequence[str]) -> int:
         print_error(f"remora init-iptables: {warning}")
     if options.dry_run:
         _print(options)
+        return 0
+    if options.validate_s is not None:
+        _validate(options.capture, options.validate_s)
         return 0
     if not (options.remove or options.this_machine) and is_the_machines_own():
         raise Failure(
@@ -45,6 +51,14 @@ def main() -> None:
     from remora.cli import main as command
 
     command(["init-iptables", *sys.argv[1:]])
+
+
+def _validate(capture: Capture, within_s: int) -> None:
+    node = os.environ.get("NODE_NAME", "")
+    try:
+        Validation(capture, within_s, SystemClock(), print_line, node).run()
+    except CaptureError as error:
+        raise Failure(*(f"remora init-iptables: {line}" for line in error.lines)) from error
 
 
 def _print(options: Options) -> None:

@@ -12,6 +12,7 @@ from remora.init.plan import DNS_PORT, NEVER_INBOUND, Capture
 MAX_ID = 2**32 - 2
 """Of a user or group; one more means nobody."""
 MAX_WAIT_S = 60
+MAX_VALIDATE_S = 3600
 
 ANNOTATIONS = {
     "include-inbound-ports": "traffic.sidecar.istio.io/includeInboundPorts",
@@ -33,7 +34,8 @@ examples:
   remora init-iptables --dry-run                          print what would be given to iptables-restore
   remora init-iptables --remove                           take out what any version of this command has put
 
-It needs the capability NET_ADMIN, and to be run in the pod's network namespace: as an init container it is.
+It needs the capability NET_ADMIN, and to be run in the pod's network namespace: as an init container it is. Only
+--validate needs none: it waits for the node agent, which has it.
 """
 
 
@@ -45,6 +47,8 @@ class Options:
     remove: bool = False
     dry_run: bool = False
     probe: bool = False
+    validate_s: int | None = None
+    """Change nothing: wait so long for somebody else's rules."""
     json: bool = False
     this_machine: bool = False
     """It is meant, though this is no pod's network."""
@@ -77,8 +81,8 @@ def parse(argv: Sequence[str]) -> Options:
     if wrong:
         parser.exit(2, "".join(f"{parser.prog}: {line}\n" for line in wrong))
     capture = Capture(**values)
-    if sum((given.remove, given.dry_run, given.probe)) > 1:
-        parser.error("--remove, --dry-run and --probe exclude each other")
+    if sum((given.remove, given.dry_run, given.probe, given.validate is not None)) > 1:
+        parser.error("--remove, --dry-run, --probe and --validate exclude each other")
     if given.output != "text" and not given.dry_run:
         parser.error("-o json is of the plan: add --dry-run")
     if mistake := _contradiction(capture):
@@ -88,6 +92,7 @@ def parse(argv: Sequence[str]) -> Options:
         remove=given.remove,
         dry_run=given.dry_run,
         probe=given.probe,
+        validate_s=given.validate,
         json=given.output == "json",
         this_machine=given.this_machine,
         back_end=given.back_end,
@@ -148,6 +153,12 @@ def _add_run(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--dry-run", action="store_true", help="print the rules, change nothing")
     group.add_argument("--probe", action="store_true", help="then connect, and see that the sidecar would be reached")
     group.add_argument(
+        "--validate",
+        type=_validate,
+        metavar="SECONDS",
+        help="change nothing: wait until the node agent has put the rules; needs no capability",
+    )
+    group.add_argument(
         "--this-machine", action="store_true", help="yes, capture the connections of this machine, which is no pod"
     )
     group.add_argument("-o", "--output", choices=("text", "json"), default="text", help="of --dry-run")
@@ -178,8 +189,16 @@ class _Refused(argparse.Action):
 
 
 def _wait(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_WAIT_S:
-        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to {MAX_WAIT_S} seconds")
+    return _seconds(text, MAX_WAIT_S)
+
+
+def _validate(text: str) -> int:
+    return _seconds(text, MAX_VALIDATE_S)
+
+
+def _seconds(text: str, most: int) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to {most} seconds")
     return int(text)
 
 

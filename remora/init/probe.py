@@ -38,6 +38,7 @@ class Probe:
     capture: Capture
     version: int
     say: Say
+    timeout_s: float = TIMEOUT_S
 
     def outbound(self) -> None:
         """As the application. Raises CaptureError where the connection does not arrive at the sidecar."""
@@ -49,43 +50,54 @@ class Probe:
 
     def inbound(self) -> None:
         """As a client of this pod, which the sidecar itself may be. Raises CaptureError."""
-        port = _outside((*_USUAL_PORTS, *_ends(self.capture.inbound_ports)), self.capture.exclude_inbound_ports)
-        wanted = [each for each in port if each not in NEVER_INBOUND and _within(each, self.capture.inbound_ports)]
-        own = _own_address(self.version)
-        if not wanted or own is None:
+        target = inbound_target(self.capture, self.version)
+        if target is None:
+            own = _own_address(self.version)
             why = "nothing is to be captured" if own else "there is no address of its own with a route"
             self.say(f"probe: IPv{self.version} inbound: {why}")
             return
         if not _may_be(self.capture.uid):
             self.say(f"probe: IPv{self.version} inbound: skipped, to connect as user {self.capture.uid} takes SETUID")
             return
-        self._expect("inbound", (own, wanted[0]), self.capture.inbound_to, self._as_sidecar)
+        self._expect("inbound", target, self.capture.inbound_to, self._as_sidecar)
 
     def _expect(
         self, direction: str, target: Target, port: int, who: Callable[[], contextlib.AbstractContextManager[None]]
     ) -> None:
-        shown = f"IPv{self.version} {direction}: a connection to {_text(target)}"
-        with self._listening(port) as server:
-            try:
-                with who():
-                    client = socket.socket(self._family)
-                with client:
-                    client.settimeout(TIMEOUT_S)
-                    client.connect(target)
-                    accepted, _ = server.accept()
-            except OSError as error:
-                if error.errno in _NO_ROUTE:
-                    self.say(f"probe: {shown}: skipped, there is no route")
-                    return
-                raise CaptureError(
-                    f"probe: {shown} does not arrive at port {port}: {error}; look for rules of others before ours "
-                    "(iptables-save -t nat), and for a policy that drops loopback"
-                ) from error
-            with accepted:
-                meant = original_destination(accepted)
+        what = f"IPv{self.version} {direction}: a connection to {shown(target)}"
+        try:
+            meant = self.arrives(target, port, who)
+        except OSError as error:
+            if error.errno in _NO_ROUTE:
+                self.say(f"probe: {what}: skipped, there is no route")
+                return
+            raise CaptureError(
+                f"probe: {what} does not arrive at port {port}: {error}; look for rules of others before ours "
+                "(iptables-save -t nat), and for a policy that drops loopback"
+            ) from error
         if meant != target:
-            raise CaptureError(f"probe: {shown} arrives as one to {_text(meant)}: rules of others change it before")
-        self.say(f"probe: {shown} arrives at port {port}")
+            raise CaptureError(f"probe: {what} arrives as one to {shown(meant)}: rules of others change it before")
+        self.say(f"probe: {what} arrives at port {port}")
+
+    def arrives(
+        self,
+        target: Target,
+        port: int,
+        who: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> Target:
+        """Where the kernel says that a connection to `target`, which came to `port`, was going.
+
+        Raises OSError where it does not come, CaptureError where the port cannot be listened at.
+        """
+        with self._listening(port) as server:
+            with who():
+                client = socket.socket(self._family)
+            with client:
+                client.settimeout(self.timeout_s)
+                client.connect(target)
+                accepted, _ = server.accept()
+            with accepted:
+                return original_destination(accepted)
 
     @property
     def _family(self) -> socket.AddressFamily:
@@ -97,7 +109,7 @@ class Probe:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if self.version == 6:
                 server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            server.settimeout(TIMEOUT_S)
+            server.settimeout(self.timeout_s)
             try:
                 server.bind(("0.0.0.0" if self.version == 4 else "::", port))  # noqa: S104 - where the sidecar does
             except OSError as error:
@@ -148,6 +160,14 @@ def original_destination(accepted: socket.socket) -> Target:
     return str(ipaddress.ip_address(address)), port
 
 
+def inbound_target(capture: Capture, version: int) -> Target | None:
+    """A port of this pod that is to be captured; None where there is none, or no address with a route."""
+    free = _outside((*_USUAL_PORTS, *_ends(capture.inbound_ports)), capture.exclude_inbound_ports)
+    wanted = [each for each in free if each not in NEVER_INBOUND and _within(each, capture.inbound_ports)]
+    own = _own_address(version)
+    return (own, wanted[0]) if wanted and own is not None else None
+
+
 def outbound_target(capture: Capture, version: int) -> Target | None:
     """A destination that is to be captured; None where none is found."""
     ranges = capture.outbound_ranges.of(version)
@@ -193,6 +213,7 @@ def _own_address(version: int) -> str | None:
         return str(asked.getsockname()[0])
 
 
-def _text(target: Target) -> str:
+def shown(target: Target) -> str:
+    """As URLs write it."""
     host, port = target
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -7,9 +7,10 @@ from typing import Any
 import jsonpatch
 
 from control.injector import Injected, InjectorSettings, NamespaceFacts, inject
-from control.injector.names import INIT, PROXY
+from control.injector.names import INIT, PROXY, UID, VALIDATION, VALIDATION_UID
 from control.injector.status import remove
 from remora.init.options import parse as parse_init
+from remora.init.scalars import NOWHERE
 from sidecar.agent.app_probe_specs import parse_probes
 from sidecar.bootstrap import parse as parse_proxy
 from tests.control.injector import kubernetes_types, pod_security
@@ -66,15 +67,32 @@ def assert_fit(pod: dict[str, Any], settings: InjectorSettings) -> None:
             assert container["securityContext"]["capabilities"]["add"] == ["NET_ADMIN", "NET_RAW"]
             command, *arguments = container["args"]
             assert command == "init-iptables"
-            parse_init(arguments)
+            assert parse_init(arguments).validate_s is None
+        if container["name"] == VALIDATION:
+            _assert_validates(pod, container)
+
+
+def _assert_validates(pod: dict[str, Any], container: dict[str, Any]) -> None:
+    """By a user whose connections show whether there are rules."""
+    assert pod_security.objections(pod, container) == []
+    command, *arguments = container["args"]
+    assert command == "init-iptables"
+    options = parse_init(arguments)
+    assert options.validate_s == 120
+    leaves = options.capture.outbound_ports or options.capture.outbound_ranges != NOWHERE
+    user, group = (container["securityContext"][key] for key in ("runAsUser", "runAsGroup"))
+    assert user == group == (VALIDATION_UID if leaves else UID)
 
 
 def assert_order(names: list[str], settings: InjectorSettings) -> None:
     """Native: capture, then the sidecar, then whatever is the user's. Classic: capture after the user's own init
     containers."""
-    assert (INIT in names) != settings.cni
+    capture, other = (VALIDATION, INIT) if settings.cni else (INIT, VALIDATION)
+    assert other not in names
     if settings.native_sidecars:
-        assert names[: 1 if settings.cni else 2] == ([PROXY] if settings.cni else [INIT, PROXY])
+        assert names[:2] == [capture, PROXY]
+    else:
+        assert capture in names
 
 
 def _assert_starts(proxy: dict[str, Any]) -> None:
