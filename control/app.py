@@ -205,12 +205,19 @@ def _add_port(server: Any, plane: Plane, options: Options, port: int, flag: str,
 
 def _announce(options: Options, addresses: Addresses, more: dict[str, str]) -> None:
     """Ready: for the command in `control.json`, for the parent on its descriptor."""
-    ready = {"ads": addresses.ads, "csr": addresses.csr, "rest": addresses.rest} | more
+    named = {"ads": addresses.ads, "csr": addresses.csr, "rest": addresses.rest} | more
+    # Both are on this machine, and the certificate names its loopback address, not a wildcard.
+    ready = {name: _from_here(at, options.host) for name, at in named.items()}
     write_atomic(options.state / "control.json", json.dumps(ready | {"pid": os.getpid()}).encode(), mode=0o600)
     _log.info("ready: xds %s, certificates %s, rest %s", addresses.ads, addresses.csr, addresses.rest)
     if options.ready_fd is not None:
         with open(options.ready_fd, "wb") as file:
             file.write(json.dumps(ready).encode() + b"\n")
+
+
+def _from_here(address: str, host: str) -> str:
+    wildcard = {"0.0.0.0": "0.0.0.0", "::": "[::]"}.get(host)  # noqa: S104 - listened at, not by this
+    return address.replace(wildcard, "127.0.0.1", 1) if wildcard is not None else address
 
 
 async def _report_failure(scope: TaskScope, stop: "asyncio.Future[None]") -> None:

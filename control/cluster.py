@@ -35,6 +35,7 @@ from control.webhooks.settings import read_settings
 from control.webhooks.validate import Validation
 from control.xds.publisher import Publisher
 from mesh.clock import Clock, system_rng
+from mesh.files import write_atomic
 from mesh.lifecycle import TaskScope
 from mesh.spiffe import SpiffeId
 
@@ -88,6 +89,7 @@ class InCluster:
         self._scope = scope
         self._client = client
         self._where = where
+        self._state = options.state
         self._clock = clock
         self._webhooks: RestServer | None = None
         registry = CollectorRegistry()
@@ -172,6 +174,8 @@ class InCluster:
         self._authority.on_roots_changed += [self._certificates.wake, self._bundles.wake]
         self._leadership.on_change.append(self._leadership_changed)
         self._store.on_namespaces_changed.append(self._certificates.wake)
+        self._authority.on_roots_changed.append(self._write_root)
+        self._write_root()
         scope.spawn(_follow(self._store, plane.publisher), name="cluster watch")
         scope.spawn(self._authority.keep(), name="root")
         scope.spawn(self._certificates.run(), name="root certificates")
@@ -215,6 +219,15 @@ class InCluster:
             raise NamespaceUnknown(str(error)) from error
         metadata = found.get("metadata") or {}
         return NamespaceFacts(name, metadata.get("labels") or {}, metadata.get("annotations") or {})
+
+    def _write_root(self) -> None:
+        """For the command, which is run beside this process (`kubectl exec`) and finds all else there, too."""
+        path = self._state / "ca" / "root.pem"
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            write_atomic(path, self._roots_pem().encode())
+        except OSError as error:
+            _log.error("cannot write %s; commands in this pod do not trust us: %s", path, error)
 
     def _roots_pem(self) -> str:
         return self._authority.roots.pem

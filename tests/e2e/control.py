@@ -57,7 +57,7 @@ class Control(Reach):
         with open(self._reading, "rb") as pipe:
             line = pipe.readline() if select.select([pipe], [], [], READY_S)[0] else b""
         assert line, f"not ready: {self.said()}"
-        self.ready = {name: at.replace("0.0.0.0", "127.0.0.1") for name, at in json.loads(line).items()}
+        self.ready = json.loads(line)
         self.root_pem()
 
     def start(self) -> None:
@@ -86,6 +86,12 @@ class Control(Reach):
         url = f"https://127.0.0.1:{self.ports['rest']}{path}"
         with self._cluster.place.entered(), httpx.Client(verify=trust, trust_env=False, timeout=20) as client:
             return client.get(url, headers=headers)
+
+    def command(self, *words: str, text: str = "") -> "subprocess.CompletedProcess[str]":
+        """`remora` in this process's pod."""
+        argv = [*PYTHON, *words, "--state", str(self.state / "state")]
+        with self._cluster.place.entered():
+            return subprocess.run(argv, input=text, capture_output=True, text=True, timeout=30, check=False)
 
     def metric(self, line: str) -> float:
         """The value of a line of /metrics that begins so; 0 where there is none."""

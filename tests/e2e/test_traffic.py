@@ -1,5 +1,7 @@
 """A pod whose sidecar follows the cluster: endpoints, rules, and an API server that goes away and comes back."""
 
+import json
+
 from tests.e2e.api_server import ApiServer
 from tests.e2e.cluster import until
 from tests.e2e.control import LeastPrivileged
@@ -37,6 +39,16 @@ def test_the_client_speaks_with_a_certificate_of_its_service_account(scene: Scen
     (client,) = (each for each in proxies if each["workload"] == "client")
     assert client["connected"]
     assert '"identity":"spiffe://cluster.local/ns/default/sa/client-account"' in control.said()
+
+
+def test_the_command_beside_the_control_plane_knows_the_sidecar(scene: Scene, control: LeastPrivileged) -> None:
+    said = control.command("status", "-o", "json")
+    assert said.returncode == 0, said.stderr
+    (client,) = json.loads(said.stdout)["proxies"]
+    assert (client["workload"], client["state"]) == ("client", "synced")
+    refused = control.command("apply", "-f", "-", text=json.dumps(scene.rule(418)))
+    assert refused.returncode == 1
+    assert 'grant verb "patch" on resource "virtualservices"' in refused.stderr
 
 
 def test_traffic_goes_on_without_the_api_server_and_rules_come_again_with_it(
