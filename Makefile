@@ -24,7 +24,7 @@ COMPILE = @command -v cc >/dev/null || { echo "No C compiler: the proxy's hot pa
 	echo "Compiling the proxy's hot path (about a minute on two cores; once)"; \
 	$(BIN)/python -m sidecar.compile || echo "The hot path could not be compiled and stays interpreted." >&2
 
-.PHONY: help setup setup-dev compile up test test-compiled test-e2e check fmt golden fuzz bench bench-collect profile clean
+.PHONY: help setup setup-dev compile up test test-compiled test-e2e check fmt golden fuzz bench bench-collect bench-control profile clean
 
 help: ## This list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -88,6 +88,9 @@ bench: setup-dev compile ## Measure our sidecar beside Envoy, nginx and HAProxy;
 
 bench-collect: setup-dev ## Measure the collector beside rsyslog; writes docs/collecting.md when it could measure everything
 	$(BIN)/python -m tests.bench.collect $(ARGS)
+
+bench-control: setup-dev ## Measure the control plane with 5,000 pods and 1,000 services; writes docs/scale.md
+	$(BIN)/python -m tests.bench.control $(ARGS)
 
 profile: setup-dev compile ## Draw flame graphs of agent and worker under load into build/ (CASE=mtls2-100B for another case)
 	@$(PIP) --editable '.[profile]'

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import platform
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 from tests.bench.control.figures import Row, markdown, update
 from tests.bench.control.inside import changes, inside, mesh_of
 from tests.bench.control.reconnect import reconnect
+from tests.bench.control.watching import watching
 
 _ROOT = Path(__file__).parents[3]
 
@@ -35,6 +37,12 @@ def main() -> int:
 
 
 async def _measure(options: argparse.Namespace, rows: list[Row]) -> None:
+    await _from_worlds(options, rows)
+    gc.collect()
+    await watching(options.services, options.pods, options.streams, options.changes, rows)
+
+
+async def _from_worlds(options: argparse.Namespace, rows: list[Row]) -> None:
     world = mesh_of(options.services, options.pods, rows)
     async with inside(world, options.streams, rows) as made:
         await changes(made, options.changes, rows)

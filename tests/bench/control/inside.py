@@ -114,14 +114,14 @@ class Inside:
             await subscriber.stream.wake.wait()
             subscriber.stream.wake.clear()
             if subscriber.take(self.clock.monotonic()):
-                self._sent_at[subscriber] = time.perf_counter()
+                self._sent_at[subscriber] = time.monotonic()
 
     async def change(self, costs: Costs, make: Callable[[World], World]) -> None:
         """One change, until everybody has taken it."""
         for each in self.subscribers:
             each.taken.clear()
         self._sent_at.clear()
-        cpu, began = time.process_time(), time.perf_counter()
+        cpu, began = time.process_time(), time.monotonic()
         self.world = make(self.world)
         self.publisher.submit(self.world, "bench")
         await self.published()
@@ -129,6 +129,12 @@ class Inside:
         costs.changes += 1
         costs.latencies += [at - began for at in self._sent_at.values()]
         costs.sizes += [sum(each.size for each in one.taken) for one in self.subscribers if one.taken]
+
+    def sent_at(self) -> list[float]:
+        """When each proxy was sent its last answer, by the monotonic clock; then it is forgotten."""
+        found = list(self._sent_at.values())
+        self._sent_at.clear()
+        return found
 
     async def published(self) -> None:
         """Until every proxy runs the newest version."""
