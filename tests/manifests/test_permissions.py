@@ -110,6 +110,10 @@ async def as_the_control_plane(cluster: Cluster, directory: Path, what: Callable
         await what(client)
     finally:
         await client.close()
+        # TLS says goodbye after that; a loop that ends before would leave a socket open.
+        async with asyncio.timeout(5):
+            while len(asyncio.get_running_loop()._selector.get_map()) > 1:
+                await asyncio.sleep(0.01)
 
 
 async def follow(client: Any, server: FakeApiServer) -> None:
