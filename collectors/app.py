@@ -10,6 +10,7 @@ import resource
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,8 @@ def run(options: Options) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         configuration = _configuration(options)
+        for warning in configuration.warnings if configuration is not None else ():
+            print(warning, file=sys.stderr)
         if options.check:
             print(f"{options.config}: all is well")
             return 0
@@ -90,9 +93,17 @@ def _configuration(options: Options) -> "Configuration | None":
     # What reads settings files (YAML, pydantic) is loaded where there is one: it is a third of the process's memory.
     from collectors.settings.document import Invalid
     from collectors.settings.load import load
+    from collectors.settings.surroundings import Surroundings
 
+    around = Surroundings(
+        in_mesh=options.control is not None,
+        state=options.state,
+        now=datetime.fromtimestamp(SystemClock().now(), UTC),
+        flags=tuple((flag, host, port) for flag, (host, port) in options.listens_on),
+        ports_are_free=not options.check,
+    )
     try:
-        return load(options.config)
+        return load(options.config, around)
     except Invalid as error:
         raise Mistake(str(error)) from error
 

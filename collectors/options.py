@@ -59,6 +59,14 @@ class Options:
     lifeline_fd: int | None
     log_level: str
 
+    @property
+    def listens_on(self) -> tuple[tuple[str, Address], ...]:
+        """What the flags bind, by flag."""
+        found = {"--health": self.health, "--plaintext-forward": self.plaintext_forward}
+        if self.control is not None:
+            found |= {"--forward": self.forward, "--otlp-grpc": self.otlp_grpc, "--otlp-http": self.otlp_http}
+        return tuple((flag, address) for flag, address in found.items() if address is not None)
+
 
 def parse(argv: Sequence[str]) -> Options:
     """Raises SystemExit(2) with a message on standard error for wrong flags."""
@@ -79,7 +87,11 @@ def parse(argv: Sequence[str]) -> Options:
     settings = parser.add_argument_group("settings file")
     settings.add_argument("--config", type=Path, default=None, metavar="FILE",
                           help="receivers, processors, routes, exporters; YAML (default: the store alone)")  # fmt: skip
-    settings.add_argument("--check", action="store_true", help="only say what is wrong with FILE; exit 1 if anything")
+    settings.add_argument(
+        "--check",
+        action="store_true",
+        help="only say what is wrong with FILE, by itself and with the other flags; exit 1 if anything",
+    )
     listen = parser.add_argument_group("listening (port 0 means any)")
     listen.add_argument("--forward", type=_address, default=None, metavar="HOST:PORT",
                         help="Fluentd forward protocol, mutual TLS (default: 127.0.0.1:24224)")  # fmt: skip
@@ -123,10 +135,8 @@ def parse(argv: Sequence[str]) -> Options:
 
 def _judge(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
     """What one flag says of another; and the defaults that depend on it."""
-    if parsed.check:
-        if parsed.config is None:
-            parser.error("argument --check: needs --config FILE")
-        parsed.state = parsed.state or Path()
+    if parsed.check and parsed.config is None:
+        parser.error("argument --check: needs --config FILE")
     parsed.state = parsed.state or default_state()
     mesh = {"--control": parsed.control, "--root": parsed.root, "--token-file": parsed.token_file}
     missing = [flag for flag, value in mesh.items() if value is None]

@@ -31,6 +31,12 @@ class Settings(ExporterSettings):
     fsync: bool = True
     """Before the buffer forgets what was written."""
 
+    @property
+    def writes(self) -> tuple[Path, ...]:
+        """Every file that this exporter may write."""
+        rotated = (self.path.with_name(f"{self.path.name}.{number}") for number in range(1, self.keep + 1))
+        return (self.path, *rotated)
+
 
 def build(settings: Settings, name: str, context: Context) -> "FileSink":
     """See settings.registry."""

@@ -10,8 +10,10 @@ from pydantic import BaseModel, ValidationError
 from collectors.settings.buffers import SIGNALS
 from collectors.settings.document import Document, Invalid, Steps, Violation, read
 from collectors.settings.explain import did_you_mean, explain
+from collectors.settings.reach import unreachable
 from collectors.settings.registry import EXPORTERS, PROCESSORS, RECEIVERS, TypeMissing, load_type
 from collectors.settings.routes import RouteSettings
+from collectors.settings.surroundings import Surroundings
 from collectors.settings.types import DIRECTORY
 
 MAX_COMPONENTS = 200
@@ -39,6 +41,8 @@ class Configuration:
     processors: dict[str, Component]
     exporters: dict[str, Component]
     routes: tuple[RouteSettings, ...]
+    warnings: tuple[Violation, ...] = ()
+    """What will be wrong, or is for others; the settings can be used."""
 
     def has(self, kind: Literal["receivers", "processors"], type_: str) -> bool:
         """Whether it names a component of this type."""
@@ -46,17 +50,20 @@ class Configuration:
         return any(component.type == type_ for component in found)
 
 
-def load(path: Path) -> Configuration:
-    """Raises Invalid with every violation, OSError if it cannot be read."""
+def load(path: Path, around: Surroundings | None = None) -> Configuration:
+    """Raises Invalid with every violation, OSError if it cannot be read. With `around` also what only shows where the
+    settings are used: ports, the mesh, certificates, paths."""
     document = read(path)
-    return _Loader(document, path, list(document.violations)).load()
+    return _Loader(document, path, around, list(document.violations)).load()
 
 
 @dataclass(slots=True)
 class _Loader:
     document: Document
     path: Path
+    around: Surroundings | None
     violations: list[Violation] = field(default_factory=list)
+    warnings: list[Violation] = field(default_factory=list)
 
     def load(self) -> Configuration:
         value = self.document.value
@@ -72,6 +79,8 @@ class _Loader:
         exporters = dict(self._named("exporters", value.get("exporters"), EXPORTERS))
         routes = tuple(self._routes(value.get("routes")))
         self._judge(processors, exporters, routes)
+        if self.around is not None:
+            self._judge_place(self.around, receivers, processors, exporters)
         if self.violations:
             raise Invalid(sorted(self.violations, key=lambda one: one.line))
         return Configuration(
@@ -80,6 +89,7 @@ class _Loader:
             {name: one for name, one in processors.items() if one is not None},
             {name: one for name, one in exporters.items() if one is not None},
             tuple(route for route in routes if route is not None),
+            tuple(sorted(self.warnings, key=lambda one: one.line)),
         )
 
     def _wrong(self, steps: Steps, message: str) -> None:
@@ -169,6 +179,13 @@ class _Loader:
             if route is not None:
                 self._references(index, route, "processors", processors)
                 self._references(index, route, "exporters", exporters)
+        for place, takers in unreachable(routes):
+            names = " and ".join(f"routes[{one}] (line {self._line(('routes', one))})" for one in takers)
+            self._wrong(
+                ("routes", place),
+                f"never gets a record: {names} before it take{'s' if len(takers) == 1 else ''} all that it matches; "
+                "put it before, write continue: true there, or remove it",
+            )
         whole = bool(routes) and all(route is not None for route in routes)
         for section, components in (("processors", processors), ("exporters", exporters)):
             named = {name for route in routes if route is not None for name in getattr(route, section)}
@@ -202,3 +219,27 @@ class _Loader:
                 f"{component.name} ({component.type}) takes {can}, and this route has {', '.join(others)} too; write "
                 f"match: {{signals: [{can}]}}, and another route for the rest",
             )
+
+    def _line(self, steps: Steps) -> int:
+        return self.document.lines.get(steps, 1)
+
+    # What the place where they are used says of them.
+
+    def _judge_place(
+        self,
+        around: Surroundings,
+        receivers: tuple[Component, ...],
+        processors: dict[str, Component | None],
+        exporters: dict[str, Component | None],
+    ) -> None:
+        # Where settings are used alone: it loads cryptography, and looks at files and ports.
+        from collectors.settings.place import judge_place
+
+        there: list[tuple[Steps, Any]] = [(("receivers", one.name), one.settings) for one in receivers]
+        for section, components in (("processors", processors), ("exporters", exporters)):
+            there += [((section, name), one.settings) for name, one in components.items() if one is not None]
+        for steps, message, is_warning in judge_place(there, self.path, around):
+            if is_warning:
+                self.warnings.append(self.document.violation(steps, f"warning: {message}"))
+            else:
+                self._wrong(steps, message)

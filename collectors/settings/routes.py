@@ -61,7 +61,9 @@ def compile_tags(patterns: tuple[str, ...]) -> re.Pattern[str] | None:
 
 def _expression(pattern: str) -> str:
     parts = pattern.split(".")
-    if all(part == "**" for part in parts):
+    # One ** after another says nothing more.
+    parts = [part for index, part in enumerate(parts) if part != "**" or parts[index - 1 : index] != ["**"]]
+    if parts == ["**"]:
         return ".*"
     text = ""
     for index, part in enumerate(parts):

@@ -59,6 +59,21 @@ def test_check_says_what_is_wrong_line_by_line_and_exits_with_1(tmp_path: Path) 
     assert "did you mean quiet?" in lines[2]
 
 
+def test_check_finds_what_only_a_start_would(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    text = SETTINGS.replace("path: errors.ndjson", "path: archive.ndjson").replace("127.0.0.1:0", "192.0.2.1:4224")
+    path.write_text(text.replace("      - address:", "      - allow_plaintext: true\n        address:"))
+    result = check(path)
+    assert result.returncode == 1
+    lines = [line.removeprefix(str(path)) for line in result.stderr.splitlines()]
+    assert [line.split(": ")[:2] for line in lines] == [
+        [":5", "receivers.forward.listeners[0].address"],
+        [":10", "exporters.errors.path"],
+    ]
+    assert "this machine has no such address" in lines[0]
+    assert list(tmp_path.iterdir()) == [path], "nothing is made"
+
+
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     result = check(tmp_path / "none.yaml")
     assert result.returncode == 1
@@ -130,7 +145,7 @@ async def test_a_back_end_that_is_down_is_seen_in_health_and_log(tmp_path: Path,
     ("change", "said"),
     [
         (("127.0.0.1:0", "192.0.2.1:1"), "c.yaml: receivers.forward: "),
-        (("path: archive.ndjson", "path: a, buffer: {directory: c.yaml}"), "c.yaml: exporters.archive.buffer: "),
+        (("path: archive.ndjson", "path: a, buffer: {directory: /dev/null}"), "c.yaml: exporters.archive.buffer: "),
     ],
     ids=["an address that is not ours", "a file in place of a directory"],
 )

@@ -14,6 +14,8 @@ from collectors.settings.routes import Match, RouteSettings, compile_tags
         ("app.**", ["app", "app.x", "app.x.y"], ["apple", "application.x"]),
         ("**", ["", "a", "a.b.c"], []),
         ("**.log", ["log", "a.log", "a.b.log"], ["a.logs", "alog"]),
+        ("a.**.**", ["a", "a.b", "a.b.c"], ["ab", "b.a"]),
+        ("**.**.z", ["z", "a.z", "a.b.z"], ["a", "az"]),
         ("a.**.z", ["a.z", "a.b.z", "a.b.c.z"], ["a", "a.zz", "ab.z"]),
         ("kube.*-system.**", ["kube.remora-system", "kube.kube-system.x"], ["kube.default.x"]),
         ("a+b.(c)", ["a+b.(c)"], ["aab.c"]),
