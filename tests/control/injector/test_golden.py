@@ -22,10 +22,7 @@ MARK = "--- # expected\n"
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem.replace("_", " "))
 def test_what_is_injected_is_what_was_read_before(path: Path, update_golden: bool) -> None:
     text, _, expected = path.read_text().partition(MARK)
-    case = YAML(typ="safe").load(text)
-    settings = InjectorSettings.model_validate({"image": "remora/remora:test"} | case.get("settings", {}))
-    given = case.get("namespace", {"labels": {"remora.io/injection": "enabled"}})
-    namespace = NamespaceFacts(given.get("name", "shop"), given.get("labels", {}), given.get("annotations", {}))
+    case, namespace, settings = read(text)
     outcome = inject(case["pod"], namespace, settings)
     if isinstance(outcome, Injected) and outcome.patch:
         assert problems_of_pod(case["pod"]) == [], "the case itself is no pod"
@@ -36,6 +33,18 @@ def test_what_is_injected_is_what_was_read_before(path: Path, update_golden: boo
         path.write_text(f"{text.rstrip()}\n{MARK}{found}")
         return
     assert found == expected, f"differs from {path.name}; read the difference, then --update-golden"
+
+
+def read(text: str) -> tuple[dict[str, Any], NamespaceFacts, InjectorSettings]:
+    """A case, and what it says of namespace and settings."""
+    case = YAML(typ="safe").load(text)
+    settings = InjectorSettings.model_validate({"image": "remora/remora:test"} | case.get("settings", {}))
+    given = case.get("namespace", {"labels": {"remora.io/injection": "enabled"}})
+    return (
+        case,
+        NamespaceFacts(given.get("name", "shop"), given.get("labels", {}), given.get("annotations", {})),
+        settings,
+    )
 
 
 def shown(outcome: Any, case: dict[str, Any]) -> dict[str, Any]:
