@@ -67,6 +67,73 @@ def good_rules() -> Iterator[tuple[str, str]]:
     yield "a split with one for jason", integration_rules.split_with_jason(50, 50)
 
 
+TUTORIALS = {
+    "a delay in the older spelling": """
+apiVersion: networking.istio.io/v1alpha3
+kind: VirtualService
+metadata: {name: ratings}
+spec:
+  hosts: [ratings]
+  http:
+  - match: [{headers: {end-user: {exact: somebody}}}]
+    fault: {delay: {percent: 100, fixedDelay: 7s}}
+    route: [{destination: {host: ratings, subset: v1}}]
+  - route: [{destination: {host: ratings, subset: v1}}]
+""",
+    "a service outside, its protocol in lower case": """
+apiVersion: networking.istio.io/v1alpha3
+kind: ServiceEntry
+metadata: {name: outside}
+spec:
+  hosts: [www.example.com]
+  ports: [{number: 443, name: https, protocol: https}]
+  location: MESH_EXTERNAL
+  resolution: DNS
+""",
+    "mutual TLS to every version": """
+apiVersion: networking.istio.io/v1beta1
+kind: DestinationRule
+metadata: {name: reviews}
+spec:
+  host: reviews
+  trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}
+  subsets: [{name: v1, labels: {version: v1}}, {name: v2-mysql-vm, labels: {version: v2-mysql-vm}}]
+""",
+    "a way in for some paths": """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: istio-system}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: edge}
+spec:
+  hosts: ["*"]
+  gateways: [edge]
+  http:
+  - match: [{uri: {exact: /productpage}}, {uri: {prefix: /.well-known/acme-challenge/}}]
+    route: [{destination: {host: productpage, port: {number: 9080}}}]
+""",
+    "strict mutual TLS for a namespace": """
+apiVersion: security.istio.io/v1beta1
+kind: PeerAuthentication
+metadata: {name: default}
+spec: {mtls: {mode: STRICT}}
+""",
+}
+"""What Istio's own documentation has people apply, in our words: versions and spellings of all ages."""
+
+
+@pytest.mark.parametrize("text", TUTORIALS.values(), ids=TUTORIALS)
+def test_rules_of_istio_s_tutorials_are_taken_by_both(text: str) -> None:
+    assert parse([SourceFile("a.yaml", text)]).ok
+    for found in objects(text):
+        assert refusals(as_json(found)) == []
+
+
 @pytest.mark.parametrize(("text"), [text for _, text in good_rules()], ids=[name for name, _ in good_rules()])
 def test_the_schema_takes_what_the_parser_takes(text: str) -> None:
     for found in objects(text):
