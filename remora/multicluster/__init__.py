@@ -1,0 +1,1 @@
+"""Joining other clusters to the mesh."""
