@@ -72,6 +72,11 @@ class KubeClient:
     def host(self) -> str:
         return self._cluster.host
 
+    @property
+    def server_name(self) -> str | None:
+        """Whom its certificate has to name, where that is not the host."""
+        return self._cluster.server_name
+
     async def close(self) -> None:
         await self._session.close()
 
