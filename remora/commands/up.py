@@ -39,6 +39,14 @@ def up(
     elasticsearch_api_key: Annotated[
         Path | None, typer.Option(help="File with an API key for it, of mode 0600.", metavar="FILE")
     ] = None,
+    collector_config: Annotated[
+        Path | None,
+        typer.Option(
+            help="The collector's settings (docs/collectors.md), in place of its own: receivers, processors, routes, "
+            "exporters. Checked before anything starts.",
+            metavar="FILE",
+        ),
+    ] = None,
     grafana: Annotated[
         str | None, typer.Option(help="Put dashboards and data sources into this Grafana.", metavar="URL")
     ] = None,
@@ -63,6 +71,13 @@ def up(
     if elasticsearch_api_key is not None and elasticsearch is None:
         raise typer.BadParameter("needs --elasticsearch", param_hint="--elasticsearch-api-key")
 
+    if collector_config is not None and elasticsearch is not None:
+        raise typer.BadParameter(
+            "does not go with --elasticsearch, since nothing is merged: write exporters of types elasticsearch and "
+            "jaeger into the file",
+            param_hint="--collector-config",
+        )
+
     for option, given in (("--grafana-token", grafana_token), ("--prometheus", prometheus)):
         if given is not None and grafana is None:
             raise typer.BadParameter("needs --grafana", param_hint=option)
@@ -76,6 +91,7 @@ def up(
             console_port=console_port,
             ingress_port=ingress_port,
             elasticsearch=None if elasticsearch is None else Elasticsearch(elasticsearch, elasticsearch_api_key),
+            collector_config=collector_config,
             grafana=None if grafana is None else Grafana(Target(grafana, grafana_token), prometheus, elasticsearch),
         ),
         as_json=as_json,

@@ -19,6 +19,7 @@ from remora.up import logs, samples
 from remora.up.applications import BOOKINFO, Application
 from remora.up.back_ends import write_settings
 from remora.up.child import Child, Hooks, Prepare
+from remora.up.collector_settings import check_settings
 from remora.up.components import PORTS, Components
 from remora.up.departed import forget_departed
 from remora.up.forks import ForkServer
@@ -86,6 +87,8 @@ class Mesh:
         self._applications = [self._own(Application(each)) for each in BOOKINFO] if options.samples else []
         ports = choose_ports(state.ports, PORTS, rng)
         settings = None if options.elasticsearch is None else write_settings(state, options.elasticsearch)
+        if options.collector_config is not None:
+            settings = check_settings(options.collector_config, state, ports, clock, say)
         self._components = Components(state, ports, console_port, self._ingress.url, lock_fd, settings)
 
     def _own(self, resource: T) -> T:

@@ -22,6 +22,8 @@ class Options:
     ingress_port: int | None = None
     elasticsearch: Elasticsearch | None = None
     """Where logs and traces go besides the embedded store."""
+    collector_config: Path | None = None
+    """The collector's settings, instead of those that `up` would make."""
 
     grafana: Grafana | None = None
     """Gets dashboards and data sources when the mesh is up."""

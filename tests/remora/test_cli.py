@@ -64,6 +64,7 @@ def test_every_commands_help_has_an_example(name: str, capsys: pytest.CaptureFix
         ("config", "nonsense", "x"),
         ("up", "--for", "soon"),
         ("up", "--console-port", "99999"),
+        ("up", "--collector-config", "c.yaml", "--elasticsearch", "http://127.0.0.1:9200"),
         ("run", "--service", "x"),
         ("run", "--service", "x", "--port", "1", "--protocol", "udp", "--", "true"),
         ("run", "--service", "x", "--tcp-upstream", "cache:6379", "--", "true"),
