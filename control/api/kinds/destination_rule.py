@@ -56,7 +56,7 @@ class LocalityLbSetting(Model):
 
     enabled: bool = True
     """False: all instances alike, also where a service has instances in several clusters."""
-    failover: tuple[RegionFailover, ...] = Field(default=(), max_length=64)
+    failover: tuple[RegionFailover, ...] = Field(default=(), max_length=16)
     """Which region is next when the own one has no instance."""
     distribute: Unsupported = None
     failover_priority: Unsupported = None

@@ -92,6 +92,9 @@ _RULES: Mapping[type[BaseModel], tuple[Rule, ...]] = {
             "sni and subjectAltNames are for mode SIMPLE alone; remove them",
         ),
     ),
+    destination_rule.RegionFailover: (
+        _rule("self.from != self.to", "goes from a region to itself; write another region"),
+    ),
     destination_rule.TrafficPolicy: (
         _rule(
             "!has(self.portLevelSettings) || self.portLevelSettings.all(each, "
@@ -267,6 +270,7 @@ _MORE: Mapping[tuple[type[BaseModel], str], Mapping[str, Any]] = {
 _SETS: Mapping[type[BaseModel], Iterable[str]] = {virtual_service.VirtualServiceSpec: ("hosts",)}
 _MAPS: Mapping[type[BaseModel], Mapping[str, str]] = {
     destination_rule.DestinationRuleSpec: {"subsets": "name"},
+    destination_rule.LocalityLbSetting: {"failover": "from"},
     service_entry.ServiceEntrySpec: {"ports": "name"},
 }
 
