@@ -87,6 +87,10 @@ class Control(Reach):
         with self._cluster.place.entered(), httpx.Client(verify=trust, trust_env=False, timeout=20) as client:
             return client.get(url, headers=headers)
 
+    def forget_root(self) -> None:
+        """It is another now."""
+        self._root = b""
+
     def command(self, *words: str, text: str = "") -> "subprocess.CompletedProcess[str]":
         """`remora` in this process's pod."""
         argv = [*PYTHON, *words, "--state", str(self.state / "state")]

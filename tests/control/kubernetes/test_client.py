@@ -204,3 +204,26 @@ async def test_calls_at_the_same_time_do_not_wait_for_each_other(kube: KubeClien
     assert not slow.done()
     hold.release()
     assert await slow is None
+
+
+async def test_in_a_pod_the_service_accounts_files_are_all_that_is_needed_and_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with FakeApiServer(tls=True) as server:
+        host, port = server.url.removeprefix("https://").split(":")
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+        for name, file in (("SERVICE_TOKEN_FILENAME", "token"), ("SERVICE_CERT_FILENAME", "ca.crt")):
+            monkeypatch.setattr(f"kubernetes_asyncio.config.incluster_config.{name}", str(tmp_path / file))
+        first, second = (server.access.issue("remora-system", "remora-control") for _ in range(2))
+        (tmp_path / "ca.crt").write_text(server.ca_pem)
+        (tmp_path / "token").write_text(first)
+        client = await connect(SystemClock())
+        try:
+            assert (await client.list(NAMESPACES))["items"]
+            (tmp_path / "token").write_text(second)  # as the kubelet does before it expires
+            server.access.revoke(first)
+            assert (await client.list(NAMESPACES))["items"]
+        finally:
+            await client.close()
+        assert {asked.user for asked in server.asked} == {"system:serviceaccount:remora-system:remora-control"}
