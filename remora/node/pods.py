@@ -43,11 +43,17 @@ def decode(found: Mapping[str, Any]) -> NodePod | None:
     if PROXY not in names or INIT in names or status.get("phase") in ("Succeeded", "Failed"):
         return None
     flags, problem = _flags(initial)
-    index = next((index for index, each in enumerate(initial) if each["name"] == VALIDATION), 0)
-    said: Mapping[str, Any] = next((each for each in status.get("initContainerStatuses") or () if each["name"] == VALIDATION), {})
+    first = not initial or initial[0]["name"] == VALIDATION
+    said = _status(status)
     ran = bool({"running", "terminated"} & set(said.get("state") or ()) or said.get("lastState"))
     addresses = ",".join(str(each.get("ip")) for each in status.get("podIPs") or ())
-    return NodePod(metadata["uid"], flags, index == 0 or ran, f"{addresses} {said.get('containerID', '')}", problem)
+    return NodePod(metadata["uid"], flags, first or ran, f"{addresses} {said.get('containerID', '')}", problem)
+
+
+def _status(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the kubelet says of remora-validation; nothing yet, at first."""
+    said = status.get("initContainerStatuses") or ()
+    return next((each for each in said if each["name"] == VALIDATION), {})
 
 
 def _flags(initial: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], str]:

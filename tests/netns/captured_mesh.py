@@ -101,6 +101,8 @@ class CapturedMesh:
         ports: Sequence[Port] = (),
         addresses: Sequence[str] | None = None,
         annotations: Mapping[str, str] | None = None,
+        *,
+        cni: bool = False,
     ) -> "Sidecar":
         """A pod's workload, with its application's ports at the pod's addresses; its sidecar can be started then."""
         own = list(addresses or (pod.ipv4, pod.ipv6))
@@ -115,7 +117,7 @@ class CapturedMesh:
             "capture": True,
         }
         numbered = [(each.name, each.number) for each in ports]
-        injected = InjectedPod(name, own[0], self.hub.ipv4, annotations or {}, numbered)
+        injected = InjectedPod(name, own[0], self.hub.ipv4, annotations or {}, numbered, cni=cni)
         return Sidecar(self, pod, name, own[0], self.post("/v1/workloads", record)["token"], injected)
 
     def logs(self, workload: str) -> list[dict[str, Any]]:

@@ -13,10 +13,17 @@ NAMESPACE = NamespaceFacts("default", {"remora.io/injection": "enabled"})
 
 
 class InjectedPod:
-    """Of one application container. `host` is where control plane and collector are."""
+    """Of one application container. `host` is where control plane and collector are; `cni`: a node agent captures."""
 
     def __init__(
-        self, name: str, address: str, host: str, annotations: Mapping[str, str], ports: Sequence[tuple[str, int]]
+        self,
+        name: str,
+        address: str,
+        host: str,
+        annotations: Mapping[str, str],
+        ports: Sequence[tuple[str, int]],
+        *,
+        cni: bool = False,
     ) -> None:
         container: dict[str, Any] = {"name": "app", "image": "app:1"}
         if ports:
@@ -33,6 +40,7 @@ class InjectedPod:
             "spec": {"serviceAccountName": f"{name}-account", "containers": [container]},
         }
         settings = InjectorSettings(
+            cni=cni,
             control_address=f"{host}:15012",
             ca_address=f"{host}:15011",
             collector_forward_address=f"{host}:24224",
@@ -40,8 +48,8 @@ class InjectedPod:
         )
         outcome = inject(pod, NAMESPACE, settings)
         assert isinstance(outcome, Injected), outcome
-        self._pod = jsonpatch.apply_patch(pod, outcome.patch)
-        self._pod["status"] = {"podIP": address, "hostIP": host}
+        self.pod = jsonpatch.apply_patch(pod, outcome.patch)
+        self.pod["status"] = {"podIP": address, "hostIP": host}
 
     @property
     def init(self) -> list[str]:
@@ -52,6 +60,15 @@ class InjectedPod:
         assert context["capabilities"]["add"] == ["NET_ADMIN", "NET_RAW"]
         words: list[str] = container["args"]
         return words
+
+    @property
+    def validation(self) -> tuple[list[str], int]:
+        """In its place where the node agent captures: its words after `remora`, and its user, who may do nothing."""
+        container = self._container("remora-validation")
+        context = container["securityContext"]
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert context["runAsUser"] == context["runAsGroup"]
+        return container["args"], context["runAsUser"]
 
     @property
     def proxy(self) -> list[str]:
@@ -69,18 +86,18 @@ class InjectedPod:
         for each in self._container("remora-proxy")["env"]:
             if "valueFrom" in each:
                 outer, inner = each["valueFrom"]["fieldRef"]["fieldPath"].split(".")
-                found[each["name"]] = self._pod[outer][inner]
+                found[each["name"]] = self.pod[outer][inner]
             else:
                 found[each["name"]] = each["value"]
         return found
 
     def downward(self, field: str) -> str:
         """`labels` or `annotations`, as the kubelet writes them into a downward API volume."""
-        values = self._pod["metadata"][field]
+        values = self.pod["metadata"][field]
         return "\n".join(f'{key}="{_escaped(values[key])}"' for key in sorted(values))
 
     def _container(self, name: str) -> dict[str, Any]:
-        (found,) = (each for each in self._pod["spec"]["initContainers"] if each["name"] == name)
+        (found,) = (each for each in self.pod["spec"]["initContainers"] if each["name"] == name)
         assert found["command"] == ["remora"]
         return dict(found)
 
