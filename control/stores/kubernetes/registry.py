@@ -70,8 +70,13 @@ class Registry:
             self._nodes.pop(name, None)
         else:
             self._nodes[name] = after
-        # Rare, and a node has some hundred pods at most: no index of them is kept.
+        # Rare: no index is kept of what is on a node.
         self._dirty_pods.update(key for key, pod in self._pods.items() if pod.node == name)
+        self._dirty_services.update(
+            key
+            for key, slices in self._slices.items()
+            if any(not each.pod and each.node == name for found in slices.values() for each in found.endpoints)
+        )
 
     def service(self, key: ServiceKey, after: ServiceFacts | None) -> None:
         """So is a Service."""
