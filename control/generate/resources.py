@@ -70,7 +70,18 @@ def entry(name: str, message: Message) -> Entry:
 class Resources(Mapping[str, AnyMessage]):
     """Immutable, by name. `own` may stand on a `base` that others share; names of `own` that `base` has win."""
 
-    __slots__ = ("__weakref__", "_answers", "_base", "_own", "_references", "_shared", "_total", "_version", "_wire")
+    __slots__ = (
+        "__weakref__",
+        "_answers",
+        "_asked",
+        "_base",
+        "_own",
+        "_references",
+        "_shared",
+        "_total",
+        "_version",
+        "_wire",
+    )
 
     def __init__(
         self,
@@ -88,6 +99,7 @@ class Resources(Mapping[str, AnyMessage]):
         self._version: str | None = None
         self._references: References | None = None
         self._wire: bytes | None = None
+        self._asked: tuple[frozenset[str], str] | None = None  # of the last names that the version was asked of
         self._answers: dict[tuple[str, int], tuple[weakref.ref[object], object]] = {}
 
     @property
@@ -165,7 +177,9 @@ class Resources(Mapping[str, AnyMessage]):
 
     def version_of(self, names: frozenset[str]) -> str:
         """Of the resources among these names."""
-        return self._about("version", names, self._version_of)
+        if self._asked is None or self._asked[0] is not names:
+            self._asked = names, self._about("version", names, self._version_of)
+        return self._asked[1]
 
     def covered_by(self, names: frozenset[str]) -> bool:
         """Whether every resource is among the names."""

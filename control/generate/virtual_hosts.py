@@ -109,12 +109,23 @@ class Router:
         return table
 
     def service_host(self, service: Service, port: Port, rule: HostRoutes | None, domains: list[str]) -> VirtualHost:
-        """Requests for a port of a service, by the rule that there is for it."""
+        """Requests for a port of a service, by the rule that there is for it. Not to be changed: clients of whom it
+        means the same share it."""
+        name = host_name(service, port)
         if rule is None or not rule.routes:
-            routes = [_default_route(self._mesh, service, port)]
-        else:
-            routes = [self._route(r, port.number) for r in self._audience(rule, MESH, port.number)]
-        return VirtualHost(name=host_name(service, port), domains=domains, routes=routes)
+            key = VirtualHost, name, tuple(domains)
+            return memory_of(self._mesh).part(
+                key,
+                (),
+                lambda: VirtualHost(name=name, domains=domains, routes=[_default_route(self._mesh, service, port)]),
+            )
+        routes = [*self._audience(rule, MESH, port.number)]
+        clusters = [self._cluster(each, port.number) for route in routes for each in _destinations(route)]
+        return memory_of(self._mesh).part(
+            (VirtualHost, name, tuple(domains), tuple(clusters)),
+            tuple(routes),
+            lambda: VirtualHost(name=name, domains=domains, routes=[self._route(r, port.number) for r in routes]),
+        )
 
     def _audience(self, rule: HostRoutes, gateway: str, port: int | None) -> Iterator[Route]:
         """The rule's routes that this proxy has."""
@@ -148,6 +159,13 @@ class Router:
         if destination.subset and destination.subset not in subsets:
             return BLACK_HOLE
         return outbound_cluster(service.host, number, destination.subset)
+
+
+def _destinations(route: Route) -> list[Destination]:
+    """All that a route leads to."""
+    if not isinstance(route.action, Forward):
+        return []
+    return [*(each.destination for each in route.action.shares), *(each.destination for each in route.action.copies)]
 
 
 def _default_route(mesh: Mesh, service: Service, port: Port) -> RouteMessage:
