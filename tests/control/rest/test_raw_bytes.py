@@ -11,7 +11,7 @@ import pytest
 
 from control.plane import Plane
 from control.rest.guard import MAX_BODY_BYTES
-from control.rest.server import RestServer
+from control.rest.server import ImpatientProtocol, RestServer
 from control.rest.workloads import Addresses
 from mesh.asgi import MAX_DROPPED_BYTES
 
@@ -133,3 +133,24 @@ async def test_a_client_that_never_stops_sending_is_cut_off_at_the_bound(served:
     async with served.connected() as peer:
         peer.writer.write(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
         assert (await peer.answer()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_connection_that_says_nothing_or_too_slowly_is_closed_and_others_are_served(
+    served: Rest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImpatientProtocol, "head_s", 0.3)
+    async with served.connected() as silent, served.connected() as slow, served.connected() as quick:
+        slow.writer.write(b"POST /v1")
+        began = asyncio.get_running_loop().time()
+        for _ in range(2):  # a second request on the same connection has its own time
+            quick.writer.write(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+            assert (await quick.reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+            await asyncio.sleep(0.1)
+            slow.writer.write(b"/")
+        assert await silent.answer() == b""
+        assert await slow.answer() == b""
+        assert asyncio.get_running_loop().time() - began < 5
+        quick.writer.write(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        assert (await quick.reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+        quick.writer.write(b"GET /heal")
+        assert await quick.answer() == b""
