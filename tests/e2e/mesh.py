@@ -20,7 +20,7 @@ class StoredPod(InjectedPod):
     """As the API server has it, which has asked the webhook."""
 
     def __init__(self, stored: Json, address: str, host: str) -> None:
-        self._pod = stored | {"status": {"podIP": address, "hostIP": host}}
+        self.pod = stored | {"status": {"podIP": address, "hostIP": host}}
 
 
 class Pods(CapturedMesh):

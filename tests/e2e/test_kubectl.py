@@ -1,0 +1,80 @@
+"""What a person sees with kubectl. Its tables are made by the API server, so a real one is needed."""
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.e2e.cluster import Cluster, until
+from tests.e2e.conftest import REAL
+from tests.e2e.control import LeastPrivileged
+from tests.e2e.mesh import Pods
+from tests.e2e.scene import LIVE_S, Scene
+
+pytestmark = pytest.mark.skipif(
+    not REAL, reason="the fake API server makes no tables and has no OpenAPI: make test-e2e"
+)
+
+RULE = """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: %s, namespace: %s}
+spec:
+  hosts: [%s]
+  http:
+  - fault: {abort: {httpStatus: 418, percentage: {value: 100}}}
+    route: [{destination: {host: %s}}]
+"""
+Json = dict[str, Any]
+
+
+def applied(cluster: Cluster, text: str) -> str:
+    done = cluster.kubectl("apply", "-f", "-", text=text)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_a_table_has_istios_columns_and_whether_the_rule_is_accepted(
+    cluster: Cluster, control: LeastPrivileged
+) -> None:
+    namespace = cluster.namespace("e2e-columns")
+    applied(cluster, RULE % ("table", namespace, "reviews", "reviews"))
+    lines = cluster.kubectl("get", "virtualservices", "-n", namespace).stdout.splitlines()
+    assert lines[0].split() == ["NAME", "GATEWAYS", "HOSTS", "ACCEPTED", "AGE"]
+    assert lines[1].split()[:2] == ["table", '["reviews"]']
+    assert cluster.kubectl("get", "vs", "table", "-n", namespace).returncode == 0, "by its short name"
+
+
+def test_describe_shows_the_violation_and_apply_warns_of_it(cluster: Cluster, control: LeastPrivileged) -> None:
+    namespace = cluster.namespace("e2e-describe")
+    warned = applied(cluster, RULE % ("lost", namespace, "nobody", "nobody"))
+    assert "Warning: spec.http[0].route[0].destination.host" in warned
+
+    def described() -> str:
+        return cluster.kubectl("describe", "virtualservice", "lost", "-n", namespace).stdout
+
+    until(lambda: "spec.http[0].route[0].destination.host" in described(), "described", within=20)
+    assert "Conditions:" in described()
+
+
+def test_a_refusal_is_one_readable_line(cluster: Cluster, control: LeastPrivileged) -> None:
+    namespace = cluster.namespace("e2e-refusal")
+    done = cluster.kubectl("apply", "-f", "-", text=(RULE % ("bad", namespace, "a", "a")).replace("418", "42"))
+    assert done.returncode != 0
+    assert "spec.http[0].fault.abort.httpStatus" in done.stderr
+    unknown = cluster.kubectl("apply", "-f", "-", text=(RULE % ("bad", namespace, "a", "a")).replace("fault", "fualt"))
+    assert unknown.returncode != 0
+    assert "fualt" in unknown.stderr
+
+
+def test_a_rule_applied_with_kubectl_is_live_on_a_sidecar_within_a_second(pods: Pods, scene: Scene) -> None:
+    took = []
+    for _ in range(3):
+        applied(pods.cluster, RULE % ("reviews", "default", "reviews", "reviews"))
+        began = time.monotonic()
+        until(lambda: scene.answered_by() == (418, ""), "the rule is live")
+        took.append(time.monotonic() - began)
+        assert pods.cluster.kubectl("delete", "vs", "reviews").returncode == 0
+        until(lambda: scene.answered_by() == (200, "one"), "the rule is gone")
+    print(f"by kubectl live after {', '.join(f'{each * 1000:.0f} ms' for each in took)}")
+    assert max(took) < LIVE_S
