@@ -222,7 +222,8 @@ class Registry:
         facts = self._services.get(key)
         if facts is None:
             return None
-        chosen = choose(facts, self._slices.get(key, {}).values())
+        # By name: where two slices say otherwise of one address, it must not matter which was heard of first.
+        chosen = choose(facts, [found for _, found in sorted(self._slices.get(key, {}).items())])
         members: dict[WorkloadKey, Workload] = {}
         ports = []
         for port in facts.ports:
