@@ -46,6 +46,7 @@ OVERLAYS: Mapping[str, Mapping[str, Any]] = {
             "service": {"externalTrafficPolicy": "Local"},
         },
     },
+    "node-agent": {"cni": {"enabled": True}},
     "revision-canary": {"revision": "canary"},
 }
 """By name, the values that differ from the usual ones."""

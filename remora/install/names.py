@@ -6,7 +6,9 @@ from typing import Any
 from remora.install.expressions import Concat, Node, Not, Ref, When
 
 SYSTEM_NAMESPACE = "remora-system"
-NEVER_INJECTED = ("kube-system", "kube-public", "kube-node-lease", SYSTEM_NAMESPACE)
+NODE_NAMESPACE = "remora-node"
+"""Of the node agent, which no Pod Security but `privileged` takes."""
+NEVER_INJECTED = ("kube-system", "kube-public", "kube-node-lease", SYSTEM_NAMESPACE, NODE_NAMESPACE)
 """Namespaces that no webhook looks at: a cluster must be able to come up without us, and so must we."""
 
 REVISION_LABEL = "remora.io/rev"

@@ -12,6 +12,7 @@ from remora.install.parts import (
     gateway,
     namespace,
     network,
+    node_agent,
     settings,
     webhooks,
 )
@@ -26,6 +27,7 @@ PARTS: Mapping[str, list[Node]] = {
     "collector": collector.objects(),
     "gateway": gateway.objects(),
     "custom-metrics": custom_metrics.objects(),
+    "node-agent": node_agent.objects(),
     # Last: from then on the API server asks.
     "webhooks": webhooks.objects(),
 }

@@ -9,14 +9,19 @@ from remora.install.objects import identity, objects
 from remora.install.values import Values
 
 # Whatever was switched on: `kubectl delete --ignore-not-found` passes by the rest.
-_EVERYTHING = Values.model_validate({"customMetrics": {"enabled": True, "prometheus": "http://any"}})
+_EVERYTHING = Values.model_validate(
+    {"customMetrics": {"enabled": True, "prometheus": "http://any"}, "cni": {"enabled": True}}
+)
+
+
+_SYSTEM = ("v1", "Namespace", "", SYSTEM_NAMESPACE)
 
 
 def removal(revision: str, *, purge: bool) -> list[dict[str, Any]]:
     """Stubs of objects. Without `purge` what holds people's data stays: definitions, with every rule of theirs, and the
-    namespace, with the authority's key and the collector's volume. Of a revision only what is its own."""
+    system's namespace, with the authority's key and the collector's volume. Of a revision only what is its own."""
     values = _EVERYTHING.model_copy(update={"revision": revision})
-    found = [each for each in reversed(objects(values)) if each["kind"] != "Namespace"]
+    found = [each for each in reversed(objects(values)) if identity(each) != _SYSTEM]
     if not revision:
         # What the control plane made for itself.
         found.append(_named("coordination.k8s.io/v1", "Lease", "remora-control"))

@@ -87,8 +87,6 @@ class Control(Model):
     )
     placement: Placement = Placement()
     log_level: LogLevel = "info"
-    other_clusters: Bool = False
-    """Join other clusters of the mesh: those that Secrets in remora-system with the label remora.io/cluster lead to."""
     writes_rules: Bool = False
     """Let it write rules for `remora apply`; people who apply with kubectl need none of that."""
     other_clusters: Bool = False
@@ -122,8 +120,6 @@ class Sidecar(Model):
 
     native: Bool = True
     """Sidecars as init containers that keep running: Kubernetes 1.29 and later. False: ordinary containers."""
-    cni: Bool = False
-    """True: a network plugin captures the traffic, and no init container with NET_ADMIN is injected."""
     resources: SidecarResources = SidecarResources(
         requests={"cpu": "50m", "memory": "96Mi"}, limits={"memory": "512Mi"}
     )
@@ -145,6 +141,23 @@ class Sidecar(Model):
         default_factory=lambda: ["sidecar"]
     )
     """For pods that name none."""
+
+
+class Cni(Model):
+    """A node agent captures pods' traffic: none of them needs an init container with privileges."""
+
+    enabled: Bool = False
+    """True: a DaemonSet in the namespace remora-node, and remora-validation in pods, which waits for it."""
+    resources: Resources = Resources(
+        requests={"cpu": "20m", "memory": "96Mi"}, limits={"memory": "384Mi", "ephemeral-storage": "64Mi"}
+    )
+    placement: Placement = Placement(
+        node_selector={"kubernetes.io/os": "linux"},
+        tolerations=[{"operator": "Exists"}],
+        priority_class_name="system-node-critical",
+    )
+    """It has to be on every node that pods of the mesh may be on."""
+    log_level: LogLevel = "info"
 
 
 class Storage(Model):
@@ -313,6 +326,7 @@ class Values(Model):
     """False for `helm install --create-namespace`, which makes remora-system by itself."""
     control: Control = Control()
     sidecar: Sidecar = Sidecar()
+    cni: Cni = Cni()
     collector: Collector = Collector()
     gateway: Gateway = Gateway()
     injection: Injection = Injection()

@@ -127,7 +127,7 @@ def _istio(facts: Facts, values: Values) -> Iterator[Finding]:
 
 
 def _pod_security(facts: Facts, values: Values) -> Iterator[Finding]:
-    if values.sidecar.cni:
+    if values.cni.enabled:
         return
     strict = [
         name_of(each)
@@ -138,7 +138,7 @@ def _pod_security(facts: Facts, values: Values) -> Iterator[Finding]:
         yield error(
             "pod security",
             f"{some(strict)} enforce a level that forbids NET_ADMIN, which remora-init needs: pods would be refused",
-            "use a network plugin for capture (sidecar.cni=true), or enforce privileged there",
+            "have the node agent capture: --set cni.enabled=true, or enforce privileged there",
         )
 
 

@@ -61,8 +61,6 @@ def namespace_rules() -> list[Node]:
         _rule(["coordination.k8s.io"], ["leases"], ("create",)),
         # Who waits for the Lease learns at once that it was given up.
         _rule(["coordination.k8s.io"], ["leases"], ("get", "update", "watch"), names=[CONTROL]),
-        # Kubeconfigs of the mesh's other clusters, which a label tells: no role can say that.
-        When(Ref("control.otherClusters"), _rule([""], ["secrets"], WATCH)),
         # The authority's key.
         _rule([""], ["secrets"], ("create",)),
         _rule([""], ["secrets"], ("get", "update"), names=[CA_SECRET]),

@@ -112,7 +112,6 @@ def _args() -> list[Node]:
         When(Ref("accessLog"), "--access-log", "--no-access-log"),
         Concat("--certificate-lifetime=", Ref("control.certificateLifetimeSeconds")),
         f"--injector-settings={settings.FILE}",
-        When(Ref("control.otherClusters"), "--other-clusters"),
         Concat("--log-level=", Ref("control.logLevel")),
         "--log-json",
     ]

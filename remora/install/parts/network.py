@@ -28,7 +28,7 @@ from remora.install.parts import custom_metrics
 
 _NAME = "kubernetes.io/metadata.name"
 _ANYONE_IN_THE_CLUSTER: Sequence[Any] = ({"namespaceSelector": {}},)
-_WATCHERS: Sequence[Any] = (
+WATCHERS: Sequence[Any] = (
     {"namespaceSelector": {"matchLabels": {_NAME: SYSTEM_NAMESPACE}}},
     Each(Ref("networkPolicies.monitoringNamespaces"), {"namespaceSelector": {"matchLabels": {_NAME: Item()}}}),
 )
@@ -46,7 +46,7 @@ def objects() -> list[Node]:
                 # Sidecars are wherever pods are, and the API server is no pod.
                 {"from": _ANYONE_IN_THE_CLUSTER, "ports": _ports(ADS_PORT, CSR_PORT)},
                 {"ports": _ports(WEBHOOK_PORT)},
-                {"from": _WATCHERS, "ports": _ports(REST_PORT)},
+                {"from": WATCHERS, "ports": _ports(REST_PORT)},
             ],
         ),
         _policy(
@@ -54,7 +54,7 @@ def objects() -> list[Node]:
             {"app.kubernetes.io/name": COLLECTOR},
             [
                 {"from": _ANYONE_IN_THE_CLUSTER, "ports": _ports(FORWARD_PORT, OTLP_GRPC_PORT, OTLP_HTTP_PORT)},
-                {"from": _WATCHERS, "ports": _ports(COLLECTOR_HEALTH_PORT)},
+                {"from": WATCHERS, "ports": _ports(COLLECTOR_HEALTH_PORT)},
                 When(custom_metrics.BESIDE_THE_COLLECTOR, {"ports": _ports(CUSTOM_METRICS_PORT)}),
             ],
             All(FIRST, Ref("collector.enabled")),
@@ -75,7 +75,7 @@ def objects() -> list[Node]:
                         *_ports(READINESS_PORT),
                     ]
                 },
-                {"from": _WATCHERS, "ports": _ports(METRICS_PORT)},
+                {"from": WATCHERS, "ports": _ports(METRICS_PORT)},
             ],
             All(FIRST, Ref("gateway.enabled")),
         ),

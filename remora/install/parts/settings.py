@@ -45,7 +45,7 @@ def _injector() -> dict[str, Node]:
         "trustDomain": Ref("trustDomain"),
         "clusterId": Ref("clusterId"),
         "nativeSidecars": Ref("sidecar.native"),
-        "cni": Ref("sidecar.cni"),
+        "cni": Ref("cni.enabled"),
         "takeIstiosPlace": Ref("takeIstiosPlace"),
         **{name: Ref(f"sidecar.{name}") for name in AS_THEY_ARE},
     }
