@@ -151,10 +151,12 @@ class Cni(Model):
     resources: Resources = Resources(
         requests={"cpu": "20m", "memory": "96Mi"}, limits={"memory": "384Mi", "ephemeral-storage": "64Mi"}
     )
-    placement: Placement = Placement(
-        node_selector={"kubernetes.io/os": "linux"},
-        tolerations=[{"operator": "Exists"}],
-        priority_class_name="system-node-critical",
+    placement: Placement = Placement.model_validate(
+        {
+            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "priorityClassName": "system-node-critical",
+            "tolerations": [{"operator": "Exists"}],
+        }
     )
     """It has to be on every node that pods of the mesh may be on."""
     log_level: LogLevel = "info"
