@@ -80,7 +80,7 @@ def for_envoy(made: Snapshot) -> Snapshot:
 
     listeners = made.resources[LDS]
     marker = _OWN.encode()
-    if not any(marker in packed.value for packed in listeners.values()):
+    if not any(marker in each.value for each in listeners.entries()):
         return made
     stripped = {
         name: _with_filters(packed, False, strip) if marker in packed.value else packed

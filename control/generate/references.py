@@ -88,7 +88,7 @@ def _of_children(message: Message) -> Iterator[tuple[str, str]]:
             yield from _references(child)
 
 
-@functools.lru_cache(maxsize=8192)
+@functools.lru_cache(maxsize=1024)
 def _within(type_url: str, value: bytes) -> tuple[tuple[str, str], ...]:
     """Many listeners have the same filters."""
     opened = _OPENED[type_url.rpartition("/")[2]]()

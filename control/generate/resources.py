@@ -146,6 +146,13 @@ class Resources(Mapping[str, AnyMessage]):
         found = self._own.get(name)
         return found if found is not None or self._base is None else self._base.entry(name)
 
+    def entries(self) -> Iterator[Entry]:
+        """By name."""
+        for name in self:
+            found = self.entry(name)
+            assert found is not None
+            yield found
+
     def __getitem__(self, name: str) -> AnyMessage:
         found = self.entry(name)
         if found is None:
@@ -177,9 +184,10 @@ class Resources(Mapping[str, AnyMessage]):
 
     def version_of(self, names: frozenset[str]) -> str:
         """Of the resources among these names."""
-        if self._asked is None or self._asked[0] is not names:
-            self._asked = names, self._about("version", names, self._version_of)
-        return self._asked[1]
+        asked = self._asked
+        if asked is None or asked[0] is not names:
+            asked = self._asked = names, self._about("version", names, self._version_of)
+        return asked[1]
 
     def covered_by(self, names: frozenset[str]) -> bool:
         """Whether every resource is among the names."""
@@ -234,7 +242,7 @@ class Resources(Mapping[str, AnyMessage]):
         if self._base is None:
             made = b"".join([each.wire() for each in self._own.values()])
         elif any(True for _ in self._hidden()):
-            made = b"".join([each.wire() for each in self._entries()])
+            made = b"".join([each.wire() for each in self.entries()])
         else:
             made = b"".join([self._base.wire(), *(each.wire() for each in self._own.values())])
         if self._shared:
@@ -246,13 +254,6 @@ class Resources(Mapping[str, AnyMessage]):
         yield from self._own
         if self._base is not None:
             yield from (name for name in self._base._names() if name not in self._own)
-
-    def _entries(self) -> Iterator[Entry]:
-        """By name."""
-        for name in self:
-            found = self.entry(name)
-            assert found is not None
-            yield found
 
     def _hidden(self) -> Iterator[Entry]:
         """What the base has under names of one's own."""

@@ -38,6 +38,7 @@ def main() -> int:
 
 async def _measure(options: argparse.Namespace, rows: list[Row]) -> None:
     await _from_worlds(options, rows)
+    gc.unfreeze()
     gc.collect()
     await watching(options.services, options.pods, options.streams, options.changes, rows)
 

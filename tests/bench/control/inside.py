@@ -151,6 +151,7 @@ async def inside(mesh: World, streams: int, rows: list[Row]) -> AsyncIterator[In
     wall_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
     assert not made.publisher.plan.problems, made.publisher.plan.problems[:3]
     gc.collect()
+    gc.freeze()  # as control/app does
     rows += [
         Row("first plan, every proxy", f"{wall_s:.1f} s ({cpu_s:.1f} s CPU)"),
         Row("memory before it / after it", f"{before_mib:.0f} / {resident_mib():.0f} MiB"),

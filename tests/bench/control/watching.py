@@ -32,6 +32,7 @@ async def watching(services: int, pods: int, streams: int, changes: int, rows: l
         made = Inside(store.world)
         await made.publisher.start(store.world)
         gc.collect()
+        gc.freeze()
         rows += [
             Row(
                 "a cluster: from the first list to the first World",
