@@ -142,8 +142,8 @@ async def _go_live(options: Options, ground: Ground, plane: Plane, ports: "_Port
     """Once the World is known, and planned, sidecars may connect."""
     await ground.synced()
     await plane.publisher.start(ground.stored.store.world)
-    # Most of what there is now stays: looking through it for cycles again and again would stop everything for 0.1 s each
-    # time in a mesh of 5,000 pods.
+    # Most of what there is now stays. Looking through it for cycles would stop everything for 0.1 s each time in a mesh
+    # of 5,000 pods.
     gc.collect()
     gc.freeze()
     scope.spawn(plane.publisher.run(), name="publisher")
