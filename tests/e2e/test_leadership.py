@@ -66,7 +66,7 @@ def test_the_lease_is_handed_over(cluster: Cluster, two: list[Control]) -> None:
     assert leaders() == [leader]
 
     print("handed over after", ", ".join(f"{how} {took:.2f} s" for how, took in time_s.items()))
-    assert time_s["SIGTERM"] < 1.0, time_s
+    assert time_s["SIGTERM"] < 1.5, time_s
     # Seen at most one wait after it was last renewed, and taken at most one wait after it expired.
     wait_s = RETRY_S * 2.2
     assert TERM_S - RETRY_S - 0.5 <= time_s["SIGKILL"] < TERM_S + 2 * wait_s + 1, time_s
