@@ -20,6 +20,8 @@ from remora.install.values import Values
 
 PARTS: Mapping[str, list[Node]] = {
     "namespace": namespace.objects(),
+    # Before anything that makes pods wait for it.
+    "node-agent": node_agent.objects(),
     "accounts": accounts.objects(),
     "settings": settings.objects(),
     "network": network.objects(),
@@ -27,7 +29,6 @@ PARTS: Mapping[str, list[Node]] = {
     "collector": collector.objects(),
     "gateway": gateway.objects(),
     "custom-metrics": custom_metrics.objects(),
-    "node-agent": node_agent.objects(),
     # Last: from then on the API server asks.
     "webhooks": webhooks.objects(),
 }

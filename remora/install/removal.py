@@ -4,7 +4,7 @@ last."""
 from typing import Any
 
 from remora.install.crds.definitions import all_definitions
-from remora.install.names import SYSTEM_NAMESPACE
+from remora.install.names import NODE_NAMESPACE, SYSTEM_NAMESPACE
 from remora.install.objects import identity, objects
 from remora.install.values import Values
 
@@ -14,21 +14,21 @@ _EVERYTHING = Values.model_validate(
 )
 
 
-_SYSTEM = ("v1", "Namespace", "", SYSTEM_NAMESPACE)
-
-
 def removal(revision: str, *, purge: bool) -> list[dict[str, Any]]:
     """Stubs of objects. Without `purge` what holds people's data stays: definitions, with every rule of theirs, and the
-    system's namespace, with the authority's key and the collector's volume. Of a revision only what is its own."""
+    namespaces, with the authority's key and the collector's volume. Of a revision only what is its own."""
     values = _EVERYTHING.model_copy(update={"revision": revision})
-    found = [each for each in reversed(objects(values)) if identity(each) != _SYSTEM]
+    found = [each for each in reversed(objects(values)) if each["kind"] != "Namespace"]
     if not revision:
         # What the control plane made for itself.
         found.append(_named("coordination.k8s.io/v1", "Lease", "remora-control"))
         if purge:
             found += [
                 *all_definitions(),
-                {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}},
+                *(
+                    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+                    for name in (NODE_NAMESPACE, SYSTEM_NAMESPACE)
+                ),
             ]
     return [_stub(each) for each in found]
 

@@ -100,9 +100,13 @@ async def _page(options: Options, registry: CollectorRegistry, pods: Reflector[N
     async def ready(request: web.Request) -> web.Response:
         return web.Response(text="ready\n") if pods.synced.is_set() else web.Response(status=503, text="no pods yet\n")
 
+    async def live(request: web.Request) -> web.Response:
+        return web.Response(text="live\n")
+
     app = web.Application(client_max_size=1024)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz/ready", ready)
+    app.router.add_get("/healthz/live", live)
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
     await runner.setup()
     try:

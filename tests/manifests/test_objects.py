@@ -23,6 +23,7 @@ from remora.install.objects import objects
 from remora.install.parts.collector import CA_DIRECTORY, KEY_DIRECTORY
 from remora.install.reading import load
 from remora.install.text import documents
+from remora.node import options as node_options
 from sidecar.agent.pod_environment import bootstrap_of
 from tests.manifests.programs import KUBERNETES_VERSION
 from tests.manifests.test_same_output import VALUES
@@ -41,7 +42,7 @@ def of_kind(found: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:
 
 
 def pods(found: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for each in of_kind(found, "Deployment", "StatefulSet"):
+    for each in of_kind(found, "Deployment", "StatefulSet", "DaemonSet"):
         yield each["metadata"]["name"], each["spec"]["template"]
 
 
@@ -65,6 +66,8 @@ def test_every_pod_is_restricted(values: Mapping[str, Any]) -> None:
     """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted"""
     seen = 0
     for name, template in pods(made(values)):
+        if name == "remora-node-agent":
+            continue  # by what it is for; below
         spec = template["spec"]
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
         security = spec["securityContext"]
@@ -83,6 +86,39 @@ def test_every_pod_is_restricted(values: Mapping[str, Any]) -> None:
         kinds = {next(iter(set(volume) - {"name"})) for volume in spec["volumes"]}
         assert kinds <= {"configMap", "emptyDir", "projected", "secret", "downwardAPI"}, name
     assert seen
+
+
+def test_the_node_agent_has_what_it_takes_and_nothing_more() -> None:
+    found = made({"cni": {"enabled": True}})
+    ((_, template),) = [each for each in pods(found) if each[0] == "remora-node-agent"]
+    spec = template["spec"]
+    assert spec["hostPID"] is True, "it finds pods' networks by their processes"
+    assert not {"hostNetwork", "hostIPC"} & set(spec)
+    assert [next(iter(set(volume) - {"name"})) for volume in spec["volumes"]] == ["emptyDir"]
+    (container,) = spec["containers"]
+    assert container["securityContext"]["capabilities"] == {
+        "drop": ["ALL"],
+        "add": ["NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE"],
+    }
+    assert container["securityContext"]["privileged"] is False
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert spec["tolerations"] == [{"operator": "Exists"}]
+    options = node_options.parse(container["args"][1:], {"NODE_NAME": "n"})
+    assert (container["args"][0], options.port) == ("node-agent", container["ports"][0]["containerPort"])
+    levels = {
+        each["metadata"]["name"]: each["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+        for each in of_kind(found, "Namespace")
+    }
+    assert levels == {"remora-system": "restricted", "remora-node": "privileged"}
+
+
+def test_pods_wait_for_the_node_agent_where_there_is_one() -> None:
+    for enabled in (True, False):
+        found = made({"cni": {"enabled": enabled}})
+        (text,) = [each["data"]["injector.yaml"] for each in found if each["metadata"]["name"] == "remora-settings"]
+        settings = InjectorSettings.model_validate(YAML(typ="safe", pure=True).load(text))
+        assert settings.cni is enabled
+        assert bool(of_kind(found, "DaemonSet")) is enabled
 
 
 @WHATEVER_IS_SET

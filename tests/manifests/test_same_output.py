@@ -36,8 +36,8 @@ EVERYTHING_ON = {
             "priorityClassName": "high",
         },
     },
+    "cni": {"enabled": True, "logLevel": "debug"},
     "sidecar": {
-        "cni": True,
         "native": False,
         "capture": {"excludeOutboundPorts": "3306", "excludeOutboundIPRanges": "10.0.0.0/8"},
         "templates": {"more": "metadata:\n  labels:\n    more: '{{ braces }}'\n"},

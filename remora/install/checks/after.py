@@ -14,6 +14,7 @@ from remora.install.checks.finding import Finding, error, ok, warning
 
 STATUS = "sidecar.istio.io/status"
 PROXY = "remora-proxy"
+VALIDATION = "remora-validation"
 ROOT_LEFT = timedelta(days=30)
 """A root that ends sooner should have been followed by another by now."""
 
@@ -28,6 +29,7 @@ def findings(facts: Facts, now: float) -> Iterator[Finding]:
     yield from _workloads(facts)
     yield from _root(facts, now)
     yield from _webhooks(facts)
+    yield from _node_agent(facts)
     yield from _sidecars(facts)
     yield from _rules(facts)
 
@@ -107,6 +109,41 @@ def _decoded(bundle: Any) -> str:
         return base64.b64decode(str(bundle or ""), validate=True).decode().strip()
     except (binascii.Error, ValueError):
         return ""
+
+
+def _node_agent(facts: Facts) -> Iterator[Finding]:
+    """Whether it is on every node, and whom it keeps waiting."""
+    if "daemon sets" in facts.unread:
+        return
+    ours = [each for each in facts.all("daemon sets") if labels_of(each).get("app.kubernetes.io/part-of") == "remora"]
+    waiting = [each for each in facts.all("pods") if _validates(each)]
+    shown = some([f"{each['metadata'].get('namespace')}/{name_of(each)}" for each in waiting])
+    where = some(sorted({str((each.get("spec") or {}).get("nodeName", "")) for each in waiting} - {""}))
+    for each in ours:
+        status = each.get("status") or {}
+        wanted, ready = int(status.get("desiredNumberScheduled") or 0), int(status.get("numberReady") or 0)
+        said = f"{name_of(each)}: on {ready} of {wanted} nodes ready"
+        fix = "kubectl describe pods -n remora-node; pods of the mesh do not start on the other nodes"
+        if ready == 0 and wanted:
+            yield error("node agent", said, fix)
+        elif ready < wanted:
+            yield warning("node agent", said, fix)
+        else:
+            yield ok("node agent", said)
+    if waiting and not ours:
+        fix = "install with --set cni.enabled=true, or make these pods anew after cni.enabled=false"
+        yield error("node agent", f"{shown} wait for one, and there is none", fix)
+    elif waiting:
+        fix = "kubectl describe pod tells what it met; kubectl logs -n remora-node of the pod on that node, more"
+        yield warning("node agent", f"{shown} wait for it, on {where or 'no node yet'}", fix)
+
+
+def _validates(pod: Object) -> bool:
+    """Whether it is at that step now, or about to try it once more."""
+    statuses = (pod.get("status") or {}).get("initContainerStatuses") or ()
+    said: Object = next((each for each in statuses if each.get("name") == VALIDATION), {})
+    state = said.get("state") or {}
+    return "running" in state or ("waiting" in state and bool(said.get("lastState")))
 
 
 def _sidecars(facts: Facts) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from control.kubernetes.resources import (
     ApiResource,
     Call,
 )
-from remora.install.names import ROOT_CONFIG_MAP, SYSTEM_NAMESPACE
+from remora.install.names import NODE_NAMESPACE, ROOT_CONFIG_MAP, SYSTEM_NAMESPACE
 
 PAGE = 500
 SHOWN = 3
@@ -41,6 +41,7 @@ IN_SYSTEM: Mapping[str, ApiResource] = {
     "deployments": ApiResource("apps", "v1", "deployments"),
     "stateful sets": ApiResource("apps", "v1", "statefulsets"),
 }
+DAEMON_SETS = ApiResource("apps", "v1", "daemonsets")
 _ACCESS = ApiResource("authorization.k8s.io", "v1", "selfsubjectaccessreviews", namespaced=False)
 
 
@@ -60,7 +61,8 @@ class Facts:
 
     version: Object = field(default_factory=dict)
     lists: dict[str, list[Object]] = field(default_factory=dict)
-    """By name in LISTED and IN_SYSTEM, and rules by kind; what could not be read is missing."""
+    """By name in LISTED and IN_SYSTEM, `daemon sets` (the node agent's), and rules by kind; what could not be read is
+    missing."""
     unread: dict[str, str] = field(default_factory=dict)
     """Why it is missing."""
     allowed: dict[tuple[str, str, str, str], bool] = field(default_factory=dict)
@@ -79,6 +81,7 @@ async def gather(client: KubeClient, permissions: Sequence[tuple[str, str, str, 
     await asyncio.gather(
         *(_list(client, facts, name, resource, "") for name, resource in LISTED.items()),
         *(_list(client, facts, name, resource, SYSTEM_NAMESPACE) for name, resource in IN_SYSTEM.items()),
+        _list(client, facts, "daemon sets", DAEMON_SETS, NODE_NAMESPACE),
         _roots(client, facts),
     )
     await asyncio.gather(*(_ask(client, facts, permission) for permission in permissions))

@@ -157,9 +157,8 @@ def _container() -> dict[str, Any]:
             "runAsUser": 0,
             "runAsGroup": 0,
             "runAsNonRoot": False,
+            # Whether more can be had by exec is not said: beside SYS_ADMIN, API servers differ in what they take.
             "privileged": False,
-            # A child of it runs iptables: nothing there gains what its parent has not.
-            "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"], "add": list(CAPABILITIES)},
             # The usual profile lets no process read those of other profiles, which pods may have.
