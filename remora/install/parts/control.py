@@ -22,8 +22,12 @@ PORTS = {"grpc-xds": ADS_PORT, "grpc-csr": CSR_PORT, "https-rest": REST_PORT, "h
 
 
 _SETTINGS = Digest(
-    *(Ref(each) for each in ("image", "imagePullPolicy", "collector.enabled", "sidecar", "takeIstiosPlace"))
+    *(
+        Ref(each)
+        for each in ("image", "imagePullPolicy", "cni.enabled", "collector.enabled", "sidecar", "takeIstiosPlace")
+    )
 )
+"""Other settings of the injector are read by pods that start anew."""
 
 
 def objects() -> list[Node]:
@@ -48,11 +52,7 @@ def _deployment() -> dict[str, Any]:
                         **labels(COMPONENT, CONTROL),
                         "sidecar.istio.io/inject": "false",
                     },
-                    "annotations": {
-                        "remora.io/settings": Digest(
-                            *(Ref(each) for each in ("image", "imagePullPolicy", "sidecar", "takeIstiosPlace"))
-                        )
-                    },
+                    "annotations": {"remora.io/settings": _SETTINGS},
                 },
                 "spec": _pod(),
             },
