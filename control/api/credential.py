@@ -12,3 +12,5 @@ class Credential:
     key_pem: str = field(repr=False)
     authorities_pem: str = ""
     """Whom clients' certificates must be of; empty: there are none to ask for."""
+    ends_at: float = 0.0
+    """When the gateway's certificate is valid no more, in seconds since the epoch; 0: not known."""

@@ -25,8 +25,11 @@ _log = logging.getLogger("control.kubernetes")
 
 MAX_MESSAGE_CHARACTERS = 4096
 """metav1.Condition allows 32768; a person reads a page."""
-OURS = ("Accepted", "Analyzed")
-"""Accepted: the mesh takes the object as it is. Analyzed: nothing is to be said of it beside the others."""
+OURS = ("Accepted", "Analyzed", "Programmed", "ResolvedRefs")
+"""Accepted: the mesh takes the object as it is. Analyzed: nothing is to be said of it beside the others. Of Gateways:
+Programmed: a gateway serves it, at an address. ResolvedRefs: the Secrets that it names can be used."""
+Addresses = tuple[tuple[str, str], ...]
+"""(type, value) of a Gateway's."""
 WRITES_AT_ONCE = 4
 PAUSE_S = 0.02
 """After each write: at most 200 a second, so that ten thousand new objects do not fill the API server's queues."""
@@ -53,6 +56,7 @@ class Reported:
 
     conditions: tuple[Condition, ...] = ()
     since: tuple[str, ...] = ()
+    addresses: Addresses = ()
 
 
 UNREPORTED = Reported()
@@ -72,6 +76,7 @@ class Subject:
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     conditions: tuple[Condition, ...]
+    addresses: Addresses
     reported: Reported
 
 
@@ -92,7 +97,16 @@ def reported(found: Mapping[str, Any]) -> Reported:
             )
             mine[condition.type] = condition, str(each.get("lastTransitionTime", ""))
     pairs = [mine[name] for name in OURS if name in mine]
-    return Reported(tuple(condition for condition, _ in pairs), tuple(since for _, since in pairs))
+    return Reported(
+        tuple(condition for condition, _ in pairs),
+        tuple(since for _, since in pairs),
+        _addresses(status.get("addresses") if isinstance(status, Mapping) else None),
+    )
+
+
+def _addresses(listed: object) -> Addresses:
+    found = [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
+    return tuple((str(each.get("type", "")), str(each.get("value", ""))) for each in found)
 
 
 def message_of(lines: Iterable[str]) -> str:
@@ -123,7 +137,7 @@ class StatusWriter:
         self._may_write = may_write
         self._backoff = Backoff(rng)
         self._wanted: dict[Subject, _Wanted] = {}
-        self._written: dict[Subject, tuple[Condition, ...]] = {}
+        self._written: dict[Subject, tuple[tuple[Condition, ...], Addresses]] = {}
         """What was written is not written again: a control plane of another revision, which sees it otherwise, would
         answer for ever."""
         self._woken = asyncio.Event()
@@ -134,12 +148,14 @@ class StatusWriter:
         waiting = Gauge("remora_status_writes_waiting", "Objects whose status is to be written", registry=registry)
         waiting.set_function(lambda: float(len(self._wanted)))
 
-    def want(self, subject: Subject, conditions: tuple[Condition, ...], known: Reported) -> None:
+    def want(
+        self, subject: Subject, conditions: tuple[Condition, ...], known: Reported, addresses: Addresses = ()
+    ) -> None:
         """`known` is what the object says now; if that is it, there is nothing to write."""
-        if conditions in (known.conditions, self._written.get(subject)):
+        if (conditions, addresses) in ((known.conditions, known.addresses), self._written.get(subject)):
             self._wanted.pop(subject, None)
             return
-        self._wanted[subject] = _Wanted(conditions, known)
+        self._wanted[subject] = _Wanted(conditions, addresses, known)
         self._woken.set()
 
     def forget(self, subject: Subject) -> None:
@@ -180,11 +196,14 @@ class StatusWriter:
 
     async def _write(self, subject: Subject, wanted: _Wanted) -> float | None:
         """None where it is done with, else how long to wait before it is tried again."""
+        status: dict[str, Any] = {"conditions": [self._condition(each, wanted.reported) for each in wanted.conditions]}
+        if wanted.addresses:
+            status["addresses"] = [{"type": kind, "value": value} for kind, value in wanted.addresses]
         document = {
             "apiVersion": subject.resource.api_version,
             "kind": subject.kind,
             "metadata": {"name": subject.name, "namespace": subject.namespace},
-            "status": {"conditions": [self._condition(each, wanted.reported) for each in wanted.conditions]},
+            "status": status,
         }
         try:
             await apply(self._client, subject.resource, document, subresource="status")
@@ -216,7 +235,7 @@ class StatusWriter:
     def _done(self, subject: Subject, wanted: _Wanted) -> None:
         if self._wanted.get(subject) is wanted:
             del self._wanted[subject]
-            self._written[subject] = wanted.conditions
+            self._written[subject] = wanted.conditions, wanted.addresses
 
     def _condition(self, wanted: Condition, known: Reported) -> dict[str, Any]:
         now = datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from control.api.credential import Credential
@@ -25,6 +26,8 @@ _log = logging.getLogger("remora.store")
 TYPE = "kubernetes.io/tls"
 MAX_CREDENTIALS = 256
 """Each is a watch of its own."""
+MAX_PEM_CHARACTERS = 64 * 1024
+"""A chain has some 6,000; a Secret may have a million."""
 
 
 def named_by_gateways(world: World) -> frozenset[CredentialKey]:
@@ -41,25 +44,28 @@ def named_by_gateways(world: World) -> frozenset[CredentialKey]:
     return frozenset(found)
 
 
-def decode_credential(found: Mapping[str, Any]) -> Credential | None:
-    """None for a Secret of another type. Raises ValueError, which repeats nothing of it, for one that cannot serve."""
+def decode_credential(found: Mapping[str, Any]) -> Credential:
+    """Raises ValueError, which repeats nothing of it, for one that cannot serve."""
     if found.get("type") != TYPE:
-        return None
+        raise ValueError(f"it is of type {str(found.get('type'))[:100]!r}; make one of type {TYPE}")
     data = found.get("data") or {}
     chain, key, authorities = (_text(data, name) for name in ("tls.crt", "tls.key", "ca.crt"))
     if not chain or not key:
         raise ValueError("tls.crt or tls.key is missing")
+    if max(len(chain), len(key), len(authorities)) > MAX_PEM_CHARACTERS:
+        raise ValueError(f"tls.crt, tls.key or ca.crt has more than {MAX_PEM_CHARACTERS:,} characters")
     try:
         leaf = x509.load_pem_x509_certificates(chain.encode())[0]
         private = load_pem_private_key(key.encode(), None)
         if authorities:
             x509.load_pem_x509_certificates(authorities.encode())
-    except (ValueError, TypeError):
-        raise ValueError("tls.crt, tls.key or ca.crt is not PEM that can be read") from None
-    form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    if leaf.public_key().public_bytes(*form) != private.public_key().public_bytes(*form):
+        form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+        shown, held = (each.public_key().public_bytes(*form) for each in (leaf, private))
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ValueError("tls.crt, tls.key or ca.crt is not PEM that can be read, without a password") from None
+    if shown != held:
         raise ValueError("tls.key is not the key of tls.crt")
-    return Credential(chain, key, authorities)
+    return Credential(chain, key, authorities, leaf.not_valid_after_utc.timestamp())
 
 
 def _text(data: Mapping[str, Any], name: str) -> str:
@@ -79,6 +85,8 @@ class Credentials:
         self._scope: TaskScope | None = None
         self._followed: dict[CredentialKey, tuple[Reflector[Credential], asyncio.Task[Any]]] = {}
         self._said_too_many = False
+        self.problems: dict[CredentialKey, str] = {}
+        """What is wrong with those that cannot serve; of each the last good version goes on."""
         self.dirty = False
         """Whether `take` gives another than the last time."""
 
@@ -96,13 +104,14 @@ class Credentials:
         for key in [key for key in self._followed if key not in few]:
             reflector, task = self._followed.pop(key)
             task.cancel()
+            self.problems.pop(key, None)
             self.dirty |= bool(reflector.items)
         for namespace, name in few:
             if (namespace, name) not in self._followed:
                 reflector = Reflector(
                     self._around,
                     [SECRETS],
-                    decode_credential,
+                    self._decode,
                     self._on_change,
                     namespace=namespace,
                     field_selector=f"metadata.name={name}",
@@ -123,6 +132,24 @@ class Credentials:
         self.dirty = False
         return MappingProxyType({key: found for r, _ in self._followed.values() for key, found in r.items.items()})
 
-    def _on_change(self, _name: CredentialKey, _before: Credential | None, _after: Credential | None) -> None:
+    def _decode(self, found: Mapping[str, Any]) -> Credential:
+        """Raises ValueError, and remembers why."""
+        key = found["metadata"]["namespace"], found["metadata"]["name"]
+        try:
+            made = decode_credential(found)
+        except ValueError as error:
+            if self.problems.get(key) != str(error):
+                self.problems[key] = str(error)
+                _log.warning("Secret %s/%s cannot serve a gateway: %s; what was known goes on", *key, error)
+                self._changed()
+            raise
+        if self.problems.pop(key, None) is not None:
+            _log.info("Secret %s/%s serves its gateway again", *key)
+            self._changed()
+        return made
+
+    def _on_change(self, name: CredentialKey, _before: Credential | None, after: Credential | None) -> None:
+        if after is None:
+            self.problems.pop(name, None)
         self.dirty = True
         self._changed()

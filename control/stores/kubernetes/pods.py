@@ -78,6 +78,12 @@ def decode_node(node: Mapping[str, Any]) -> Locality:
     return Locality(sys.intern(region), sys.intern(zone), sys.intern(labels.get("topology.istio.io/subzone") or ""))
 
 
+def decode_node_address(node: Mapping[str, Any]) -> str:
+    """Where it is reached from outside, else from beside it; empty where it has not said."""
+    found = {each.get("type"): each.get("address") for each in (node.get("status") or {}).get("addresses") or ()}
+    return str(found.get("ExternalIP") or found.get("InternalIP") or "")
+
+
 def shared(labels: Mapping[str, Any]) -> Mapping[str, str]:
     """With strings that are the same object wherever they occur. Raises TypeError for what are no labels."""
     return {sys.intern(key): sys.intern(value) for key, value in labels.items()}

@@ -16,7 +16,7 @@ from control.api.workload import AppPort, Workload
 from control.api.world import WorkloadKey
 from control.stores.kubernetes.endpoints import Chosen, choose
 from control.stores.kubernetes.pods import PodFacts
-from control.stores.kubernetes.services import ServiceFacts, SliceFacts
+from control.stores.kubernetes.services import Reach, ServiceFacts, SliceFacts
 
 _MAX_PORTS = 64
 """Of a workload, as `control.api.workload` bounds them."""
@@ -127,6 +127,13 @@ class Registry:
     def services(self) -> Mapping[ServiceKey, Service]:
         """As of the last `take`."""
         return self._made
+
+    def gateway(self, key: WorkloadKey) -> tuple[frozenset[int], tuple[Reach, ...], str]:
+        """Of a gateway's pod: the ports that Services lead to it by, how those are reached, and its node's name."""
+        services = {service for service, _ in self._naming.get(key, ())}
+        reach = tuple(self._services[each].reach for each in sorted(services) if each in self._services)
+        pod = self._pods.get(key)
+        return frozenset(number for number, _, _ in self._targets(key)), reach, pod.node if pod is not None else ""
 
     def workload(self, key: WorkloadKey) -> Workload | None:
         """As of the last `take`, if it asks for configuration."""

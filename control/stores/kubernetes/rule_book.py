@@ -11,9 +11,15 @@ from control.api.resource import Key, Resource
 from control.api.violation import Violation
 from control.kubernetes.resources import ApiResource
 from control.kubernetes.status import Condition, StatusWriter, Subject, message_of
+from control.stores.kubernetes.gateway_status import GatewayStatus
 from control.stores.kubernetes.rules import Rule
 
 _log = logging.getLogger("remora.store")
+
+
+GATEWAYS_OWN = ("Programmed", "ResolvedRefs")
+NO_STATUS = GatewayStatus(())
+"""Of one that is not in effect."""
 
 
 class RuleBook:
@@ -24,6 +30,7 @@ class RuleBook:
         self._rules: dict[Key, tuple[Rule, Subject]] = {}
         self._good: dict[Key, Resource] = {}
         self._findings: Mapping[Key, tuple[Violation, ...]] | None = None
+        self._gateways: Mapping[Key, GatewayStatus] | None = None
         self.dirty = False
         """Whether `good` is another than when this was last set to False."""
         refused = Gauge(
@@ -77,9 +84,22 @@ class RuleBook:
         for key in self._rules:
             self._report(key)
 
+    def gateways(self, found: Mapping[Key, GatewayStatus]) -> None:
+        """What is to be said of Gateways beyond that."""
+        before, self._gateways = self._gateways, found
+        for key in self._rules:
+            if key.kind == "Gateway" and (before is None or before.get(key) != found.get(key)):
+                self._report(key)
+
     def _report(self, key: Key) -> None:
         rule, subject = self._rules[key]
-        self._status.want(subject, self._conditions(key, rule), rule.reported)
+        conditions, addresses = self._conditions(key, rule), rule.reported.addresses
+        if key.kind == "Gateway" and self._gateways is None:
+            conditions += tuple(each for each in rule.reported.conditions if each.type in GATEWAYS_OWN)
+        elif key.kind == "Gateway" and self._gateways is not None:
+            known = self._gateways.get(key, NO_STATUS)
+            conditions, addresses = conditions + known.of(rule.generation), known.addresses
+        self._status.want(subject, conditions, rule.reported, addresses)
 
     def _conditions(self, key: Key, rule: Rule) -> tuple[Condition, ...]:
         if rule.resource is None:

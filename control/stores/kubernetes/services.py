@@ -27,6 +27,22 @@ class ServicePort:
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """How a Service is reached from outside the cluster."""
+
+    given: tuple[str, ...] = ()
+    """Addresses of a load balancer, else externalIPs."""
+    by_node: bool = False
+    """At every node, by ports of its own."""
+    local: bool = False
+    """At nodes with pods of its own alone."""
+
+
+NOT_REACHED = Reach()
+"""From inside alone."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceFacts:
     """A Service as the mesh sees it."""
 
@@ -36,6 +52,7 @@ class ServiceFacts:
     families: tuple[str, ...] = ()
     """`IPv4`, `IPv6`, the main one first."""
     external_name: str = ""
+    reach: Reach = NOT_REACHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +101,19 @@ def decode_service(service: Mapping[str, Any]) -> ServiceFacts | None:
         addresses=() if external else tuple(each for each in given if each and each != HEADLESS),
         families=tuple(spec.get("ipFamilies") or ()),
         external_name=str(spec.get("externalName") or "").rstrip(".") if external else "",
+        reach=_reach(spec, service.get("status") or {}),
     )
+
+
+def _reach(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Reach:
+    ingress = (status.get("loadBalancer") or {}).get("ingress") or ()
+    given = [str(each.get("ip") or each.get("hostname") or "") for each in ingress] or spec.get("externalIPs") or ()
+    made = Reach(
+        tuple(each for each in given if each),
+        by_node=spec.get("type") == "NodePort",
+        local=spec.get("externalTrafficPolicy") == "Local",
+    )
+    return made if made.given or made.by_node else NOT_REACHED
 
 
 def decode_slice(found: Mapping[str, Any]) -> SliceFacts | None:

@@ -24,6 +24,7 @@ from control.kubernetes.status import StatusWriter
 from control.stores.errors import NothingApplied
 from control.stores.files import WatchEvent
 from control.stores.kubernetes.credentials import Credentials, named_by_gateways
+from control.stores.kubernetes.gateway_status import Around, Edge, gateway_statuses
 from control.stores.kubernetes.members import Members
 from control.stores.kubernetes.namespaces import decode_namespace
 from control.stores.kubernetes.others import ClusterState, Others
@@ -37,6 +38,7 @@ _log = logging.getLogger("remora.store")
 
 COALESCE_S = 0.01
 """Changes that come together make one World."""
+GATEWAYS_EVERY_S = 0.5
 ANALYZE_AFTER_S = 1.0
 ANALYZE_SHARE = 20.0
 """An analysis is followed by a pause of so many times its length: it takes at most a twentieth of a core."""
@@ -76,8 +78,9 @@ class KubernetesStore:
         """Called when a namespace is new, another, or gone."""
         health, metrics = ApiHealth(client.host, clock), ReflectorMetrics(registry)
         self._around = Surroundings(client, clock, rng, health, metrics, pace=pace or Pace())
-        self._members = Members(self._around, self._changed.set)
-        self._credentials = Credentials(self._around, self._changed.set)
+        self._gateways_changed = asyncio.Event()
+        self._members = Members(self._around, self._wake)
+        self._credentials = Credentials(self._around, self._wake)
         self._others = Others(self._around, clusters_in, self._changed.set, registry) if clusters_in else None
         self._reflectors: list[Reflector[Any]] = [
             *self._members.reflectors,
@@ -90,7 +93,7 @@ class KubernetesStore:
             if after is None:
                 decoder.forget(Key(kind.name, *name))
             self._rules.changed(kind, reflector.resource, name, after)
-            self._changed.set()
+            self._wake()
 
         reflector: Reflector[Any] = Reflector(self._around, resources, decoder.decode, changed)
         return reflector
@@ -140,6 +143,7 @@ class KubernetesStore:
             self._others.start(scope)
         scope.spawn(self._status.run(), name="status conditions")
         scope.spawn(self._keep_analyzing(), name="analysis of rules")
+        scope.spawn(self._keep_telling_of_gateways(), name="status of gateways")
 
     async def synced(self) -> None:
         """Return once everything is known, and the first World is made of it: never of half a cluster."""
@@ -228,6 +232,32 @@ class KubernetesStore:
             findings = await asyncio.to_thread(analyze_stored, self._world)
             self._rules.analyzed(findings)
             await asyncio.sleep(ANALYZE_SHARE * (self._clock.monotonic() - began))
+
+    async def _keep_telling_of_gateways(self) -> None:
+        """Where Gateways are reached and what their Secrets lack, for their status; by the leader alone."""
+        while True:
+            await self._gateways_changed.wait()
+            await asyncio.sleep(GATEWAYS_EVERY_S)
+            if not self._built or not self._may_write():
+                continue
+            self._gateways_changed.clear()
+            around = Around(
+                [self._edge(key, each) for key, each in self._world.workloads.items() if each.kind == "gateway"],
+                sorted(filter(None, self._members.node_addresses.values())),
+                self._world.credentials,
+                self._credentials.problems,
+                self._clock.now(),
+            )
+            self._rules.gateways(gateway_statuses(self._world, around))
+
+    def _edge(self, key: WorkloadKey, workload: Workload) -> Edge:
+        ports, reach, node = self._members.registry.gateway(key)
+        address = self._members.node_addresses.get(node, "")
+        return Edge(workload.namespace, workload.effective_labels, ports, reach, address)
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._gateways_changed.set()
 
     # Changes from our side.
 

@@ -45,7 +45,13 @@ _SHOWN: Mapping[str, Shown] = {
         ),
     ),
     "DestinationRule": Shown("networking-istio-io", (_column("Host", ".spec.host", "The service that it is about."),)),
-    "Gateway": Shown("networking-istio-io"),
+    "Gateway": Shown(
+        "networking-istio-io",
+        (
+            _column("Address", ".status.addresses[0].value", "Where it is reached; there may be more."),
+            _column("Programmed", '.status.conditions[?(@.type=="Programmed")].status', "Whether a gateway serves it."),
+        ),
+    ),
     "ServiceEntry": Shown(
         "networking-istio-io",
         (
@@ -102,6 +108,21 @@ _STATUS: Mapping[str, Any] = {
                     },
                 },
             },
+        },
+    },
+}
+
+
+_ADDRESSES: Mapping[str, Any] = {
+    "type": "array",
+    "description": "Where it is reached: addresses of the Services that select the gateway's pods.",
+    "maxItems": 16,
+    "items": {
+        "type": "object",
+        "required": ["value"],
+        "properties": {
+            "type": {"type": "string", "maxLength": 253, "description": "IPAddress or Hostname."},
+            "value": {"type": "string", "maxLength": 253, "description": "The address."},
         },
     },
 }
@@ -164,6 +185,12 @@ def _version(kind: Kind, api_version: str, schema: Mapping[str, Any], *, stored:
     }
 
 
+def _status(kind: Kind) -> dict[str, Any]:
+    if kind.name != "Gateway":
+        return dict(_STATUS)
+    return {**_STATUS, "properties": {**_STATUS["properties"], "addresses": _ADDRESSES}}
+
+
 def object_schema(kind: Kind) -> dict[str, Any]:
     """Of the whole object."""
     spec = structural(kind.spec)
@@ -176,6 +203,6 @@ def object_schema(kind: Kind) -> dict[str, Any]:
             "kind": {"type": "string", "description": f"{kind.name}."},
             "metadata": {"type": "object"},
             "spec": spec,
-            "status": dict(_STATUS),
+            "status": _status(kind),
         },
     }

@@ -138,6 +138,8 @@ async def test_a_missing_one_is_said_in_the_gateways_status(
         (secret(tls_crt=b"\xff"), "tls.crt is not PEM"),
         (secret(tls_key=OTHER_KEY), "not the key of"),
         ({**secret(), "data": None}, "missing"),
+        (secret(kind="Opaque"), "of type 'Opaque'; make one of type kubernetes.io/tls"),
+        (secret(ca_crt=b"x" * 70_000), "more than 65,536 characters"),
         ({**secret(), "data": {"tls.crt": "!"}}, "tls.crt is not PEM"),
     ],
 )
@@ -145,7 +147,3 @@ def test_a_secret_that_cannot_serve_is_refused_without_a_word_of_its_key(found: 
     with pytest.raises(ValueError, match=said) as refused:
         decode_credential(found)
     assert "PRIVATE" not in str(refused.value)
-
-
-def test_a_secret_of_another_type_is_none_of_ours() -> None:
-    assert decode_credential(secret(kind="Opaque")) is None
