@@ -29,6 +29,8 @@ Name = tuple[str, str]
 """(namespace, name); the namespace is empty for what belongs to none."""
 Decode = Callable[[Mapping[str, Any]], T | None]
 """What is kept of an object; None: nothing, as if it were not there. May raise where Kubernetes would not write so."""
+UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
+"""What a decoder may raise."""
 OnChange = Callable[[Name, T | None, T | None], None]
 """Called with what an object was and what it is, None for not there. Equal ones are no change."""
 
@@ -283,7 +285,7 @@ class Reflector(Generic[T]):
     def _take(self, name: Name, found: Mapping[str, Any]) -> None:
         try:
             self._put(name, self._decode(found))
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        except UNREADABLE as error:
             self._around.metrics.undecodable.labels(*self._labels).inc()
             if not self._said_undecodable:
                 self._said_undecodable = True

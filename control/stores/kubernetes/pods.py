@@ -1,6 +1,5 @@
 """What is kept of a pod and of its node: little of much, for there are thousands. Pure."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,6 +8,7 @@ from typing import Any
 from control.api.locality import Locality
 from control.injector.names import CANONICAL_NAME, CANONICAL_REVISION, PROXY, STATUS, TEMPLATES, TLS_MODE, TRAFFIC
 from control.injector.owner import canonical_labels, owner_of
+from control.stores.kubernetes.fields import ip, text
 
 Ranges = tuple[tuple[int, int], ...]
 """Port numbers, (first, last)."""
@@ -57,14 +57,14 @@ def decode_pod(pod: Mapping[str, Any]) -> PodFacts | None:
     return PodFacts(
         labels=shared(labels),
         addresses=_addresses(status),
-        account=sys.intern(spec.get("serviceAccountName") or "default"),
-        node=sys.intern(spec.get("nodeName") or ""),
+        account=text(spec.get("serviceAccountName") or "default"),
+        node=text(spec.get("nodeName")),
         meshed=meshed,
         gateway=gateway,
         finished=_finished(spec, status),
-        owner=sys.intern(owner.name if owner.name != metadata["name"] else ""),
-        canonical_service=sys.intern(str(canonical.get(CANONICAL_NAME, ""))[:63]),
-        canonical_revision=sys.intern(str(canonical.get(CANONICAL_REVISION, ""))[:63]),
+        owner=text(owner.name if owner.name != metadata["name"] else ""),
+        canonical_service=text(canonical.get(CANONICAL_NAME))[:63],
+        canonical_revision=text(canonical.get(CANONICAL_REVISION))[:63],
         captured=_ranges(annotations, "includeInboundPorts"),
         excluded=_ranges(annotations, "excludeInboundPorts") or (),
     )
@@ -75,24 +75,24 @@ def decode_node(node: Mapping[str, Any]) -> Locality:
     labels = node["metadata"].get("labels") or {}
     region = labels.get("topology.kubernetes.io/region") or labels.get("failure-domain.beta.kubernetes.io/region") or ""
     zone = labels.get("topology.kubernetes.io/zone") or labels.get("failure-domain.beta.kubernetes.io/zone") or ""
-    return Locality(sys.intern(region), sys.intern(zone), sys.intern(labels.get("topology.istio.io/subzone") or ""))
+    return Locality(text(region), text(zone), text(labels.get("topology.istio.io/subzone")))
 
 
 def decode_node_address(node: Mapping[str, Any]) -> str:
     """Where it is reached from outside, else from beside it; empty where it has not said."""
     found = {each.get("type"): each.get("address") for each in (node.get("status") or {}).get("addresses") or ()}
-    return str(found.get("ExternalIP") or found.get("InternalIP") or "")
+    return text(found.get("ExternalIP") or found.get("InternalIP"))
 
 
 def shared(labels: Mapping[str, Any]) -> Mapping[str, str]:
     """With strings that are the same object wherever they occur. Raises TypeError for what are no labels."""
-    return {sys.intern(key): sys.intern(value) for key, value in labels.items()}
+    return {text(key): text(value) for key, value in labels.items()}
 
 
 def _addresses(status: Mapping[str, Any]) -> tuple[str, ...]:
-    listed = [each["ip"] for each in status.get("podIPs") or () if each.get("ip")]
+    listed = [ip(each["ip"]) for each in status.get("podIPs") or () if each.get("ip")]
     single = status.get("podIP")
-    return tuple(dict.fromkeys(([single] if single else []) + listed))
+    return tuple(dict.fromkeys(([ip(single)] if single else []) + listed))
 
 
 def _is_gateway(annotations: Mapping[str, str], spec: Mapping[str, Any]) -> bool:

@@ -4,13 +4,14 @@ Only TCP is the mesh's business: ports of other protocols are left out, and reac
 https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/
 """
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from control.api.kinds.service import HEADLESS
 from control.api.protocols import protocol_of
+from control.stores.kubernetes import fields
+from control.stores.kubernetes.fields import ip, text
 
 SERVICE_NAME = "kubernetes.io/service-name"
 
@@ -90,24 +91,26 @@ def decode_service(service: Mapping[str, Any]) -> ServiceFacts | None:
     ports = []
     for port in spec.get("ports") or ():
         if port.get("protocol", "TCP") == "TCP":
-            name, number = port.get("name") or "", int(port["port"])
-            ports.append(ServicePort(number, sys.intern(name), protocol_of(name, number, port.get("appProtocol"))))
+            name, number = text(port.get("name")), fields.port(port["port"])
+            ports.append(ServicePort(number, name, protocol_of(name, number, text(port.get("appProtocol")))))
     external = spec.get("type") == "ExternalName"
     if not ports and not external:
         return None
     given = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
     return ServiceFacts(
         ports=tuple(ports),
-        addresses=() if external else tuple(each for each in given if each and each != HEADLESS),
-        families=tuple(spec.get("ipFamilies") or ()),
-        external_name=str(spec.get("externalName") or "").rstrip(".") if external else "",
+        addresses=() if external else tuple(ip(each) for each in given if each and each != HEADLESS),
+        families=tuple(text(each) for each in spec.get("ipFamilies") or ()),
+        external_name=text(spec.get("externalName")).rstrip(".") if external else "",
         reach=_reach(spec, service.get("status") or {}),
     )
 
 
 def _reach(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Reach:
     ingress = (status.get("loadBalancer") or {}).get("ingress") or ()
-    given = [str(each.get("ip") or each.get("hostname") or "") for each in ingress] or spec.get("externalIPs") or ()
+    given = [text(each.get("ip") or each.get("hostname")) for each in ingress] or [
+        text(each) for each in spec.get("externalIPs") or ()
+    ]
     made = Reach(
         tuple(each for each in given if each),
         by_node=spec.get("type") == "NodePort",
@@ -123,14 +126,12 @@ def decode_slice(found: Mapping[str, Any]) -> SliceFacts | None:
     if not service or family not in ("IPv4", "IPv6"):
         return None
     ports = {
-        sys.intern(port.get("name") or ""): int(port["port"])
+        text(port.get("name")): fields.port(port["port"])
         for port in found.get("ports") or ()
         if port.get("protocol", "TCP") == "TCP" and port.get("port")
     }
     endpoints = [_endpoint(each) for each in found.get("endpoints") or ()]
-    return SliceFacts(
-        sys.intern(service), sys.intern(family), ports, tuple(each for each in endpoints if each is not None)
-    )
+    return SliceFacts(text(service), text(family), ports, tuple(each for each in endpoints if each is not None))
 
 
 def _endpoint(found: Mapping[str, Any]) -> SliceEndpoint | None:
@@ -145,11 +146,11 @@ def _endpoint(found: Mapping[str, Any]) -> SliceEndpoint | None:
     hints = (found.get("hints") or {}).get("forZones") or ()
     return SliceEndpoint(
         # A slice's addresses are of one endpoint and interchangeable; consumers use the first.
-        address=found["addresses"][0],
+        address=ip(found["addresses"][0]),
         ready=ready,
         serving=serving,
-        pod=sys.intern(target.get("name") or "") if target.get("kind") == "Pod" else "",
-        node=sys.intern(found.get("nodeName") or ""),
-        zone=sys.intern(found.get("zone") or ""),
-        zones=frozenset(sys.intern(each["name"]) for each in hints),
+        pod=text(target.get("name")) if target.get("kind") == "Pod" else "",
+        node=text(found.get("nodeName")),
+        zone=text(found.get("zone")),
+        zones=frozenset(text(each["name"]) for each in hints),
     )

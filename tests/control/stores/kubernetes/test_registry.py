@@ -366,6 +366,6 @@ def test_the_order_in_which_objects_come_makes_no_difference() -> None:
 
 def test_a_pod_that_is_no_workload_for_us_is_told_and_keeps_nobody_else_out() -> None:
     cluster = Cluster(*web("a"))
-    changes = cluster.put(pod("odd", "not-an-address"))
+    changes = cluster.put(pod("odd", "10.0.0.9", labels={"no label": "of Kubernetes"}))
     assert "pod default/odd" in changes.refused[0]
     assert cluster.behind("web") == ["10.0.0.1:8080"]

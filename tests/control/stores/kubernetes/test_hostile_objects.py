@@ -1,0 +1,120 @@
+"""Objects that no API server should send are told to be none, or taken for what they can be, and end nothing."""
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control.kubernetes.reflector import UNREADABLE
+from control.kubernetes.status import reported
+from control.stores.kubernetes.credentials import decode_credential
+from control.stores.kubernetes.namespaces import decode_namespace
+from control.stores.kubernetes.others import decode_secret
+from control.stores.kubernetes.rules import RuleDecoder, kinds
+from tests.control.stores.kubernetes.test_registry import DECODE, Cluster
+from tests.kubernetes.objects import Object, endpoint, endpoint_slice, namespace, node, pod, rule, service
+
+JOB = {**pod("job", "10.0.0.9"), "spec": {"restartPolicy": "Never", "containers": [{"name": "a", "args": ["x"]}]}}
+VALID = [
+    pod("p", "10.0.0.1", "fd00::1", labels={"app": "a"}, owner=("ReplicaSet", "r")),
+    JOB,
+    node("node-1", "eu", "eu-1"),
+    service("web", {"name": "http", "port": 80, "appProtocol": "http"}, ipFamilies=["IPv4"]),
+    endpoint_slice("web-1", "web", endpoint("10.0.0.1", "p", hints={"forZones": [{"name": "z"}]})),
+]
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.sampled_from(["", "x", "http", "10.0.0.2", "::1", "TCP", "Pod", "\x00", "é" * 300]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["name", "port", "ip", "x"]), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+def places(found: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if path:
+        yield path
+    items = found.items() if isinstance(found, dict) else enumerate(found) if isinstance(found, list) else ()
+    for step, inner in items:
+        yield from places(inner, (*path, step))
+
+
+@st.composite
+def spoilt(draw: st.DrawFn, valid: list[Object]) -> Object:
+    found = copy.deepcopy(draw(st.sampled_from(valid)))
+    for _ in range(draw(st.integers(1, 3))):
+        where = draw(st.sampled_from([p for p in places(found) if p[0] != "kind" and p != ("metadata",)]))
+        parent = found
+        try:
+            for step in where[:-1]:
+                parent = parent[step]
+            parent[where[-1]] = draw(json_values)
+        except (TypeError, KeyError, IndexError):
+            continue
+    return found
+
+
+@given(st.lists(spoilt(VALID), max_size=4))
+def test_a_registry_survives_whatever_objects_say(objects: list[Object]) -> None:
+    cluster = Cluster(*VALID)
+    for found in objects:
+        name = found["metadata"]["name"] if isinstance(found["metadata"], dict) else None
+        if not isinstance(name, str) or not isinstance(found["metadata"].get("namespace", ""), str):
+            continue  # a reflector takes no notice of what has no name
+        try:
+            after = DECODE[found["kind"]](found)
+        except UNREADABLE:
+            continue
+        cluster._tell(found, after)
+        cluster.take()
+    cluster.put(*VALID)
+    assert "10.0.0.1:8080" in cluster.behind("web"), "what is right again is served again"
+
+
+SECRET: Object = {
+    "kind": "Secret",
+    "metadata": {"name": "c", "labels": {"remora.io/cluster": "c"}},
+    "type": "kubernetes.io/tls",
+}
+OTHERS: list[tuple[Callable[[Any], object], Object]] = [
+    (decode_namespace, namespace("n", a="b")),
+    (decode_secret, {**SECRET, "data": {"kubeconfig": ""}}),
+    (decode_credential, {**SECRET, "data": {"tls.crt": "", "tls.key": "eA=="}}),
+    *(
+        (RuleDecoder(kind).decode, rule(kind.name, "r", {"hosts": ["a"]}, labels={"a": "b"}, generation=3))
+        for kind, _ in kinds()
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("decode", "valid"), OTHERS, ids=[str(index) for index in range(len(OTHERS))])
+@given(data=st.data())
+def test_every_decoder_says_what_is_none_of_its_kind_and_nothing_worse(
+    decode: Callable[[Any], object], valid: Object, data: st.DataObject
+) -> None:
+    try:
+        decode(data.draw(spoilt([valid])))
+    except UNREADABLE:
+        pass
+
+
+@given(json_values)
+def test_a_status_is_anybodys_text(found: Any) -> None:
+    for status in (
+        found,
+        {"conditions": found},
+        {"conditions": [found]},
+        {"conditions": [{"type": "Accepted", **_dict(found)}]},
+    ):
+        assert all(isinstance(each.message, str) for each in reported({"status": status}).conditions)
+
+
+def _dict(found: Any) -> dict[str, Any]:
+    return found if isinstance(found, dict) else {}
