@@ -91,7 +91,12 @@ class Agent(Views, Telemetry):
         self._scope = TaskScope()
         self.store = MetricStore(clock)
         authority = Authority(
-            bootstrap.identity, bootstrap.csr, bootstrap.ads, bootstrap.token_file, bootstrap.cluster_id
+            bootstrap.identity,
+            bootstrap.csr,
+            bootstrap.ads,
+            bootstrap.token_file,
+            bootstrap.cluster_id,
+            bootstrap.workload if bootstrap.pod is not None else "",
         )
         self.identity = Identity(authority, roots_pem, self._on_issued, clock, rng)
         self.supervisor = Supervisor(

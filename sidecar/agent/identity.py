@@ -43,6 +43,8 @@ class Authority:
     """Mutual TLS; our certificate proves us."""
     token_file: Path
     cluster_id: str
+    pod: str = ""
+    """Name of the pod that we say we are in; the token must be that pod's. Empty: in none."""
 
 
 class Identity:
@@ -151,7 +153,10 @@ class Identity:
                 request_serializer=CertificateRequest.to_bytes,
                 response_deserializer=CertificateResponse.from_bytes,
             )
-            message = CertificateRequest(request.pem, metadata={"ClusterID": self._authority.cluster_id})
+            said = {"ClusterID": self._authority.cluster_id}
+            if self._authority.pod:
+                said["POD_NAME"] = self._authority.pod
+            message = CertificateRequest(request.pem, metadata=said)
             response = await create(message, metadata=metadata, timeout=CALL_TIMEOUT_S)
         if response is None:  # grpc's way to say that the deserializer raised
             raise UnusableCertificate("the answer is no IstioCertificateResponse")

@@ -40,11 +40,22 @@ def token(tmp_path: Path) -> Path:
 class Subject:
     """An identity at work."""
 
-    def __init__(self, control_plane: FakeControlPlane, token: Path, roots_pem: str | None = None) -> None:
-        authority = Authority(WHO, control_plane.csr, control_plane.ads, token, "laptop")
+    def __init__(
+        self, control_plane: FakeControlPlane, token: Path, roots_pem: str | None = None, pod: str = ""
+    ) -> None:
+        authority = Authority(WHO, control_plane.csr, control_plane.ads, token, "laptop", pod)
         roots_pem = roots_pem or control_plane.authority.pem
         self.issued: list[Issued] = []
         self.identity = Identity(authority, roots_pem, self.issued.append, SystemClock(), random.Random(3))
+
+
+async def test_in_a_pod_the_request_says_which(
+    control_plane: FakeControlPlane, token: Path, scope: TaskScope, eventually: Eventually
+) -> None:
+    subject = Subject(control_plane, token, pod="reviews-v1-7d4f")
+    scope.spawn(subject.identity.run(), name="identity")
+    await eventually(lambda: subject.issued, "a certificate comes")
+    assert control_plane.signed[0][0].metadata == {"ClusterID": "laptop", "POD_NAME": "reviews-v1-7d4f"}
 
 
 @pytest.fixture
