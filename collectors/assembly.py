@@ -8,7 +8,7 @@ from collectors.delivery.errors import BufferFault
 from collectors.exporters.sqlite import StoreExporter
 from collectors.pipeline import Consumer
 from collectors.processors.routing import Discard, Fanout, Route, Router
-from collectors.settings.buffers import BufferSettings
+from collectors.settings.buffers import BufferSettings, Signal
 from collectors.settings.context import Context
 from collectors.settings.load import Component, Configuration
 from collectors.settings.routes import RouteSettings, compile_tags
@@ -33,7 +33,8 @@ async def assemble(configuration: Configuration, context: Context) -> Assembly:
     built = Assembly(Discard(context.telemetry))
     exporters: dict[str, Consumer] = {}
     for name, component in configuration.exporters.items():
-        exporters[name] = await _exporter(component, context, built)
+        carried = {signal for route in configuration.routes if name in route.exporters for signal in route.signals()}
+        exporters[name] = await _exporter(component, carried, context, built)
     routes = []
     for route in configuration.routes:
         then = _stages(route, configuration, [exporters[name] for name in route.exporters], context)
@@ -51,7 +52,7 @@ async def assemble(configuration: Configuration, context: Context) -> Assembly:
     return built
 
 
-async def _exporter(component: Component, context: Context, built: Assembly) -> Consumer:
+async def _exporter(component: Component, carried: set[Signal], context: Context, built: Assembly) -> Consumer:
     settings = component.settings
     made = _build(f"exporters.{component.name}", component.module, settings, component.name, context)
     if isinstance(made, StoreExporter):
@@ -62,8 +63,9 @@ async def _exporter(component: Component, context: Context, built: Assembly) -> 
     buffer: BufferSettings = settings.buffer
     directory = buffer.directory or context.state / "buffers" / component.name
     try:
+        ordered = settings.in_order(carried)
         delivery = await Delivery.open(
-            component.name, made, buffer, directory, context.clock, context.rng, ordered=settings.ordered
+            component.name, made, buffer, directory, context.clock, context.rng, ordered=ordered
         )
     except (OSError, BufferFault) as error:
         await made.close()

@@ -53,6 +53,7 @@ class OtlpGrpcReceiver:
         identify: Identify,
         *,
         max_request_bytes: int = MAX_REQUEST_BYTES,
+        mesh_metrics: bool = False,
     ) -> None:
         self._consumer = consumer
         self._telemetry = telemetry
@@ -61,6 +62,7 @@ class OtlpGrpcReceiver:
         self._identify = identify
         self._max_request_bytes = max_request_bytes
         self._deltas = Deltas()
+        self._mesh_metrics = mesh_metrics
         self._server: grpc.aio.Server | None = None
 
     async def listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
@@ -117,7 +119,9 @@ class OtlpGrpcReceiver:
         return await self._export("metrics", body, context, self._decode_metrics, otlp_metrics.metrics_response)
 
     def _decode_metrics(self, body: bytes, judge: Judge | None) -> Decoded:
-        return otlp_metrics.decode_metrics(body, judge, self._clock.now(), self._deltas)
+        return otlp_metrics.decode_metrics(
+            body, judge, self._clock.now(), self._deltas, mesh_metrics=self._mesh_metrics
+        )
 
     def _decode_logs(self, body: bytes, judge: Judge | None) -> Decoded:
         return otlp.decode_logs(body, judge, self._clock.now())

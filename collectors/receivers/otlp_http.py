@@ -54,6 +54,7 @@ class OtlpHttpReceiver:
         claims: Claims,
         *,
         max_request_bytes: int = MAX_REQUEST_BYTES,
+        mesh_metrics: bool = False,
     ) -> None:
         self._consumer = consumer
         self._telemetry = telemetry
@@ -61,6 +62,7 @@ class OtlpHttpReceiver:
         self._claims = claims
         self._max_request_bytes = max_request_bytes
         self._deltas = Deltas()
+        self._mesh_metrics = mesh_metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -129,7 +131,9 @@ class OtlpHttpReceiver:
         if signal == "traces":
             return otlp_traces.decode_traces(body, judge, as_json=as_json)
         if signal == "metrics":
-            return otlp_metrics.decode_metrics(body, judge, self._clock.now(), self._deltas, as_json=as_json)
+            return otlp_metrics.decode_metrics(
+                body, judge, self._clock.now(), self._deltas, as_json=as_json, mesh_metrics=self._mesh_metrics
+            )
         return otlp.decode_logs(body, judge, self._clock.now(), as_json=as_json)
 
 

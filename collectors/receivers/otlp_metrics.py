@@ -42,10 +42,19 @@ class _Refused(Exception):
     """One point cannot be taken."""
 
 
-def decode_metrics(body: bytes, judge: Judge | None, now: float, deltas: Deltas, *, as_json: bool = False) -> Decoded:
-    """An ExportMetricsServiceRequest at `now`, seconds since the epoch. Raises MalformedRequest."""
+def decode_metrics(
+    body: bytes,
+    judge: Judge | None,
+    now: float,
+    deltas: Deltas,
+    *,
+    as_json: bool = False,
+    mesh_metrics: bool = False,
+) -> Decoded:
+    """An ExportMetricsServiceRequest at `now`, seconds since the epoch. With `mesh_metrics` the sender may say what a
+    mesh has measured. Raises MalformedRequest."""
     request = parse(metrics_service_pb2.ExportMetricsServiceRequest, body, as_json)
-    decoding = _Decoding(now, deltas, Batch(size_bytes=4 * len(body)))
+    decoding = _Decoding(now, deltas, Batch(size_bytes=4 * len(body)), () if mesh_metrics else OWN)
     foreign = 0
     for resource_metrics in request.resource_metrics:
         resource = attributes_of(resource_metrics.resource.attributes)
@@ -89,6 +98,8 @@ class _Decoding:
     now: float
     deltas: Deltas
     batch: Batch
+    reserved: tuple[str, ...]
+    """Beginnings of names that the sender may not use."""
     rejected: int = 0
     why: str = ""
     newest: float = field(default=0.0)
@@ -118,9 +129,9 @@ class _Decoding:
         labels = _labels(point, more)
         at = self._time(point)
         if data == "gauge":
-            return [_number(metric, point, labels, at, counter=False)]
+            return [self._own(_number(metric, point, labels, at, counter=False))]
         if data == "summary":
-            return list(_summary(metric, point, labels, at))
+            return [self._own(sample) for sample in _summary(metric, point, labels, at)]
         temporality = getattr(metric, data).aggregation_temporality
         if temporality not in (_DELTA, _CUMULATIVE):
             raise _Refused("it is neither delta nor cumulative")
@@ -133,9 +144,16 @@ class _Decoding:
             sample = _histogram(metric, point, labels, at)
         else:
             sample = _exponential(metric, point, labels, at)
+        self._own(sample)
         if temporality == _DELTA and sample.value is not None:
             return self.deltas.add(sample, point.start_time_unix_nano / 1e9)
         return [sample]
+
+    def _own(self, sample: Sample) -> Sample:
+        """The sample, whose name the sender may use."""
+        if sample.name.startswith(self.reserved):
+            raise _Refused(f"names that begin with {', '.join(self.reserved)} are the sidecars' own")
+        return sample
 
     def _time(self, point: Any) -> float:
         at: float = point.time_unix_nano / 1e9
@@ -161,8 +179,6 @@ def _name(metric: Any, *, counter: bool = False, gauge: bool = False) -> str:
     name = metric_name(metric.name, metric.unit, counter=counter, gauge=gauge)
     if not name or len(name) > MAX_VALUE_CHARACTERS:
         raise _Refused("its name has no character that Prometheus takes, or too many")
-    if name.startswith(OWN):
-        raise _Refused(f"names that begin with {', '.join(OWN)} are the sidecars' own")
     return name
 
 

@@ -37,6 +37,9 @@ class ListenerSettings(Model):
     are its own. None: plaintext."""
     allow_plaintext: bool = False
     """Listen beyond loopback without TLS."""
+    mesh_metrics: bool = False
+    """Take metrics whose names are the mesh's own (`istio_`, `remora_`, `envoy_`, `pilot_`, `citadel_`): senders are
+    collectors that scrape a mesh. Otherwise those are refused, so that no application counts for a sidecar."""
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
@@ -49,7 +52,16 @@ class ListenerSettings(Model):
                 raise wrong("has tls.client_names without tls.client_ca_file; no sender would have to show a name")
             if self.protocol == "grpc" and self.tls.min_version == "1.3":
                 raise wrong("has tls.min_version: 1.3, which grpcio cannot demand; leave it out, or use protocol: http")
+        if self.mesh_metrics and self.tls == "mesh":
+            raise wrong("has mesh_metrics with tls: mesh, where senders are workloads; write a listener for collectors")
+        if self.mesh_metrics and not self._knows_senders():
+            raise wrong(
+                "has mesh_metrics for everybody who gets here; add tls with client_ca_file, or use a loopback address"
+            )
         return self
+
+    def _knows_senders(self) -> bool:
+        return self.address.is_loopback or (isinstance(self.tls, ServerTls) and self.tls.client_ca_file is not None)
 
 
 class Settings(Model):
@@ -109,6 +121,7 @@ class OtlpListeners:
             context.claims,
             identify,
             max_request_bytes=self._settings.max_request_bytes,
+            mesh_metrics=listener.mesh_metrics,
         )
         # gRPC binds by itself. What was bound kept the port until now; nothing else is told of it in between.
         address = bound_address(sock)
@@ -124,6 +137,7 @@ class OtlpListeners:
             context.clock,
             context.claims,
             max_request_bytes=self._settings.max_request_bytes,
+            mesh_metrics=listener.mesh_metrics,
         )
         server = _http_server(application, listener, context)
         self._on_close(server.close)

@@ -1,5 +1,6 @@
 """Settings of the buffer between a route and a back end."""
 
+from collections.abc import Collection
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -78,3 +79,7 @@ class ExporterSettings(Model):
     ordered: ClassVar[bool] = False
     """Whether the back end needs every stream's records in order: then one request is under way at a time and what is
     sent again is sent before what is newer (`parallel` is 1)."""
+
+    def in_order(self, carried: Collection[Signal]) -> bool:
+        """`ordered`, where that depends on the signals that routes bring."""
+        return self.ordered

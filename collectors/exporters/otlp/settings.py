@@ -1,5 +1,6 @@
-"""`exporters.NAME` of type `otlp`: spans and logs to whatever speaks OTLP, another collector of ours included."""
+"""`exporters.NAME` of type `otlp`: all signals to whatever speaks OTLP, another collector of ours included."""
 
+from collections.abc import Collection
 from typing import ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
@@ -19,7 +20,11 @@ class Settings(HttpSettings):
 
     protocol: Literal["grpc", "http"] = "grpc"
 
-    takes: ClassVar[frozenset[Signal]] = frozenset(("traces", "logs"))
+    takes: ClassVar[frozenset[Signal]] = frozenset(("traces", "logs", "metrics"))
+
+    def in_order(self, carried: Collection[Signal]) -> bool:
+        """Prometheus and its like refuse a point that is older than the last of its series."""
+        return "metrics" in carried
 
     @model_validator(mode="after")
     def _no_path(self) -> Self:
@@ -28,8 +33,9 @@ class Settings(HttpSettings):
             raise wrong(f"has a path in its url, which gRPC has no use for; write {parts.scheme}://{parts.netloc}")
         if self.protocol == "grpc" and parts.port is None:
             raise wrong("has no port in its url; OTLP over gRPC is on 4317 by default")
-        if parts.path.endswith(("/v1/traces", "/v1/logs")):
-            raise wrong("has a url that ends in /v1/traces or /v1/logs; leave that off, the exporter adds it")
+        if parts.path.endswith(("/v1/traces", "/v1/logs", "/v1/metrics")):
+            end = parts.path[parts.path.rindex("/v1/") :]
+            raise wrong(f"has a url that ends in {end}; leave that off, the exporter adds it")
         return self
 
 

@@ -1,25 +1,27 @@
 """The sink that speaks OTLP. How a request gets there is its client's; here is what an answer means for the records.
 
-A span is the same as before if its ids are, a log record by its `log.record.uid`: storing what comes twice once is for
-the back end, OTLP has no other word for it.
+A span is the same as before if its ids are, a log record by its `log.record.uid`, a metric's point by its series and
+time: storing what comes twice once is for the back end, OTLP has no other word for it.
 """
 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from collectors.exporters.otlp.encoding import encode_logs, encode_spans
+from collectors.exporters.otlp.metrics import encode_samples
 from collectors.exporters.sink import Failed, Outcome, Refusal, TooLarge, Unavailable
-from collectors.records import Batch, LogRecord, SpanRecord
+from collectors.records import Batch, LogRecord, Sample, SpanRecord
 
 _log = logging.getLogger("remora.export")
 
-R = TypeVar("R", SpanRecord, LogRecord)
+Record = LogRecord | SpanRecord | Sample
 
 
 class NotTaken(Exception):
@@ -30,7 +32,7 @@ class Client(Protocol):
     """The way to the back end."""
 
     async def export(self, signal: str, body: bytes) -> bytes:
-        """`signal` is "traces" or "logs". Returns the answer's message.
+        """`signal` is "traces", "logs" or "metrics". Returns the answer's message.
 
         Raises NotTaken, Unavailable, TooLarge, Failed.
         """
@@ -39,15 +41,42 @@ class Client(Protocol):
         """Give up connections."""
 
 
+Encoded = tuple[bytes, list[Refusal]]
+"""A request, and the records that cannot be said in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Signal:
     name: str
     answer: Any
     rejected: Callable[[Any], int]
+    encode: Callable[[Any], Encoded]
+    records: Callable[[Batch], list[Any]]
 
 
-_TRACES = _Signal("traces", ExportTraceServiceResponse, lambda partial: int(partial.rejected_spans))
-_LOGS = _Signal("logs", ExportLogsServiceResponse, lambda partial: int(partial.rejected_log_records))
+_SIGNALS = (
+    _Signal(
+        "traces",
+        ExportTraceServiceResponse,
+        lambda partial: int(partial.rejected_spans),
+        lambda records: (encode_spans(records), []),
+        lambda batch: batch.spans,
+    ),
+    _Signal(
+        "logs",
+        ExportLogsServiceResponse,
+        lambda partial: int(partial.rejected_log_records),
+        lambda records: (encode_logs(records), []),
+        lambda batch: batch.logs,
+    ),
+    _Signal(
+        "metrics",
+        ExportMetricsServiceResponse,
+        lambda partial: int(partial.rejected_data_points),
+        encode_samples,
+        lambda batch: batch.samples,
+    ),
+)
 
 
 class OtlpSink:
@@ -57,32 +86,38 @@ class OtlpSink:
         self._client = client
 
     async def send(self, batch: Batch) -> Outcome:
-        """See sink.Sink."""
+        """See sink.Sink. A request for each signal; what one could not bring through comes again alone."""
         outcome = Outcome()
-        outcome.refused += [Refusal(sample, "this exporter sends traces and logs") for sample in batch.samples]
-        if batch.spans:
-            outcome.refused += await self._request(_TRACES, batch.spans, encode_spans)
-        if batch.logs:
+        asked = [signal for signal in _SIGNALS if signal.records(batch)]
+        for number, signal in enumerate(asked):
             try:
-                outcome.refused += await self._request(_LOGS, batch.logs, encode_logs)
+                outcome.refused += await self._request(signal, signal.records(batch))
             except (Unavailable, TooLarge, Failed) as error:
-                if not batch.spans and not outcome.refused:
+                if number == 0:
                     raise
-                # The spans are through; the logs come again alone.
-                outcome.again.logs = batch.logs
+                for later in asked[number:]:
+                    later.records(outcome.again).extend(later.records(batch))
                 outcome.again.size_bytes = batch.size_bytes
                 outcome.retry_after_s = getattr(error, "retry_after_s", None)
+                return outcome
         return outcome
 
     async def close(self) -> None:
         """See sink.Sink."""
         await self._client.close()
 
-    async def _request(
-        self, signal: _Signal, records: Sequence[R], encode: Callable[[Sequence[R]], bytes]
-    ) -> list[Refusal]:
+    async def _request(self, signal: _Signal, records: Sequence[Record]) -> list[Refusal]:
+        body, refused = signal.encode(records)
+        if refused:
+            unsaid = {id(refusal.record) for refusal in refused}
+            records = [record for record in records if id(record) not in unsaid]
+            if not records:
+                return refused
+        return refused + await self._ask(signal, body, records)
+
+    async def _ask(self, signal: _Signal, body: bytes, records: Sequence[Record]) -> list[Refusal]:
         try:
-            answer = signal.answer.FromString(await self._client.export(signal.name, encode(records)))
+            answer = signal.answer.FromString(await self._client.export(signal.name, body))
         except NotTaken as error:
             return [Refusal(record, str(error)) for record in records]
         except DecodeError as error:

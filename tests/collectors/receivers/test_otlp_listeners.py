@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from collectors.receivers.claims import Claims
 from collectors.receivers.members import Members
-from collectors.receivers.otlp_settings import OtlpListeners, Settings, build
+from collectors.receivers.otlp_settings import ListenerSettings, OtlpListeners, Settings, build
 from collectors.settings.context import Context
 from collectors.telemetry import Telemetry
 from collectors.tls import Credentials, client_context
@@ -217,3 +217,20 @@ async def test_settings_that_grpc_cannot_keep_are_refused(rig: Rig) -> None:
         await rig.start({"protocol": "grpc", "tls": rig.tls(min_version="1.3")})
     with pytest.raises(ValueError, match="of no mesh"):
         await rig.start({"protocol": "grpc", "tls": "mesh"})
+
+
+@pytest.mark.parametrize(
+    ("listener", "problem"),
+    [
+        ({"address": "0.0.0.0:0", "allow_plaintext": True}, "for everybody who gets here"),
+        ({"address": "127.0.0.1:0", "tls": "mesh"}, "senders are workloads"),
+        ({"address": "127.0.0.1:0"}, None),
+    ],
+)
+def test_a_mesh_s_metrics_are_taken_where_it_is_known_who_sends(listener: dict[str, Any], problem: str | None) -> None:
+    said = {"protocol": "http", "mesh_metrics": True, **listener}
+    if problem is None:
+        ListenerSettings.model_validate(said)
+        return
+    with pytest.raises(ValidationError, match=problem):
+        ListenerSettings.model_validate(said)

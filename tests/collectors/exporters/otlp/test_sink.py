@@ -12,6 +12,10 @@ from google.rpc import code_pb2
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -88,7 +92,7 @@ class GrpcAnswers:
         self.url = ""
 
     async def __aenter__(self) -> "GrpcAnswers":
-        for signal in ("trace.v1.Trace", "logs.v1.Logs"):
+        for signal in ("trace.v1.Trace", "logs.v1.Logs", "metrics.v1.Metrics"):
             name = f"opentelemetry.proto.collector.{signal}Service"
             handler = grpc.unary_unary_rpc_method_handler(self._export)
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Export": handler}),))
@@ -241,9 +245,41 @@ async def test_when_spans_went_through_and_logs_did_not_the_logs_alone_come_agai
     assert (outcome.again.logs, outcome.again.spans, outcome.retry_after_s) == (logs, [], 3)
 
 
-async def test_samples_are_refused_with_the_reason(sink: OtlpSink) -> None:
-    outcome = await sink.send(Batch(samples=[Sample("m", (), NOW, 1.0)]))
-    assert [refusal.why for refusal in outcome.refused] == ["this exporter sends traces and logs"]
+async def test_metrics_of_a_batch_arrive_and_come_again_alone_when_they_do_not(
+    backend: GrpcAnswers, sink: OtlpSink
+) -> None:
+    samples = [Sample("requests_total", (("job", "a"),), NOW, 1.0, None, "counter")]
+    assert (await sink.send(Batch(samples=samples))).refused == []
+    (metrics,) = ExportMetricsServiceRequest.FromString(backend.calls[0][0]).resource_metrics
+    assert metrics.scope_metrics[0].metrics[0].name == "requests_total"
+
+    class Last(list[Any]):
+        """Of three requests the last fails."""
+
+        def __bool__(self) -> bool:
+            return len(backend.calls) == 4
+
+    backend.next = Last([(grpc.StatusCode.UNAVAILABLE, "later", None)])
+    outcome = await sink.send(Batch([log("app/1", "hello")], records(), samples))
+    assert (outcome.again.logs, outcome.again.spans, outcome.again.samples) == ([], [], samples)
+
+
+async def test_a_sample_that_otlp_has_no_word_for_does_not_take_the_others_with_it(
+    backend: GrpcAnswers, sink: OtlpSink
+) -> None:
+    good = Sample("requests_total", (), NOW, 1.0, None, "counter")
+    bad = good._replace(value=-1.0)
+    outcome = await sink.send(Batch(samples=[good, bad]))
+    assert [(one.record, one.why) for one in outcome.refused] == [(bad, "requests_total: a counter cannot be -1.0")]
+    assert len(backend.calls) == 1
+    outcome = await sink.send(Batch(samples=[bad]))
+    assert [one.record for one in outcome.refused] == [bad]
+    assert len(backend.calls) == 1, "nothing is asked for nothing"
+    backend.answer = ExportMetricsServiceResponse(
+        partial_success={"rejected_data_points": 1, "error_message": "too old"}
+    ).SerializeToString()
+    outcome = await sink.send(Batch(samples=[good, bad]))
+    assert [one.record for one in outcome.refused] == [bad, good]
 
 
 async def test_metadata_carries_what_the_settings_say(backend: GrpcAnswers, tmp_path: Path) -> None:
@@ -279,12 +315,13 @@ async def http_sink(server: HttpAnswers) -> OtlpSink:
     return OtlpSink(HttpClient(HttpBackend(model, FakeClock())))
 
 
-async def test_http_posts_protobuf_to_both_paths() -> None:
+async def test_http_posts_protobuf_to_each_signal_s_path() -> None:
     async with HttpAnswers() as server:
         sink = await http_sink(server)
-        assert (await sink.send(Batch(spans=records(), logs=[log("a", "b")]))).refused == []
+        batch = Batch([log("a", "b")], records(), [Sample("m", (), NOW, 1.0)])
+        assert (await sink.send(batch)).refused == []
         await sink.close()
-        assert [path for path, _, _ in server.requests] == ["/v1/traces", "/v1/logs"]
+        assert [path for path, _, _ in server.requests] == ["/v1/traces", "/v1/logs", "/v1/metrics"]
         assert server.requests[0][1]["content-type"] == "application/x-protobuf"
 
 
@@ -316,6 +353,7 @@ async def test_http_s_statuses_mean_what_the_specification_says() -> None:
         ({"url": "http://localhost:4317/v1"}, "has a path"),
         ({"url": "https://collector.example"}, "has no port"),
         ({"url": "http://localhost:4318/v1/traces", "protocol": "http"}, "leave that off"),
+        ({"url": "http://localhost:4318/v1/metrics", "protocol": "http"}, "ends in /v1/metrics; leave that off"),
         ({"url": "http://localhost:4318", "protocol": "thrift"}, "protocol"),
     ],
 )
