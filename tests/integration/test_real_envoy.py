@@ -188,6 +188,19 @@ async def test_a_real_envoy_takes_a_workloads_whole_configuration_and_forwards_b
                     if mode == "PERMISSIVE":
                         assert (await plain.get(f"http://127.0.0.1:{inbound}/plain")).status_code == 200
 
+            # Of endpoints only those that changed are sent; Envoy keeps the others as they are.
+            before = await envoy.stats()
+            await rest.post("/v1/workloads", json=workload("details-v1", 4))
+            await eventually(synced, "the moved instance is acknowledged")
+            after = await envoy.stats()
+            updates = [
+                name for name in after if name.startswith("cluster.outbound|") and name.endswith("update_success")
+            ]
+            assert len(updates) > 4
+            changed = [name for name in updates if after[name] != before[name]]
+            assert changed == ["cluster.outbound|9080||details.default.svc.cluster.local.update_success"]
+            assert after["cluster_manager.cds.update_success"] == before["cluster_manager.cds.update_success"]
+
             stats = await envoy.stats()
             rejected = {name: value for name, value in stats.items() if "update_rejected" in name and value}
             assert rejected == {}
