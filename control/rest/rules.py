@@ -26,6 +26,9 @@ class RuleStore(Protocol):
     def world(self) -> World:
         """The present one."""
 
+    def as_kept(self, resource: Resource) -> Resource:
+        """With the words in which the store would keep it: comments and all, or only what it says."""
+
     def change(self, resources: Iterable[Resource], deleted: Collection[Key]) -> World:
         """Store and remove, all or nothing; the World afterwards. Blocks; called in a thread. Raises NothingApplied."""
 
@@ -67,7 +70,7 @@ class Rules:
             world = self._store.world
             findings = await asyncio.to_thread(analyze, world, parsed)
             warnings = _accept((*parsed.violations, *findings))
-            changes = tuple(_change(world, resource) for resource in parsed.resources)
+            changes = tuple(_change(world, self._store.as_kept(resource)) for resource in parsed.resources)
             changed = any(change.action != "unchanged" for change in changes)
             if changed:
                 where = SourceFile(files[0].name, "")

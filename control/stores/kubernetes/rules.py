@@ -86,12 +86,14 @@ class RuleDecoder:
         return rule
 
 
+def written(document: Mapping[str, Any]) -> str:
+    """As YAML, in the order in which an API server gives it back."""
+    return str(yaml.dump(dict(document), Dumper=_DUMPER, sort_keys=True, allow_unicode=True))
+
+
 def _parsed(document: Mapping[str, Any], created_at: float) -> tuple[Resource | None, tuple[Violation, ...]]:
-    parsed = parse_document(
-        document,
-        f"{FILE}/{document['metadata']['namespace']}",
-        yaml.dump(document, Dumper=_DUMPER, sort_keys=False, allow_unicode=True),
-    )
+    file = f"{FILE}/{document['metadata']['namespace']}"
+    parsed = parse_document(document, file, written(document))
     errors = tuple(each for each in parsed.violations if each.severity == "error")
     if errors or not parsed.resources:
         return None, errors

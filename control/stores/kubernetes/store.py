@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -29,7 +30,7 @@ from control.stores.kubernetes.members import Members
 from control.stores.kubernetes.namespaces import decode_namespace
 from control.stores.kubernetes.others import ClusterState, Others
 from control.stores.kubernetes.rule_book import RuleBook
-from control.stores.kubernetes.rules import Rule, RuleDecoder, kinds
+from control.stores.kubernetes.rules import Rule, RuleDecoder, kinds, written
 from control.stores.kubernetes.writing import RuleWriter
 from mesh.clock import Clock
 from mesh.lifecycle import TaskScope
@@ -260,6 +261,10 @@ class KubernetesStore:
         self._gateways_changed.set()
 
     # Changes from our side.
+
+    def as_kept(self, resource: Resource) -> Resource:
+        """In the API server's order, without comments."""
+        return replace(resource, text=written(resource.document))
 
     def change(self, resources: Iterable[Resource], deleted: Collection[Key]) -> World:
         """Write rules to the API server, in order; return once the World has them. Blocks: for other threads.

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import textwrap
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -283,3 +284,18 @@ async def test_nothing_of_a_call_is_written_if_one_of_it_would_be_refused(
         assert not made.world.resources
         with pytest.raises(NothingApplied, match="the workloads of a cluster are its pods"):
             made.store.unregister(("default", "web"))
+
+
+async def test_a_rule_that_says_the_same_in_other_words_is_kept_as_it_is(server: FakeApiServer, follow: Follow) -> None:
+    server.seed(virtual_service(GOOD))
+    async with follow(leads=False) as made:
+        text = """
+            # why this is so
+            kind: VirtualService
+            apiVersion: networking.istio.io/v1
+            metadata: {name: web}
+            spec: {http: [{route: [{destination: {host: web}}]}], hosts: [web]}
+        """
+        (resource,) = parse([SourceFile("x.yaml", textwrap.dedent(text))]).resources
+        kept, stored = made.store.as_kept(resource), made.world.resources[WEB]
+        assert (kept, kept.text) == (stored, stored.text)
