@@ -49,7 +49,7 @@ class Captured:
 
     listeners: Resources
     routes: Resources
-    clusters: Mapping[str, Entry]
+    clusters: Resources
     """Besides those that every proxy has."""
 
 
@@ -66,9 +66,11 @@ def captured_outbound(mesh: Mesh, proxy: Proxy) -> Captured:
 def _make(outbound: "CapturedOutbound", before: Captured | None) -> Captured:
     tables = {each.name: entry(each.name, each) for each in outbound.tables()}
     listeners, routes = Resources(outbound.listeners(), shared=True), Resources(tables, shared=True)
+    clusters = Resources(outbound.clusters(), shared=True)
     if before is not None:
         listeners, routes = listeners.kept(before.listeners), routes.kept(before.routes)
-    return Captured(listeners, routes, outbound.clusters())
+        clusters = clusters.kept(before.clusters)
+    return Captured(listeners, routes, clusters)
 
 
 class CapturedOutbound:

@@ -53,6 +53,8 @@ class Own:
     shape: object
     behind: tuple[Behind, ...]
     inbound: _Inbound
+    beyond: Resources | None
+    """Clusters that it shares with some, besides those that it shares with all."""
     clusters: Mapping[str, Entry]
     listeners: Resources
     routes: Resources
@@ -114,7 +116,7 @@ def _clusters(proxy: Proxy, own: Own, reached: Upstreams, before: Snapshot | Non
     base, clusters = reached.clusters, own.clusters
     if proxy.kind is ProxyKind.GATEWAY or proxy.outbound is not None or proxy.capture:
         # Whoever has a forward proxy may ask it for a tunnel to any port.
-        base = reached.all_clusters
+        base = reached.all_clusters if own.beyond is None else own.beyond.upon(reached.all_clusters)
     elif proxy.tcp_outbound:
         clusters = {**clusters, **reached.relayed(frozenset(each.port for each in proxy.tcp_outbound))}
     known = None if before is None else before.resources[CDS]
@@ -146,7 +148,8 @@ def _own(mesh: Mesh, proxy: Proxy, known: Own | None) -> Own:
         shape=mesh.shape,
         behind=behind,
         inbound=inbound,
-        clusters=inbound.clusters if captured is None else {**captured.clusters, **inbound.clusters},
+        beyond=None if captured is None else captured.clusters,
+        clusters=inbound.clusters,
         listeners=listeners_made.kept(None if known is None else known.listeners),
         routes=routes.kept(None if known is None else known.routes),
         secrets=_gateway_secrets(mesh, proxy) if proxy.kind is ProxyKind.GATEWAY else _secrets(mesh),

@@ -79,6 +79,7 @@ class Resources(Mapping[str, AnyMessage]):
         "_references",
         "_shared",
         "_total",
+        "_upon",
         "_version",
         "_wire",
     )
@@ -100,6 +101,7 @@ class Resources(Mapping[str, AnyMessage]):
         self._references: References | None = None
         self._wire: bytes | None = None
         self._asked: tuple[frozenset[str], str] | None = None  # of the last names that the version was asked of
+        self._upon: Resources | None = None
         self._answers: dict[tuple[str, int], tuple[weakref.ref[object], object]] = {}
 
     @property
@@ -236,17 +238,25 @@ class Resources(Mapping[str, AnyMessage]):
         return Selection(self)
 
     def wire(self) -> bytes:
-        """Everything, as a DiscoveryResponse carries it. What is shared is kept: it is sent to many."""
-        if self._wire is not None:
-            return self._wire
-        if self._base is None:
-            made = b"".join([each.wire() for each in self._own.values()])
-        elif any(True for _ in self._hidden()):
-            made = b"".join([each.wire() for each in self.entries()])
-        else:
-            made = b"".join([self._base.wire(), *(each.wire() for each in self._own.values())])
-        if self._shared:
-            self._wire = made
+        """Everything, as a DiscoveryResponse carries it."""
+        return b"".join(self.pieces())
+
+    def pieces(self) -> list[bytes]:
+        """The same, not yet put together. What is shared is kept: it is sent to many."""
+        covers = self._base is not None and any(True for _ in self._hidden())
+        base = [] if self._base is None or covers else self._base.pieces()
+        own = self._wire
+        if own is None:
+            own = b"".join([each.wire() for each in (self.entries() if covers else self._own.values())])
+            if self._shared:
+                self._wire = own
+        return [*base, own]
+
+    def upon(self, base: "Resources") -> "Resources":
+        """These on top of others; the same object until somebody asks for them on top of other ones."""
+        made = self._upon
+        if made is None or made.base is not base:
+            made = self._upon = Resources(self._own, base, shared=True)
         return made
 
     def _names(self) -> Iterator[str]:
@@ -322,9 +332,9 @@ class Selection(Sequence[AnyMessage]):
     def names(self) -> list[str]:
         return [*self._of]
 
-    def wire(self) -> bytes:
-        """As a DiscoveryResponse carries them."""
-        return self._of.wire()
+    def pieces(self) -> list[bytes]:
+        """Parts of the bytes by which a DiscoveryResponse carries them."""
+        return self._of.pieces()
 
 
 def packed(messages: Mapping[str, AnyMessage]) -> Resources:

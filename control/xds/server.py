@@ -226,4 +226,4 @@ def encode(response: Response) -> bytes:
     rest = discovery_pb2.DiscoveryResponse(
         version_info=response.version, type_url=response.type_url, nonce=response.nonce
     )
-    return response.resources.wire() + bytes(rest.SerializeToString())
+    return b"".join([*response.resources.pieces(), rest.SerializeToString()])
