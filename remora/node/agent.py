@@ -143,10 +143,13 @@ class Agent:
             scope.spawn(self._look(entry, found.get(entry.pod.uid, ()), never), name=f"pod {'/'.join(entry.name)}")
 
     async def _look(self, entry: _Entry, of: Sequence[Process], never: frozenset[NetworkId]) -> None:
+        pod = entry.pod
         try:
             await self._look_into(entry, of, never)
         finally:
             entry.busy = False
+            if entry.pod is not pod:
+                entry.due_at = self._clock.monotonic()  # what was said of it meanwhile is not lost
             self._count()
             self._wake.set()
 

@@ -58,7 +58,8 @@ def find(proc: Path, uids: Collection[str]) -> dict[str, list[Process]]:
         with contextlib.suppress(Gone):
             uid = _pod_of(proc / entry)
             if uid is not None and uid in uids:
-                found.setdefault(uid, []).append(Process(_started(proc / entry), int(entry)))
+                process = Process(_started(proc / entry), int(entry))
+                found.setdefault(uid, []).append(process)
     for processes in found.values():
         processes.sort()
     return found
