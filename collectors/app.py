@@ -12,10 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvloop
 
+from collectors.delivery.abandoned import AbandonedMetrics
+from collectors.delivery.abandoned import find as find_abandoned
 from collectors.delivery.errors import BufferFault
 from collectors.delivery.metrics import DeliveryMetrics
 from collectors.delivery.stats import DeliveryStats
@@ -115,6 +118,8 @@ class _Pipeline:
     consumer: Consumer
     store: Store | None
     deliveries: list[tuple[str, DeliveryStats]] = field(default_factory=list)
+    buffers: dict[str, Path] = field(default_factory=dict)
+    """Directories by exporter."""
 
 
 class _Collector:
@@ -178,7 +183,11 @@ class _Collector:
             pages[NODE_PATH] = partial(asyncio.to_thread, NodeMetrics().render)
         self._telemetry.watch(pipeline.store, gate, self._certificate_expires)
         self._telemetry.registry.register(DeliveryMetrics(pipeline.deliveries, self._clock.now))
-        health = WebServer(Health(pipeline.store, self._telemetry, self._clock, pipeline.deliveries, pages))
+        abandoned = await asyncio.to_thread(find_abandoned, options.state, pipeline.buffers)
+        self._telemetry.registry.register(AbandonedMetrics(abandoned))
+        health = WebServer(
+            Health(pipeline.store, self._telemetry, self._clock, pipeline.deliveries, pages, abandoned=abandoned)
+        )
         stack.push_async_callback(health.close)
 
         background = TaskScope()
@@ -256,7 +265,8 @@ class _Collector:
             built = await assemble(self._configuration, context)
         except CannotBuild as error:
             raise Mistake(f"{self._configuration.path}: {error}") from error
-        return _Pipeline(built.consumer, built.store, [(one.name, one.stats) for one in built.deliveries])
+        stats = [(one.name, one.stats) for one in built.deliveries]
+        return _Pipeline(built.consumer, built.store, stats, built.buffers)
 
     async def _receive(self, context: "Context", consumer: Consumer) -> dict[str, str]:
         from collectors.assembly import CannotBuild, build_receivers

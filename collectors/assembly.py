@@ -1,6 +1,7 @@
 """The pipeline behind the gate, as the settings say: routes, their processors, their exporters with their buffers."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from collectors.delivery.delivery import Delivery
@@ -11,6 +12,7 @@ from collectors.processors.routing import Discard, Fanout, Route, Router
 from collectors.settings.buffers import BufferSettings, Signal
 from collectors.settings.context import Context
 from collectors.settings.load import Component, Configuration
+from collectors.settings.paths import buffer_directory
 from collectors.settings.routes import RouteSettings, compile_tags
 from collectors.store import Store, StoreError
 
@@ -22,6 +24,8 @@ class Assembly:
     consumer: Consumer
     deliveries: list[Delivery] = field(default_factory=list)
     store: Store | None = None
+    buffers: dict[str, Path] = field(default_factory=dict)
+    """Directories by exporter."""
 
 
 class CannotBuild(Exception):
@@ -61,7 +65,7 @@ async def _exporter(component: Component, carried: set[Signal], context: Context
         consumer: Consumer = made
         return consumer
     buffer: BufferSettings = settings.buffer
-    directory = buffer.directory or context.state / "buffers" / component.name
+    directory = buffer_directory(settings, component.name, context.state)
     try:
         ordered = settings.in_order(carried)
         delivery = await Delivery.open(
@@ -73,6 +77,7 @@ async def _exporter(component: Component, carried: set[Signal], context: Context
     context.on_close(delivery.close)
     context.watch(delivery)
     built.deliveries.append(delivery)
+    built.buffers[component.name] = directory
     return delivery
 
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from collectors.delivery.abandoned import Abandoned
 from collectors.delivery.stats import DeliveryStats
 from collectors.store import Store
 from collectors.telemetry import Telemetry
@@ -25,12 +26,15 @@ class Health:
         clock: Clock,
         deliveries: Sequence[tuple[str, DeliveryStats]] = (),
         pages: Mapping[str, Callable[[], object]] | None = None,
+        *,
+        abandoned: Sequence[Abandoned] = (),
     ) -> None:
         self._store = store
         self._telemetry = telemetry
         self._clock = clock
         self._deliveries = deliveries
         self._pages = pages or {}
+        self._abandoned = abandoned
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -63,6 +67,8 @@ class Health:
         answer: dict[str, Any] = {"ready": not stalled, **({"stalled": stalled} if stalled else {})}
         if self._deliveries:
             answer["exporters"] = {name: self._exporter(stats) for name, stats in self._deliveries}
+        if self._abandoned:
+            answer["abandoned_buffers"] = [one.describe() for one in self._abandoned]
         return answer
 
     def _exporter(self, stats: DeliveryStats) -> dict[str, Any]:

@@ -159,6 +159,13 @@ class Log:
         last = self._segments[-1]
         return self._cursor >= Position(last.sequence, last.size)
 
+    def unread(self) -> Counts:
+        """Records that were not handed to the sender."""
+        total = Counts()
+        for segment in self._segments:
+            total = total.plus(segment.unread)
+        return total
+
     def passed(self, end: Position, counts: Counts) -> None:
         """The frame that ends there goes to the sender from memory."""
         self._cursor = max(self._cursor, end)

@@ -48,6 +48,12 @@ def join(directory: Path, spill: Path | None) -> None:
     _write(directory, spill, os.urandom(16).hex())
 
 
+def partner(directory: Path) -> Path | None:
+    """The second directory that a buffer's says it has. Raises BufferFault."""
+    mark = _read(directory / MARK)
+    return None if mark is None else mark.other
+
+
 def _leave(directory: Path, mark: _Half, spill: Path | None) -> None:
     """Forget a second directory, if it can be seen that no records are in it."""
     if _id_of(mark.other) == mark.id and not list_segments(mark.other, spilled=True):

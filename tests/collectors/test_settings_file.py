@@ -191,3 +191,38 @@ def test_inside_and_outside_of_a_mesh() -> None:
     assert (outside.control, outside.config) == (None, Path("c"))
     inside = parse(["--state", "s", "--config", "c", *MESH, "--forward", "127.0.0.1:5"])
     assert (inside.control, inside.forward) == ("127.0.0.1:1", ("127.0.0.1", 5))
+
+
+async def test_a_renamed_exporter_s_buffer_is_told_of_until_it_is_read_again(
+    tmp_path: Path, eventually: Eventually
+) -> None:
+    settings = SETTINGS.replace("path: errors.ndjson", "path: not/there/errors.ndjson")
+    with await asyncio.to_thread(Standalone, tmp_path, settings) as collector:
+        host, port = collector.address("forward.0")
+        sender = AckingSender("x", host=host, port=port, context=None)
+        await asyncio.to_thread(sender.deliver, "c", [{"level": "error", "message": "late"}])
+        sender.close()
+        assert await asyncio.to_thread(collector.stop) == 0
+    buffer = tmp_path / "state" / "buffers" / "errors"
+
+    async def abandoned(text: str) -> list[dict[str, object]]:
+        with await asyncio.to_thread(Standalone, tmp_path, text) as collector:
+            async with httpx.AsyncClient(base_url=f"http://{collector.ready['health']}") as client:
+                answer = await client.get("/healthz")
+                metrics = (await client.get("/metrics")).text
+            told: list[dict[str, object]] = answer.json().get("abandoned_buffers", [])
+            assert answer.status_code == 200
+            assert ("remora_collector_abandoned_buffer_records{" in metrics) == bool(told)
+            if not told:
+                path = tmp_path / "errors.ndjson"
+                await eventually(lambda: path.exists() and "late" in path.read_text(), "it is delivered")
+            assert await asyncio.to_thread(collector.stop) == 0
+        return told
+
+    renamed = SETTINGS.replace("errors: {", "problems: {").replace("exporters: [errors]", "exporters: [problems]")
+    (one,) = await abandoned(renamed)
+    assert (one["exporter"], one["directory"]) == ("errors", str(buffer))
+    assert one["records"] == {"logs": 1, "spans": 0, "samples": 0}
+    log = (tmp_path / "collect.log").read_text()
+    assert f"exporters.errors is not used any more, and its buffer {buffer} has 1 records" in log
+    assert await abandoned(renamed.replace("errors.ndjson", f"errors.ndjson, buffer: {{directory: {buffer}}}")) == []
