@@ -30,6 +30,7 @@ PROMETHEUS = "prometheus.io/"
 SCRAPE_PORT, SCRAPE_PATH = 80, "/metrics"
 """Where Istio looks for an application's metrics when its annotations do not say."""
 
+_CLUSTER = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9._]{0,61}[A-Za-z0-9])?\Z")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6}(?:\.\d{1,9})?)s)?(?:(\d{1,9})ms)?\Z")
@@ -101,7 +102,7 @@ class _Reading:
             f"--workload={owner}",
             f"--namespace={namespace}",
             f"--identity={self._identity()}",
-            f"--cluster-id={self._optional('REMORA_CLUSTER_ID', _matching(_SUBDOMAIN, 'a name'), 'Kubernetes')}",
+            f"--cluster-id={self._optional('REMORA_CLUSTER_ID', _matching(_CLUSTER, 'a name'), 'Kubernetes')}",
             f"--ads={CONTROL}:15012",
             f"--csr={CONTROL}:15011",
             f"--root={ROOT}",

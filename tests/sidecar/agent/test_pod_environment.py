@@ -71,6 +71,10 @@ def test_everything_else_arrives(environment: dict[str, str]) -> None:
     assert str(made.identity) == "spiffe://example.org/ns/shop/sa/web"
 
 
+def test_the_usual_cluster_may_be_named(environment: dict[str, str]) -> None:
+    assert bootstrap_of(["--pod"], environment | {"REMORA_CLUSTER_ID": "Kubernetes"}).cluster_id == "Kubernetes"
+
+
 def test_metrics_name_the_owner_and_the_control_plane_the_pod(environment: dict[str, str]) -> None:
     made = bootstrap_of(["--pod"], environment | {"REMORA_META_WORKLOAD": "web", "HOST_IP": "10.0.0.1"})
     who = workload(made)
