@@ -96,7 +96,7 @@ class Agent(Views, Telemetry):
             bootstrap.ads,
             bootstrap.token_file,
             bootstrap.cluster_id,
-            bootstrap.workload if bootstrap.pod is not None else "",
+            bootstrap.pod.name if bootstrap.pod is not None else "",
         )
         self.identity = Identity(authority, roots_pem, self._on_issued, clock, rng)
         self.supervisor = Supervisor(
