@@ -34,7 +34,7 @@ class Pace:
 
     scan_s: float = 0.1
     """Between two looks through /proc at least."""
-    most_wait_s: float = 2.0
+    most_wait_s: float = 1.0
     """A pod without a process is looked for this often at last; its image may be on its way."""
     first_retry_s: float = 0.5
     most_retry_s: float = 30.0

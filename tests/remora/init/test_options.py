@@ -120,6 +120,8 @@ def test_all_that_is_wrong_is_said_at_once_and_with_the_annotation(capsys: pytes
         ("--outbound-port 15020", "is the sidecar's for something else"),
         ("--capture-dns", "the sidecar answers no DNS"),
         ("--remove --probe", "exclude each other"),
+        ("--validate 10 --dry-run", "exclude each other"),
+        ("--validate 0", "1 to 3600 seconds"),
         ("-o json", "add --dry-run"),
         ("--wait 0", "1 to 60 seconds"),
         ("--back-end bpf", "invalid choice"),

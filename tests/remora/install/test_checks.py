@@ -113,9 +113,32 @@ def test_what_is_in_the_way_is_said_with_what_to_do(
         ({"mutating": [ISTIOS]}, ("validation.unlabelledNamespaces=false",)),
         ({"storage_classes": []}, ("collector.storage.className=slow",)),
         ({"storage_classes": []}, ("collector.enabled=false",)),
+        (
+            {
+                "namespaces": [
+                    {
+                        "metadata": {
+                            "name": "shop",
+                            "labels": {
+                                "remora.io/injection": "enabled",
+                                "pod-security.kubernetes.io/enforce": "restricted",
+                            },
+                        }
+                    }
+                ]
+            },
+            ("cni.enabled=true",),
+        ),
         ({"aggregated_APIs": []}, ("control.autoscaling.enabled=false", "gateway.autoscaling.enabled=false")),
     ],
-    ids=["classic sidecars", "validation in the mesh alone", "a class by name", "no collector", "no autoscaling"],
+    ids=[
+        "classic sidecars",
+        "validation in the mesh alone",
+        "a class by name",
+        "no collector",
+        "the node agent",
+        "no autoscaling",
+    ],
 )
 def test_the_fix_that_is_named_helps(lists: dict[str, Any], sets: tuple[str, ...]) -> None:
     assert said(cluster(**lists), *sets) == []
@@ -168,6 +191,25 @@ def pod(name: str, ready: bool) -> dict[str, Any]:
     }
 
 
+def daemon_set(wanted: int, ready: int) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/part-of": "remora"}
+    return {
+        "metadata": {"name": "remora-node-agent", "labels": labels},
+        "status": {"desiredNumberScheduled": wanted, "numberReady": ready},
+    }
+
+
+def waiting_pod(**state: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "w", "namespace": "shop", "annotations": {"sidecar.istio.io/status": "{}"}},
+        "spec": {"nodeName": "n1"},
+        "status": {"phase": "Pending", "initContainerStatuses": [{"name": "remora-validation", **state}]},
+    }
+
+
+RUNS = {"state": {"running": {}}}
+
+
 @cache
 def root() -> str:
     return serving_certificate("127.0.0.1").authority_pem
@@ -213,11 +255,28 @@ def test_a_mesh_that_is_well_is_said_to_be_so() -> None:
         ({"VirtualService": [{"metadata": {"name": "x", "namespace": "y"},
                               "status": {"conditions": [{"type": "Accepted", "status": "False"}]}}]},
          ("warning", "rules")),
+        ({"daemon sets": [daemon_set(3, 0)]}, ("error", "node agent")),
+        ({"daemon sets": [daemon_set(3, 2)]}, ("warning", "node agent")),
+        ({"daemon sets": [daemon_set(3, 3)], "pods": [waiting_pod(**RUNS)]}, ("warning", "node agent")),
+        ({"daemon sets": [], "pods": [waiting_pod(**RUNS)]}, ("error", "node agent")),
+        ({"pods": [waiting_pod(state={"waiting": {}}, lastState={"terminated": {}})]}, ("error", "node agent")),
     ],
-    ids=["no control plane", "half of it", "a stale bundle", "no validation", "a sidecar behind", "a refused rule"],
+    ids=["no control plane", "half of it", "a stale bundle", "no validation", "a sidecar behind", "a refused rule",
+         "no node agent", "a node without it", "a pod that waits for it", "a pod that waits for none",
+         "a pod that waited for none"],
 )  # fmt: skip
 def test_what_ails_a_mesh_is_said(lists: dict[str, Any], expected: tuple[str, str]) -> None:
     assert expected in complaints(mesh(**lists), soon())
+
+
+def test_a_node_agent_that_is_everywhere_is_said_to_be_so() -> None:
+    passed = waiting_pod(state={"terminated": {"exitCode": 0}})
+    facts = mesh(**{"daemon sets": [daemon_set(3, 3)], "pods": [passed, waiting_pod(state={"waiting": {}})]})
+    found = [(each.level, each.said) for each in after.findings(facts, soon()) if each.check == "node agent"]
+    assert found == [("ok", "remora-node-agent: on 3 of 3 nodes ready")]
+    facts.lists |= {"daemon sets": [daemon_set(3, 3)], "pods": [waiting_pod(**RUNS)]}
+    (found_,) = [each for each in after.findings(facts, soon()) if each.check == "node agent" and each.level != "ok"]
+    assert found_.said == "shop/w wait for it, on n1"
 
 
 @pytest.mark.parametrize("pem", ["", "rubbish"])
