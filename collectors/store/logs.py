@@ -4,6 +4,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+from collectors.store import trace_ids
 from collectors.store.answers import LogEntry
 from collectors.store.bodies import decode_body
 from collectors.store.fulltext import attempts
@@ -33,11 +34,15 @@ class Filter:
         """SQL over `logs AS l`, and its parameters."""
         parts: list[str] = []
         values: dict[str, object] = {}
+        begun = self._id_beginnings()
+        if begun:
+            part, values = trace_ids.condition("l.trace_id", begun)
+            parts.append(part)
         for name, operator, value in (
             ("workload", "=", self.workload),
             ("tag", "=", self.tag),
             ("severity", "=", self.severity),
-            ("trace_id", "=", self.trace_id),
+            ("trace_id", "=", None if begun else self.trace_id),
             ("time", ">=", self.since),
             ("time", "<", self.until),
             ("rowid", ">", self.after_rowid),
@@ -48,17 +53,35 @@ class Filter:
                 values[key] = value
         return " AND ".join(parts) or "TRUE", values
 
+    def _id_beginnings(self) -> tuple[str, ...]:
+        return () if self.trace_id is None else trace_ids.beginnings(self.trace_id)
+
     def matches(self) -> list[str]:
         """FTS5 queries to try in turn; empty when the index is not needed, [""] when nothing can match."""
         # Words of the other columns narrow the walk inside the index; the conditions then make it exact.
-        narrow = [
+        begun = self._id_beginnings()
+        narrow = [f"trace_id : ({_or_beginnings(begun)})"] if begun else []
+        narrow += [
             f"{column} : {quote(value)}"
-            for column, value in (("trace_id", self.trace_id), ("workload", self.workload), ("severity", self.severity))
+            for column, value in (
+                ("trace_id", None if begun else self.trace_id),
+                ("workload", self.workload),
+                ("severity", self.severity),
+            )
             if value is not None and any(char.isalnum() for char in value)
         ]
         if self.text.strip():
-            return [" AND ".join([f"{{message trace_id}} : ({one})", *narrow]) for one in attempts(self.text)] or [""]
+            # What looks like the beginning of an id finds the ids, too.
+            id_ = trace_ids.beginnings(self.text.strip())
+            words = [f"{{message trace_id}} : ({one})" for one in attempts(self.text)]
+            if id_:
+                words = [f"({one} OR trace_id : ({_or_beginnings(id_)}))" for one in words]
+            return [" AND ".join([one, *narrow]) for one in words] or [""]
         return [narrow[0]] if self.trace_id is not None and narrow else []
+
+
+def _or_beginnings(ids: tuple[str, ...]) -> str:
+    return " OR ".join(f"{quote(one)} *" for one in ids)
 
 
 def quote(word: str) -> str:

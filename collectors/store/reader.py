@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from collectors.records import SpanRecord
-from collectors.store import error_queries, examples, logs, metrics, search, targets, topology, traces
+from collectors.store import error_queries, examples, logs, metrics, search, targets, topology, trace_ids, traces
 from collectors.store.answers import (
     ErrorGroup,
     Example,
@@ -70,7 +70,8 @@ class Reader:
         after_rowid: int | None = None,
     ) -> list[LogEntry]:
         """Records, newest first. `text` is an FTS5 query over the message; what is none is searched as words, all of
-        which must occur. Times are `since` <= time < `until`. With `after_rowid` the *first* `limit` records that
+        which must occur; what looks like the beginning of a trace id (8 to 31 hex digits) finds those ids, too, and
+        `trace_id` may be one. Times are `since` <= time < `until`. With `after_rowid` the *first* `limit` records that
         arrived after that one: follow with the largest `rowid` seen and none is missed."""
         query = logs.Filter(text, workload, tag, severity, trace_id, since, until, after_rowid)
         return self._ask(lambda connection: logs.select(connection, query, limit))
@@ -103,9 +104,14 @@ class Reader:
         limit: int = 50,
     ) -> list[TraceSummary]:
         """Traces that began in `since` <= start < `until`, newest first; with a span of `service`; with a span whose
-        name, service or attribute values match `text`, or whose id is `text`."""
+        name, service or attribute values match `text`, or whose id is `text`, or begins with it (8 hex digits at
+        least)."""
         query = traces.Filter(service, since, until, min_duration_ms, errors_only, text)
         return self._ask(lambda connection: traces.select(connection, query, limit))
+
+    def trace_ids(self, text: str, limit: int = 10) -> list[str]:
+        """Ids of traces that begin with `text`, 8 hex digits at least, by id; the one that is it alone."""
+        return self._ask(lambda connection: trace_ids.select(connection, text, limit))
 
     def trace(self, trace_id: str) -> list[SpanEntry]:
         """The spans of a trace, by start; empty if there is none of that id. At most 10,000."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collectors.records import SpanRecord
+from collectors.store import trace_ids
 from collectors.store.answers import SpanEntry, TraceSummary
 from collectors.store.fulltext import attempts
 from collectors.store.rows import decode_map
@@ -90,6 +91,14 @@ def _by_text(connection: sqlite3.Connection, query: Filter, conditions: str, val
     ).fetchall()
     if exact:
         return exact
+    if found := trace_ids.beginnings(text):
+        where, more = trace_ids.condition("t.trace_id", found)
+        begun = connection.execute(
+            f"SELECT {_COLUMNS} FROM traces AS t WHERE {where} AND {conditions} ORDER BY t.trace_id LIMIT :most",  # noqa: S608
+            {**values, **more, "most": MAX_LIMIT},
+        ).fetchall()
+        if begun:
+            return begun
     service = "" if query.service is None else "AND s.service = :service"
     statement = (
         f"SELECT DISTINCT {_COLUMNS} FROM (SELECT rowid FROM spans_text WHERE spans_text MATCH :match "  # noqa: S608

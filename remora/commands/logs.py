@@ -29,7 +29,10 @@ def logs(
     state: StateOption,
     workload: Annotated[str | None, typer.Argument(help="Only of this workload.", show_default=False)] = None,
     text: Annotated[str, typer.Option("--text", "-t", help="Full-text search.", metavar="WORDS")] = "",
-    trace: Annotated[str | None, typer.Option("--trace", help="Only of this trace.", metavar="ID")] = None,
+    trace: Annotated[
+        str | None,
+        typer.Option("--trace", help="Only of this trace: its id, or the first 8 digits or more.", metavar="ID"),
+    ] = None,
     severity: Annotated[
         str | None, typer.Option("--severity", help="Only error, warning, info or debug.", metavar="NAME")
     ] = None,

@@ -17,17 +17,24 @@ if TYPE_CHECKING:
 
 EPILOG = (
     "Examples: remora traces --service reviews --errors\n\n"
-    "remora traces 4bf92f3577b34da6a3ce929d0e0e4736 --logs\n\nremora traces --min-duration 100ms -o json"
+    "remora traces 4bf92f35 --logs\n\nremora traces --min-duration 100ms -o json"
 )
 
 BAR_COLUMNS = 40
+MAX_NAMED = 5
+"""Traces, where what was written begins the ids of several."""
 MAX_LOGS = 1_000
 """Of one trace."""
 
 
 def traces(
     state: StateOption,
-    trace_id: Annotated[str | None, typer.Argument(help="One trace, span by span.", show_default=False)] = None,
+    trace_id: Annotated[
+        str | None,
+        typer.Argument(
+            help="One trace, span by span; at least the first 8 digits of its id.", metavar="ID", show_default=False
+        ),
+    ] = None,
     with_logs: Annotated[
         bool, typer.Option("--logs", help="With one trace: the log records of its requests too.")
     ] = False,
@@ -45,16 +52,14 @@ def traces(
 ) -> None:
     """List traces, newest first, or show one as a waterfall. With -o json every trace has its spans."""
     from remora.commands.store import opened
-    from remora.failure import Failure
     from remora.output import print_data, print_table
 
     length = seconds(since, "--since")
     duration_s = seconds(min_duration, "--min-duration")
     with opened(state) as reader:
         if trace_id is not None:
+            trace_id = _whole_id(reader, trace_id)
             spans = reader.trace(trace_id)
-            if not spans:
-                raise Failure(f"no trace {trace_id} is stored")
             _show(trace_id, spans, _logs_of(reader, trace_id) if with_logs else None, output)
             return
         if with_logs:
@@ -73,6 +78,19 @@ def traces(
         else:
             print_data([_whole(each, reader.trace(each.trace_id)) for each in found], output)
     sys.stdout.flush()
+
+
+def _whole_id(reader: "Reader", text: str) -> str:
+    """The one trace whose id begins with what was written."""
+    from remora.failure import Failure
+
+    found = reader.trace_ids(text, limit=MAX_NAMED + 1)
+    if not found:
+        raise Failure(f"no trace {text} is stored")
+    if len(found) > 1:
+        more = " and more" if len(found) > MAX_NAMED else ""
+        raise Failure(f"{text} begins several ids: {', '.join(found[:MAX_NAMED])}{more}; write more of it")
+    return found[0]
 
 
 def _logs_of(reader: "Reader", trace_id: str) -> "list[LogEntry]":

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from collectors.records import Batch
 from collectors.store.answers import SpanEntry
 from remora.commands import traces
+from tests.collectors.build import span as records_span
+from tests.collectors.store.test_reader import fill
 from tests.remora.conftest import FakeControl, Remora
 
 
@@ -153,3 +156,15 @@ def test_the_waterfall_has_a_bar_for_every_span(a_trace: list[SpanEntry], capsys
     assert len(lines) == 4
     assert lines[0].count("█") == traces.BAR_COLUMNS
     assert all("█" in line for line in lines)
+
+
+def test_a_trace_is_shown_by_the_beginning_of_its_id(remora: Remora, control: FakeControl) -> None:
+    (control.state / "store").mkdir()
+    ids = [f"4bf92f3{number}" + "0" * 24 for number in (5, 6)] + [f"aaaaaaaa{number:024x}" for number in range(7)]
+    spans = [records_span(1, 1, None, "reviews")._replace(trace_id=one) for one in ids]
+    fill(control.state / "store" / "telemetry.sqlite", Batch(spans=spans))
+    assert "reviews server" in remora("traces", "4bf92f35").out
+    assert remora("traces", "4bf92f3").err == "no trace 4bf92f3 is stored\n"
+    several = remora("traces", "aaaaaaaa")
+    assert several.status == 1
+    assert several.err == f"aaaaaaaa begins several ids: {', '.join(ids[2:7])} and more; write more of it\n"
