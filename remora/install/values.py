@@ -264,6 +264,8 @@ class Gateway(Model):
     concurrency: Annotated[Int, Field(ge=1, le=64)] = 1
     """Worker processes of a pod."""
     service: GatewayService = GatewayService()
+    tls_secrets: Annotated[list[Name], Field(max_length=256)] = Field(default_factory=list)
+    """Secrets of remora-system that Gateways name by credentialName: the control plane may read these and no others."""
 
 
 class Injection(Model):

@@ -16,7 +16,7 @@ class PeerRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PeerIdentity:
-    """A peer whose certificate passed. `spiffe` is None for a server outside the mesh."""
+    """A peer whose certificate passed. `spiffe` is None for one outside the mesh."""
 
     spiffe: SpiffeId | None
     sha256: str
@@ -26,12 +26,15 @@ class PeerIdentity:
 def check_client(tls: ssl.SSLObject, trust_domains: Collection[str]) -> PeerIdentity | None:
     """The client's identity, None without a certificate. Raises PeerRefused.
 
-    `trust_domains` empty: any SPIFFE identity that our anchors vouch for.
+    `trust_domains` empty: whoever our anchors vouch for, which at a gateway need not be a workload of any mesh. One
+    that says it is has a whole SPIFFE identity.
     """
     der = tls.getpeercert(binary_form=True)
     if der is None:
         return None
     names = _names(tls)
+    if not trust_domains and not any(kind == "URI" and value.startswith("spiffe:") for kind, value in names):
+        return PeerIdentity(None, hashlib.sha256(der).hexdigest())
     spiffe = _spiffe(names)
     _require_leaf(der)
     if trust_domains and spiffe.trust_domain not in trust_domains:

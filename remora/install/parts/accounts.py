@@ -22,6 +22,7 @@ from remora.install.names import (
 
 CA_SECRET = "remora-ca"  # noqa: S105 - its name
 WATCH = ("list", "watch")
+_TLS_SECRETS = Ref("gateway.tlsSecrets")
 _ADMISSION = "admissionregistration.k8s.io"
 INJECTOR, VALIDATOR = revised("remora-injector"), revised("remora-validator")
 
@@ -66,6 +67,7 @@ def namespace_rules() -> list[Node]:
         _rule([""], ["secrets"], ("get", "update"), names=[CA_SECRET]),
         # Those that tell of other clusters are known by a label, which RBAC cannot ask for.
         When(Ref("control.otherClusters"), _rule([""], ["secrets"], WATCH)),
+        When(_TLS_SECRETS, {**_rule([""], ["secrets"], WATCH), "resourceNames": _TLS_SECRETS}),
     ]
 
 
