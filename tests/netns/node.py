@@ -107,6 +107,10 @@ class Node:
         (at / "stat").symlink_to(f"/proc/{pid}/stat")
         (at / "ns" / "net").symlink_to(f"/proc/{pid}/ns/net")
 
+    def show_as_it_is(self, pid: int) -> None:
+        """As the kernel has it, its control group too."""
+        (self.proc / str(pid)).symlink_to(f"/proc/{pid}")
+
     def hide(self, pid: int) -> None:
         """It has ended."""
         subprocess.run(["rm", "-rf", str(self.proc / str(pid))], check=True)
@@ -120,10 +124,11 @@ class Node:
         self.server.do(lambda: self.server.fake.seed(document))
         return NodesPod(self, there, document, injected)
 
-    def start_agent(self) -> None:
-        """Until it knows the node's pods."""
+    def start_agent(self, before: Sequence[str] = ()) -> None:
+        """Until it knows the node's pods. `before` goes before its command."""
         reading, writing = os.pipe()
-        argv = [*PYTHON, "node-agent", "--node", NAME, "--proc", str(self.proc), "--listen", "127.0.0.1:0"]
+        argv = [*before, *PYTHON, "node-agent", "--node", NAME, "--proc", str(self.proc)]
+        argv += ["--listen", "127.0.0.1:0"]
         argv += ["--kubeconfig", str(self.server.kubeconfig), "--ready-fd", str(writing)]
         with open(self.directory / "agent.log", "ab") as log:
             self.agent = subprocess.Popen(argv, stdout=log, stderr=log, pass_fds=(writing,))

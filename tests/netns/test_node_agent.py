@@ -1,14 +1,17 @@
 """The node agent against a kernel: real network namespaces and processes, a real agent, a fake API server."""
 
+import contextlib
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import pytest
 
+from remora.install.parts.node_agent import CAPABILITIES
+from tests.netns import control_groups
 from tests.netns.captured_mesh import CapturedMesh, Port, Sidecar, request
 from tests.netns.injected import InjectedPod
 from tests.netns.namespaces import Namespace, Network
@@ -194,3 +197,33 @@ def test_applications_of_pods_without_privileges_talk_by_way_of_their_sidecars(n
         until(answered, node)
     finally:
         mesh.close()
+
+
+def test_the_daemon_sets_capabilities_are_what_it_takes_for_another_users_process_in_a_real_control_group(
+    net: Network, node: Node
+) -> None:
+    """A pod's first process is its sandbox's, of a user of its own. NET_RAW is for the older kind of iptables alone."""
+    there = net.pod("one")
+    pod = node.schedule(there, injected("one", there))
+    with contextlib.ExitStack() as stack:
+        try:
+            group = stack.enter_context(control_groups.of_pod(pod.document["metadata"]["uid"]))
+        except OSError as error:
+            pytest.skip(f"no control group can be made here: {error}; run the tests as root with a writable cgroupfs")
+        sandbox = there.start(["sleep", "600"], uid=65_535)
+        stack.callback(lambda: (sandbox.kill(), sandbox.wait()))
+        control_groups.put(group, sandbox.pid)
+        node.show_as_it_is(sandbox.pid)
+        for lacking in ("SYS_PTRACE", "SYS_ADMIN", "NET_ADMIN"):
+            node.start_agent(bounded(each for each in CAPABILITIES if each != lacking))
+            until(lambda lacking=lacking: any(lacking in each["message"] for each in node.events()), node)  # type: ignore[misc]
+            node.stop_agent()
+            assert "REMORA" not in there.saved(4)
+        node.start_agent(bounded(CAPABILITIES))
+        assert ended(pod.validation())[0] == 0, node.said()
+        node.stop_agent()
+
+
+def bounded(capabilities: Iterable[str]) -> list[str]:
+    """What goes before a command of root's so that it has just these."""
+    return ["setpriv", f"--bounding-set=-all,{','.join(f'+{each.lower()}' for each in capabilities)}"]
