@@ -35,9 +35,10 @@ def _ports_that_differ(world: World, resource: Resource, policies: PeerPolicies)
     if not spec.port_level_mtls or spec.selector is None:
         return
     numbers: set[int] = set()
-    for workload in sorted(world.workloads.values(), key=lambda w: w.name):
+    near = [each for (namespace, _), each in world.workloads.items() if namespace == resource.namespace]
+    for workload in sorted(near, key=lambda w: w.name):
         labels = workload.effective_labels
-        if workload.namespace != resource.namespace or not spec.selector.match_labels.items() <= labels.items():
+        if not spec.selector.match_labels.items() <= labels.items():
             continue
         by_address: dict[str | None, list[int]] = {}
         for port in workload.ports:
