@@ -260,6 +260,33 @@ async def test_clients_with_such_a_certificate_are_refused(
     assert (await good.get()).status == 200
 
 
+@pytest.mark.parametrize(
+    ("leaf", "let_in"),
+    [
+        pytest.param(Leaf(uris=(), dns=("client.example",)), True, id="of no workload of any mesh"),
+        pytest.param(Leaf(uris=("https://client.example/me",)), True, id="with a name that is no SPIFFE ID"),
+        pytest.param(Leaf(uris=("spiffe://another/ns/default/sa/web",)), True, id="of another mesh's workload"),
+        pytest.param(Leaf(uris=("spiffe://another/a", "spiffe://another/b")), False, id="of two workloads at once"),
+    ],
+)
+async def test_at_an_edge_whoever_the_authority_vouches_for_is_let_in(
+    proxy: Proxy, authority: Authority, origin: Origin, client: Client, leaf: Leaf, let_in: bool, tmp_path: Path
+) -> None:
+    address = proxy.bind()
+    tls = DownstreamTls("default", "ROOTCA", require_client_certificate=True)
+    chain = FilterChain(TransportMatch.TLS, Http(routes=everything(forward_to("app"))), tls)
+    answer = await proxy.apply(
+        clusters=(cluster("app", origin.address),),
+        listeners=(Listener("edge", address, Direction.OUTBOUND, (chain,), detect_tls=True),),
+        certificates=(authority.issue(Leaf(uris=(REVIEWS,))),),
+        trust_anchors=(authority.anchors(),),
+    )
+    assert isinstance(answer, Applied), answer
+    context = client_context(authority, authority.issue(leaf), tmp_path)
+    assert bool(await plain_failure(client.connect(address, context, SNI))) is not let_in
+    assert len(origin.requests) == int(let_in)
+
+
 async def test_a_certificate_of_another_root_is_refused(
     proxy: Proxy, authority: Authority, origin: Origin, client: Client, tmp_path: Path
 ) -> None:
