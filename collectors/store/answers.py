@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+SERVICE = "service:"
+"""In front of the ids of graph nodes that are services."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
@@ -73,11 +76,12 @@ class TraceSummary:
 
 @dataclass(frozen=True, slots=True)
 class GraphNode:
-    """A workload version, or the outside."""
+    """A workload version, a service of which no workload is known to have answered, or the outside."""
 
     id: str
-    """`NAMESPACE/WORKLOAD`, or `unknown` for clients outside the mesh."""
+    """`NAMESPACE/WORKLOAD`, `service:NAMESPACE/SERVICE`, or `unknown` for clients outside the mesh."""
     workload: str
+    """"" of a service."""
     namespace: str
     app: str
     version: str
@@ -87,6 +91,12 @@ class GraphNode:
     """0 to 1, share of what arrives that fails: 5xx, and gRPC's statuses that stand for as much."""
     bytes_per_s: float = 0.0
     """Of connections that carry no requests as far as the mesh knows (TCP, TLS passed through), to both sides."""
+
+    @property
+    def is_service(self) -> bool:
+        """Whether requests ended at the service: a fault was injected, no endpoint was healthy, or it is outside of the
+        mesh. Its `app` is the service's name."""
+        return self.id.startswith(SERVICE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from collectors.records import Histogram
-from collectors.store.answers import Graph, GraphEdge, GraphNode, ServiceSummary, WorkloadSummary
+from collectors.store.answers import SERVICE, Graph, GraphEdge, GraphNode, ServiceSummary, WorkloadSummary
 from collectors.store.metrics import (
     Catalogue,
     Known,
@@ -145,10 +145,11 @@ def _node_id(labels: dict[str, str], side: str) -> str:
     namespace = labels.get(f"{side}_workload_namespace", UNKNOWN)
     if workload != UNKNOWN:
         return f"{namespace}/{workload}"
-    # A request that reached no workload still was meant for a service.
+    # A request that reached no workload (a fault filter answered it, no endpoint was healthy) still was meant for a
+    # service. As Kiali draws it: the edge ends at a node of the service's own, which is no workload of that name.
     service = labels.get("destination_service_name", UNKNOWN) if side == "destination" else UNKNOWN
     if service != UNKNOWN:
-        return f"{labels.get('destination_service_namespace', UNKNOWN)}/{service}"
+        return f"{SERVICE}{labels.get('destination_service_namespace', UNKNOWN)}/{service}"
     return UNKNOWN
 
 
@@ -286,7 +287,7 @@ def workloads(
             bytes_per_s=traffic.bytes / window_s,
         )
         for name, traffic in sorted(arriving.items())
-        if name != UNKNOWN
+        if name != UNKNOWN and not name.startswith(SERVICE)
     ]
 
 
@@ -321,8 +322,8 @@ def _describe(known: Iterable[Known]) -> dict[str, tuple[str, str, str, str]]:
 
 
 def _undescribed(name: str) -> tuple[str, str, str, str]:
-    namespace, _, workload = name.rpartition("/")
-    return workload, namespace or UNKNOWN, workload, UNKNOWN
+    namespace, _, workload = name.removeprefix(SERVICE).rpartition("/")
+    return "" if name.startswith(SERVICE) else workload, namespace or UNKNOWN, workload, UNKNOWN
 
 
 def services(connection: sqlite3.Connection, catalogue: Catalogue, now: float, window_s: float) -> list[ServiceSummary]:

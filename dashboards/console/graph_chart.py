@@ -257,7 +257,7 @@ class _Stroke:
                 "color": self.palette.surface,
                 "borderColor": self.palette.accent if chosen else self.palette.of(health),
                 "borderWidth": 2.5 if chosen else 1.5,
-                "borderType": "dashed" if node.id == OUTSIDE else "solid",
+                "borderType": "dashed" if node.id == OUTSIDE or node.is_service else "solid",
             },
             "label": {
                 "show": True,
@@ -337,6 +337,8 @@ class _Stroke:
         if node.id != OUTSIDE:
             version = f" · version {node.version}" if node.version not in ("", "unknown") else ""
             lines.append(f"namespace {node.namespace}{version}")
+        if node.is_service:
+            lines.append("no workload of the mesh answered: a fault, no healthy endpoint, or a service outside")
         lines.append(f"arriving {_figures(node)}")
         return "\n".join(lines)
 

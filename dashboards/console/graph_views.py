@@ -81,7 +81,9 @@ def activity(of: GraphNode | GraphEdge) -> float:
 
 def title(node: GraphNode) -> str:
     """What a node is called."""
-    return "outside the mesh" if node.id == OUTSIDE else node.workload
+    if node.id == OUTSIDE:
+        return "outside the mesh"
+    return f"{node.app} (service)" if node.is_service else node.workload
 
 
 def busiest(graph: Graph, limit: int = MAX_NODES) -> Graph:

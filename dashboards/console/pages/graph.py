@@ -194,6 +194,7 @@ class Details:
         )
         self._links.set_visibility(not outside)
         self._traces.props["href"] = links.traces(service=node.app)
+        self._logs.set_visibility(not node.is_service)
         self._logs.props["href"] = links.logs(workload=node.workload)
 
 

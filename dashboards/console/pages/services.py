@@ -165,7 +165,9 @@ class _Details:
         )
         nodes = [node for node in graph.nodes if (node.namespace, node.app) == (service.namespace, service.name)]
         lines = {
-            node.workload: Line(node.workload, links.logs(workload=node.workload), _figures(node)) for node in nodes
+            node.workload: Line(node.workload, links.logs(workload=node.workload), _figures(node))
+            for node in nodes
+            if not node.is_service
         }
         for workload in registered or ():
             if belongs(workload, service):

@@ -1,3 +1,4 @@
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -103,9 +104,40 @@ def test_a_request_without_a_workload_is_drawn_to_its_service(path: Path) -> Non
         destination_version="unknown",
     )
     graph = graph_of(path, [requests(NOW - 59, 0, lost), requests(NOW, 6, lost)])
-    assert only_edge(graph).destination == "default/b"
+    assert only_edge(graph).destination == "service:default/b"
     assert only_edge(graph).error_rate == 1.0
     assert not only_edge(graph).mtls, "nothing arrived that could prove it"
+
+
+def test_what_a_fault_filter_answered_ends_at_the_service_and_at_no_workload_of_its_name(path: Path) -> None:
+    """As Kiali's graph: the aborted requests' edge ends at the service's node."""
+    arrived = labels("a-v1", "b-v1", destination_workload="b")
+    nowhere = {"destination_workload": "unknown", "destination_workload_namespace": "unknown"}
+    aborted = labels(
+        "a-v1", "b-v1", reporter="source", response_code="503", response_flags="FI", destination_version="unknown",
+        **nowhere,
+    )  # fmt: skip
+    samples = [requests(NOW - 59, 0, one) for one in (arrived, aborted)]
+    fill(path, Batch(samples=[*samples, requests(NOW, 60, arrived), requests(NOW, 30, aborted)]))
+    with closing(Reader.open(path)) as reader:
+        graph = reader.graph(NOW, 60)
+        (service,) = [node for node in graph.nodes if node.is_service]
+        (workload,) = [node for node in graph.nodes if node.id == "default/b"]
+        assert (service.id, service.workload, service.namespace, service.app) == (
+            "service:default/b",
+            "",
+            "default",
+            "b",
+        )
+        assert (service.error_rate, workload.error_rate) == (1.0, 0.0), "the workload did nothing wrong"
+        assert {(edge.source, edge.destination) for edge in graph.edges} == {
+            ("default/a-v1", "default/b"),
+            ("default/a-v1", "service:default/b"),
+        }
+        assert [one.workload for one in reader.workloads(NOW, 60)] == ["b"], "a service is no workload"
+        (summary,) = reader.services(NOW, 60)
+        assert summary.name == "b"
+        assert summary.error_rate == pytest.approx(1 / 3), "but its service did fail"
 
 
 def test_one_plaintext_request_opens_the_lock(path: Path) -> None:
