@@ -32,7 +32,7 @@ EXTRAS = {
     "collect": "collectors",
     "query": "collectors",
     "console": "console",
-    "custom-metrics": "control",
+    "custom-metrics": "custom-metrics",
 }
 """What a component's install is called."""
 

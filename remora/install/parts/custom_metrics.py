@@ -88,7 +88,8 @@ def container() -> dict[str, Any]:
         livenessProbe=probe,
         readinessProbe=probe,
         volumeMounts=[
-            When(Not(APART), {"name": "state", "mountPath": pods.STATE}),
+            # Read-only does: SQLite's WAL index is there while the collector writes, and without it nothing is new.
+            When(Not(APART), {"name": "state", "mountPath": pods.STATE, "readOnly": True}),
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
         ],
     )
