@@ -5,9 +5,11 @@ from itertools import combinations
 
 from control.analyze.reach import catches_everything
 from control.analyze.subject import Subject
+from control.api.hosts import owner
 from control.api.kinds.destination_rule import DestinationRuleSpec
 from control.api.kinds.virtual_service import VirtualServiceSpec
 from control.api.resource import Path, Resource
+from control.api.source import CLUSTER
 from control.api.violation import Violation
 from control.translate.matches import gateway_name
 
@@ -32,14 +34,25 @@ def _virtual_services(subject: Subject) -> Iterator[Violation]:
     for (gateway, host), claimed in claims.items():
         for (one, one_spec, one_path), (other, other_spec, other_path) in combinations(claimed, 2):
             if gateway == "mesh":
-                message = f"{subject.short(host)} has another rule, {{}}; merge them into one, a host has one rule"
-                yield one.violation(one_path, message.format(_where(other)))
-                yield other.violation(other_path, message.format(_where(one)))
+                yield _of_one_host(subject, host, one, one_path, other)
+                yield _of_one_host(subject, host, other, other_path, one)
             elif _takes_all(one_spec) and _takes_all(other_spec):
                 # Istio merges rules of a gateway, what catches everything last.
                 message = f"{host} on {gateway} has two rules that catch everything, this and {{}}; only one can"
                 yield one.violation(one_path, message.format(_where(other)), "warning")
                 yield other.violation(other_path, message.format(_where(one)), "warning")
+
+
+def _of_one_host(subject: Subject, host: str, one: Resource, path: Path, other: Resource) -> Violation:
+    """What is said of `one`. Nobody loses the say about his own services because others were quicker."""
+    short = subject.short(host, one.namespace)
+    if owner(host) == one.namespace != other.namespace:
+        message = f"{short} is also in {_where(other)}, which has no effect on it beside this rule of its own namespace"
+        return one.violation(path, message, "warning")
+    if owner(host) == other.namespace != one.namespace:
+        message = f"{short} has a rule of its own namespace, {_where(other)}; beside it this one has no effect on it"
+        return one.violation(path, message, "warning")
+    return one.violation(path, f"{short} has another rule, {_where(other)}; merge them into one, a host has one rule")
 
 
 def _takes_all(spec: VirtualServiceSpec) -> bool:
@@ -63,5 +76,6 @@ def _destination_rules(host: str, one: Resource, other: Resource) -> Iterator[Vi
 
 
 def _where(resource: Resource) -> str:
-    place = f" ({resource.file}:{resource.line})" if resource.file else ""
+    stored = not resource.file or resource.file.startswith(f"{CLUSTER}/")
+    place = "" if stored else f" ({resource.file}:{resource.line})"
     return f"{resource.key}{place}"

@@ -34,7 +34,7 @@ def references(subject: Subject) -> Iterator[Violation]:
         assert isinstance(resource.spec, DestinationRuleSpec)
         host = subject.full(resource.spec.host, resource)
         if host not in subject.ports:
-            yield resource.violation(("spec", "host"), _missing_host(subject, resource.spec.host, host))
+            yield resource.violation(("spec", "host"), _missing_host(subject, resource, resource.spec.host, host))
     yield from _gateway_workloads(subject)
 
 
@@ -53,7 +53,7 @@ def _destination(
     host = subject.full(destination.host, resource)
     ports = subject.ports.get(host)
     if ports is None:
-        yield resource.violation((*path, "host"), _missing_host(subject, destination.host, host))
+        yield resource.violation((*path, "host"), _missing_host(subject, resource, destination.host, host))
         return
     if destination.port is not None and destination.port.number not in ports:
         message = f"is {destination.port.number}, but {destination.host} has {_listed(ports, 'no port')}"
@@ -72,8 +72,8 @@ def _destination(
         yield resource.violation((*path, "subset"), message)
 
 
-def _missing_host(subject: Subject, written: str, host: str) -> str:
-    known = subject.names
+def _missing_host(subject: Subject, resource: Resource, written: str, host: str) -> str:
+    known = subject.names(resource.namespace)
     guess = subject.guess(written, known) or (f"; known are {_listed(known)}" if known else "; no service is known yet")
     meant = "" if written == host else f" ({host})"
     return f"is {written!r}{meant}, but there is no such service{guess}"
@@ -86,7 +86,8 @@ def _hosts(subject: Subject, resource: Resource, spec: VirtualServiceSpec) -> It
         host = subject.full(written, resource)
         if host in subject.ports or host.startswith("*"):
             continue
-        message = f"{_missing_host(subject, written, host)}; the rule holds only for requests that name it themselves"
+        missing = _missing_host(subject, resource, written, host)
+        message = f"{missing}; the rule holds only for requests that name it themselves"
         yield resource.violation(("spec", "hosts", index), message, "warning")
 
 

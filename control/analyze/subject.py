@@ -24,6 +24,7 @@ class Subject:
     world: World
     _compared: list[int] = field(default_factory=lambda: [0])
     """Names that were looked at for guesses."""
+    _names: dict[str, list[str]] = field(default_factory=dict)
 
     @cached_property
     def ports(self) -> dict[str, set[int]]:
@@ -64,10 +65,11 @@ class Subject:
             assert isinstance(resource.spec, VirtualServiceSpec)
             yield resource, resource.spec
 
-    @cached_property
-    def names(self) -> list[str]:
-        """Of every host, as people write them; sorted."""
-        return sorted({self.short(host) for host in self.ports})
+    def names(self, namespace: str) -> list[str]:
+        """Of every host, as people write them in rules of `namespace`; sorted."""
+        if namespace not in self._names:
+            self._names[namespace] = sorted({self.short(host, namespace) for host in self.ports})
+        return self._names[namespace]
 
     def guess(self, written: str, names: Sequence[str]) -> str:
         """`; did you mean ...?`, or nothing. `names` are sorted.
@@ -83,9 +85,9 @@ class Subject:
         self._compared[0] += len(names)
         return did_you_mean(written, list(names))
 
-    def short(self, host: str) -> str:
-        """A service's host as people write it: `reviews`, or `reviews.other` outside the default namespace."""
+    def short(self, host: str, namespace: str) -> str:
+        """A service's host as people write it in rules of `namespace`: `reviews`, or of another's `reviews.other`."""
         if not host.endswith(f".{SUFFIX}"):
             return host
-        name, _, namespace = host.removesuffix(f".{SUFFIX}").partition(".")
-        return name if namespace == "default" else f"{name}.{namespace}"
+        name, _, its = host.removesuffix(f".{SUFFIX}").partition(".")
+        return name if its == namespace else f"{name}.{its}"

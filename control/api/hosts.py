@@ -28,6 +28,12 @@ def full_name(host: str, namespace: str, known: Container[str]) -> str:
     return host
 
 
+def owner(host: str) -> str:
+    """The namespace whose service the host is; empty for any other name, which is nobody's, and for wildcards."""
+    name, _, namespace = host.removesuffix(f".{SUFFIX}").partition(".")
+    return namespace if host.endswith(f".{SUFFIX}") and not name.startswith("*") and "." not in namespace else ""
+
+
 def matches(pattern: str, host: str) -> bool:
     """Whether `host`, itself perhaps a wildcard, lies within `pattern`: a name, `*.suffix` or `*`."""
     if pattern == "*" or pattern == host:

@@ -10,13 +10,12 @@ import yaml
 from control.api.kinds import KINDS, Kind
 from control.api.parse import parse_document
 from control.api.resource import Key, Resource
+from control.api.source import CLUSTER
 from control.api.violation import Violation
 from control.kubernetes.resources import ApiResource
 from control.kubernetes.status import UNREPORTED, Reported, reported
 
 REVISION_LABELS = ("remora.io/rev", "istio.io/rev")
-FILE = "kubernetes"
-"""Where violations say that a rule is from, which has no file; its namespace follows."""
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -92,7 +91,7 @@ def written(document: Mapping[str, Any]) -> str:
 
 
 def _parsed(document: Mapping[str, Any], created_at: float) -> tuple[Resource | None, tuple[Violation, ...]]:
-    file = f"{FILE}/{document['metadata']['namespace']}"
+    file = f"{CLUSTER}/{document['metadata']['namespace']}"
     parsed = parse_document(document, file, written(document))
     errors = tuple(each for each in parsed.violations if each.severity == "error")
     if errors or not parsed.resources:

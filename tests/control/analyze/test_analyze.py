@@ -247,3 +247,23 @@ def test_a_secret_of_kubernetes_is_none_of_a_mesh_outside_a_cluster() -> None:
     )
     said = "tls.credentialName: names a Secret of Kubernetes, and this mesh is not in a cluster"
     assert any(said in finding for finding in findings(world(), text))
+
+
+def test_a_service_belongs_to_its_namespace_whoever_was_quicker_to_write_a_rule_for_it() -> None:
+    spec = "hosts: [reviews.default.svc.cluster.local]\nhttp: [{directResponse: {status: 200}}]"
+    strangers = rule("VirtualService", "squat", spec, "evil")
+    theirs, ours = sorted(findings(world(SUBSETS, strangers), to("v1")), key=lambda each: "/squat: " not in each)
+    assert ours.endswith(
+        "VirtualService/reviews: spec.hosts[0]: warning: reviews is also in VirtualService evil/squat (rules1.yaml:1),"
+        " which has no effect on it beside this rule of its own namespace"
+    )
+    assert "VirtualService/squat: spec.hosts[0]: warning: reviews.default has a rule of its own namespace" in theirs
+    assert "VirtualService default/reviews" in theirs
+    assert all(": warning: " in each for each in findings(world(SUBSETS, to("v1")), strangers))
+
+
+def test_services_are_named_as_the_rules_own_namespace_would_name_them() -> None:
+    elsewhere = rule("DestinationRule", "other", "host: rewiev", "shop")
+    assert findings(world(), elsewhere)[0].endswith(
+        "known are details.default, productpage.default, ratings.default, reviews.default"
+    )

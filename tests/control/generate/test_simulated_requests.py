@@ -58,6 +58,14 @@ def test_a_service_of_another_namespace_needs_its_namespace() -> None:
     assert simulation.where("http://reviews.other:9080/") == "reviews.other.svc.cluster.local"
 
 
+def test_a_rule_of_a_services_own_namespace_goes_before_those_of_others() -> None:
+    spec = "hosts: [reviews.default.svc.cluster.local]\nhttp: [{directResponse: {status: 418}}]"
+    strangers = rule("VirtualService", "a", spec, "another")
+    assert sidecar(strangers).where("http://reviews:9080/") == 418
+    own = rule("VirtualService", "z", "hosts: [reviews]\nhttp: [{route: [{destination: {host: reviews}}]}]")
+    assert sidecar(strangers, own).where("http://reviews:9080/") == "reviews"
+
+
 def test_without_rules_every_version_is_used() -> None:
     simulation = sidecar()
     cluster = "outbound|9080||reviews.default.svc.cluster.local"
