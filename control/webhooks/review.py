@@ -15,6 +15,8 @@ MAX_WARNINGS = 20
 """The API server drops what is beyond 4,096 characters in all."""
 MAX_WARNING_CHARACTERS = 250
 MAX_REASON_CHARACTERS = 4_000
+MAX_DEPTH = 100
+"""Of nesting in an object. A pod has fifteen levels; who copies or compares much deeper ones runs out of stack."""
 
 Json = dict[str, Any]
 _OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
@@ -138,7 +140,27 @@ def _object(request: Json, name: str) -> Json | None:
     value = request.get(name)
     if not isinstance(value, dict | None):
         raise Malformed(f"request.{name} must be an object")
+    if value is not None:
+        if not isinstance(value.get("metadata"), dict | None):
+            raise Malformed(f"request.{name}.metadata must be an object")
+        if _too_deep(value):
+            raise Malformed(f"request.{name} is nested more than {MAX_DEPTH} levels deep")
     return value
+
+
+def _too_deep(value: Json) -> bool:
+    """Level by level: what is looked for is what recursion would die of."""
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _name_of(found: Json | None) -> str:

@@ -46,6 +46,8 @@ def test_a_pod_without_a_name_is_called_by_what_its_name_will_begin_with() -> No
         (encoded(review(pod(), namespace=[])), "request.namespace"),
         (encoded(review(pod(), dryRun="no")), "request.dryRun"),
         (b'{"a":' * 5000, "not JSON"),
+        (encoded(review({"apiVersion": "v1", "kind": "Pod"}, object={"metadata": []})), "request.object.metadata"),
+        (encoded(review(pod())).replace(b'"app:1"', b'{"a":' * 200 + b"1" + b"}" * 200), "more than 100 levels deep"),
     ],
 )
 def test_anything_else_is_malformed_and_says_where(body: bytes, why: str) -> None:
