@@ -18,6 +18,9 @@ import pytest
 import yaml
 
 from collectors.records import Batch, Labels
+from remora.install.objects import objects
+from remora.install.parts.custom_metrics import own_rules
+from remora.install.reading import load
 from tests.collectors.build import durations, fill, labels, requests
 from tests.kubernetes.api_server import FakeApiServer
 from tests.kubernetes.kubeconfigs import serving_files
@@ -31,14 +34,16 @@ _NAME = "remora-custom-metrics.remora-system.svc"
 class Adapter:
     """The process, and what it takes to be believed by it."""
 
-    def __init__(self, server: FakeApiServer, directory: Path, *flags: str, configured: bool = True) -> None:
+    def __init__(
+        self, server: FakeApiServer, directory: Path, *flags: str, configured: bool = True, token: str = "admin"
+    ) -> None:
         self.authority, chain, key = serving_files("127.0.0.1")  # its name: kube-apiserver
         (directory / "front-proxy.pem").write_bytes(chain + key)
         self.front_proxy = directory / "front-proxy.pem"
         server.seed(_config_map(self.authority if configured else "", ["kube-apiserver"]))
         for version in ("v1beta1", "v1beta2"):
             server.seed(_api_service(version))
-        (directory / "kubeconfig").write_text(yaml.safe_dump(server.kubeconfig()))
+        (directory / "kubeconfig").write_text(yaml.safe_dump(server.kubeconfig(token)))
         read, write = os.pipe()
         argv = [sys.executable, "-m", "remora", "custom-metrics", "--listen", "127.0.0.1:0", "--kubeconfig"]
         argv += [str(directory / "kubeconfig"), "--ready-fd", str(write), *flags]
@@ -110,14 +115,38 @@ def _traffic(path: Path, now: float) -> None:
     fill(path, Batch(samples=samples), now=now)
 
 
+def _installed(server: FakeApiServer) -> str:
+    """The token of its account; from now on roles decide."""
+    for each in objects(load([], ["customMetrics.enabled=true"])):
+        if each["kind"] in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"):
+            server.seed(each)
+    rules = [
+        {
+            "apiGroups": [""],
+            "resources": ["configmaps"],
+            "resourceNames": ["extension-apiserver-authentication"],
+            "verbs": ["get", "list", "watch"],
+        }
+    ]
+    metadata = {"name": "extension-apiserver-authentication-reader", "namespace": "kube-system"}
+    server.seed({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules})
+    server.access.rbac = True
+    return server.access.issue("remora-system", "remora-collector")
+
+
 @contextlib.asynccontextmanager
-async def _running(tmp_path: Path, eventually: Eventually) -> AsyncIterator[tuple[FakeApiServer, Adapter, Any]]:
+async def _running(
+    tmp_path: Path, eventually: Eventually, *, restricted: bool = False
+) -> AsyncIterator[tuple[FakeApiServer, Adapter, Any]]:
+    """`restricted`: as the account, with the roles, that an installation gives it."""
     _traffic(tmp_path / "state" / "store" / "telemetry.sqlite", time.time())
     async with FakeApiServer() as server:
         server.seed(_pod("reviews-1", app="reviews"))
         server.seed(_pod("reviews-2", app="reviews"))
         server.seed(_pod("ratings-1", app="ratings"))
-        adapter = Adapter(server, tmp_path, "--state", str(tmp_path / "state"), "--service", "localhost")
+        token = _installed(server) if restricted else "admin"
+        flags = ("--state", str(tmp_path / "state"), "--service", "localhost")
+        adapter = Adapter(server, tmp_path, *flags, token=token)
         try:
             await eventually(lambda: adapter.bundle() or adapter.process.poll() is not None, "the bundle", within=20.0)
             assert adapter.process.poll() is None, adapter.log.read_text()
@@ -128,6 +157,25 @@ async def _running(tmp_path: Path, eventually: Eventually) -> AsyncIterator[tupl
                 adapter.process.kill()
             adapter.process.wait(10)
             adapter.ready.close()
+
+
+async def test_what_an_installation_grants_it_is_what_it_asks_for(tmp_path: Path, eventually: Eventually) -> None:
+    async with _running(tmp_path, eventually, restricted=True) as (server, adapter, client):
+        path = f"/{_ROOT}/v1beta2/namespaces/default/pods/*/remora_requests_per_second"
+        assert len((await client.get(path, params={"labelSelector": "app=reviews"})).json()["items"]) == 2
+        granted = {
+            (verb, group, resource)
+            for rule in own_rules()
+            for verb in rule["verbs"]
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+        }
+        used = server.used_by("system:serviceaccount:remora-system:remora-collector")
+        assert {each for each in used if each[2] != "configmaps"} == granted
+        assert {each for each in used if each[2] == "configmaps"} <= {
+            (verb, "", "configmaps") for verb in ("get", "list", "watch")
+        }
+        assert "forbidden" not in adapter.log.read_text()
 
 
 async def test_an_autoscaler_finds_the_load_of_pods_workloads_and_services(
