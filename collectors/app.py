@@ -26,6 +26,7 @@ from collectors.exporters.sqlite import PATH, StoreExporter
 from collectors.health import Health
 from collectors.identity import Authority, Identity, IdentityError
 from collectors.mesh_listeners import MeshListeners, Parts
+from collectors.mesh_targets import FollowedTargets
 from collectors.node_metrics import NodeMetrics
 from collectors.options import Options, parse
 from collectors.pipeline import Consumer, Gate
@@ -51,6 +52,7 @@ __all__ = ["Options", "main", "parse", "run"]
 _log = logging.getLogger("remora.collect")
 
 NODE_PATH = "/metrics/node"
+TARGETS = "targets.json"
 MAX_QUEUED_BYTES = 2 * 1024 * 1024
 """Of records received and not stored yet, as they came; beyond it senders wait. Decoded they take four times that."""
 _IDENTITY_DEADLINE_S = 30.0
@@ -160,7 +162,7 @@ class _Collector:
 
     async def _start(self, scope: TaskScope, stack: contextlib.AsyncExitStack) -> None:
         options = self._options
-        targets = options.state / "targets.json"
+        targets = options.state / TARGETS
         claims = Claims(MembersFile(targets).present, self._telemetry, self._clock)
         pages: dict[str, Callable[[], object]] = {}
         context = None if self._configuration is None else self._context(claims, stack, pages)
@@ -202,6 +204,8 @@ class _Collector:
         if self._identity is not None:
             background.spawn(self._identity.keep_renewed(), name="identity")
             background.spawn(self._identity.follow_roots(), name="roots")
+            if followed := self._followed(self._identity):
+                background.spawn(followed.run(), name="targets")
         scope.spawn(background.wait_failed(), name="background")
         if context is not None:
             scope.spawn(context.wait_failed(), name="parts")
@@ -211,6 +215,13 @@ class _Collector:
         if options.ready_fd is not None:
             with os.fdopen(options.ready_fd, "w") as file:
                 file.write(json.dumps(ready) + "\n")
+
+    def _followed(self, identity: Identity) -> FollowedTargets | None:
+        options = self._options
+        if not options.follow_targets or options.control_ads is None:
+            return None
+        path, registry = options.state / TARGETS, self._telemetry.registry
+        return FollowedTargets(options.control_ads, identity, path, registry, self._clock, self._rng)
 
     def _tell_neighbours(self, ready: dict[str, str], stack: contextlib.AsyncExitStack) -> None:
         """`collector.json`, for the control plane's list of targets and for the command; gone when we are."""

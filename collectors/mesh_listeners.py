@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from collectors.identity import Identity
+from collectors.identity import CONTROL_NAME, Identity
 from collectors.options import Options
 from collectors.pipeline import Consumer
 from collectors.receivers.claims import Claims
@@ -18,9 +18,10 @@ from collectors.receivers.forward import Authenticate, ForwardReceiver
 from collectors.receivers.otlp_grpc import OtlpGrpcReceiver, mesh_peers
 from collectors.receivers.otlp_http import OtlpHttpReceiver
 from collectors.receivers.scrape import Job, Scraper
+from collectors.receivers.scrape_fetch import Access
 from collectors.sockets import bind, join, shown
 from collectors.telemetry import Telemetry
-from collectors.tls import PeerRefused, ServerTls, authenticate_der, server_credentials
+from collectors.tls import PeerRefused, ServerTls, authenticate_der, mesh_trust, server_credentials
 from collectors.web import WebServer
 from mesh.clock import Clock
 from mesh.lifecycle import TaskScope
@@ -70,8 +71,13 @@ class MeshListeners:
         if identity is not None:
             ready["otlp_grpc"] = await self._serve_mesh(parts, identity, forward, stack)
         if identity is not None and self._scrapes:
+            # Workloads by http; control planes of a cluster, by their addresses, under the name that they all have.
             scraper = Scraper(
-                Job(files=(parts.targets,), interval_s=self._options.scrape_interval_s),
+                Job(
+                    files=(parts.targets,),
+                    interval_s=self._options.scrape_interval_s,
+                    access=Access(lambda: mesh_trust(identity.credentials), server_name=CONTROL_NAME),
+                ),
                 parts.consumer,
                 parts.telemetry,
                 parts.clock,

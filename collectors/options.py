@@ -48,6 +48,8 @@ class Options:
     control: str | None
     """None: outside of any mesh; there are only the receivers of the settings file."""
     control_ads: str | None
+    follow_targets: bool
+    """Whether the list of targets is the control plane's to tell; else it is written here by somebody else."""
     root: Path
     token_file: Path
     config: Path | None
@@ -111,6 +113,9 @@ def parse(argv: Sequence[str]) -> Options:
                           help="the control plane's CSR port, for the first certificate")  # fmt: skip
     identity.add_argument("--control-ads", type=_host_port, default=None, metavar="HOST:PORT",
                           help="its ADS port, for renewal with the certificate as proof")  # fmt: skip
+    identity.add_argument("--follow-targets", action="store_true",
+                          help="get the list of targets from --control-ads and keep it as STATE/targets.json: for a "
+                          "state directory that is not the control plane's")  # fmt: skip
     identity.add_argument("--root", type=Path, default=None, metavar="FILE", help="the mesh's root certificates, PEM")
     identity.add_argument("--token-file", type=Path, default=None, metavar="FILE",
                           help="bearer token for the first certificate; mode 0640 or less")  # fmt: skip
@@ -142,6 +147,8 @@ def _judge(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
     missing = [flag for flag, value in mesh.items() if value is None]
     if missing and (parsed.config is None or len(missing) < len(mesh)):
         parser.error(f"the following arguments are required: {', '.join(missing)}")
+    if parsed.follow_targets and parsed.control_ads is None:
+        parser.error("argument --follow-targets: needs --control-ads HOST:PORT")
     for name, default in _MESH_LISTENERS.items():
         if parsed.control is None and getattr(parsed, name) is not None:
             flag = name.replace("_", "-")

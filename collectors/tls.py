@@ -120,6 +120,14 @@ def client_context(credentials: Credentials) -> ssl.SSLContext:
     return context
 
 
+def mesh_trust(credentials: Credentials) -> ssl.SSLContext:
+    """A client-side context for servers that the mesh's authority has given a DNS name; shows no certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(cadata=credentials.roots_pem.decode("ascii"))
+    return context
+
+
 def load_cert_chain(context: ssl.SSLContext, credentials: Credentials) -> None:
     """`SSLContext.load_cert_chain` reads files only: this one is in memory and has no name in any directory."""
     fd = os.memfd_create("remora-identity", os.MFD_CLOEXEC)

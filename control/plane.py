@@ -15,7 +15,7 @@ from control.ca.service import MAX_MESSAGE_BYTES, CertificateService, Prove, by_
 from control.ca.serving import ServingCertificate
 from control.ca.tokens import Tokens
 from control.debug.metrics import AuthorityMetrics, add_common
-from control.debug.targets import discovered
+from control.debug.targets import SYSTEM_NAMESPACE, TargetList, discovered
 from control.ir.settings import MeshSettings
 from control.options import Options
 from control.rest.guard import Guard
@@ -26,11 +26,14 @@ from control.xds.metrics import DiscoveryMetrics
 from control.xds.planner import Planner
 from control.xds.publisher import Publisher
 from control.xds.server import OPTIONS, DiscoveryService
+from control.xds.targets import TargetsService
 from mesh.clock import Clock
 from mesh.spiffe import SpiffeId
 
 MAX_STREAMS = 20_000
 """ADS streams and renewals at the same time."""
+COLLECTOR_ACCOUNT = "remora-collector"
+"""Who may read the list of targets, of the mesh's own namespace."""
 MAX_SIGNING = 256
 """First certificates under way at the same time; more are told to try again."""
 
@@ -75,6 +78,12 @@ class Plane:
         self.publisher = Publisher(self.planner, clock, self.metrics)
         self._authority_metrics = AuthorityMetrics(self._registry, self.root_expires_at)
         add_common(self._registry, self.publisher)
+        namespace = options.kubernetes.namespace if options.kubernetes is not None else SYSTEM_NAMESPACE
+        collector = SpiffeId(options.trust_domain, namespace, COLLECTOR_ACCOUNT)
+        self._targets = TargetsService(
+            collector, TargetList(options.trust_domain).render, clock, self._identify, self._registry
+        )
+        self.publisher.on_change.append(self._targets.update)
         # New roots are a change of every proxy's trust, of no rule's.
         stored.authority.on_roots_changed.append(lambda: self.publisher.submit(self.publisher.world, "roots"))
 
@@ -104,6 +113,7 @@ class Plane:
             (
                 DiscoveryService(self.publisher, self._clock, self._identify, self.metrics).handler(),
                 self._certificates(renewal).handler(),
+                self._targets.handler(),
             )
         )
         return server

@@ -22,6 +22,8 @@ LOG_EVERY_S = 60.0
 """One sender's refusals make one line in this time."""
 _MAX_PEERS = 4_096
 _NODE_PARTS = 4
+_MAX_PREFIX = 58
+"""Of 63 characters of a generated name the last five are at random."""
 
 
 class Claims:
@@ -96,8 +98,13 @@ class Judge:
     def _member(self, namespace: str, workload: str) -> str:
         if namespace != self.peer.namespace:
             return f"it says that it is of namespace {namespace[:63]!r}"
-        principal = self._members.principals.get((namespace, workload), self.principal)
-        return "" if principal == self.principal else f"workload {namespace}/{workload[:253]} is {principal}"
+        key, members = (namespace, workload), self._members
+        known = members.owners.get(key, frozenset())
+        if key in members.principals:
+            known |= {members.principals[key]}
+        if not known or self.principal in known:
+            return ""
+        return f"workload {namespace}/{workload[:253]} is {', '.join(sorted(known)[:3])}"
 
     def _service(self, name: str) -> tuple[str, str]:
         """`reviews.default` and `reviews.default.svc.cluster.local` are a service and its namespace, where that is one
@@ -111,8 +118,20 @@ class Judge:
         """Ids are unique since they begin with a node's: who takes another's keeps its record out of the store."""
         node = id_.partition("/")[0].split("~") if type(id_) is str else []
         if len(node) == _NODE_PARTS and node[2] != f"{workload}.{namespace}":
-            return f"its id is of {node[2][:317]!r}"
+            pod, _, of_namespace = node[2].rpartition(".")
+            if of_namespace != namespace or not self._is_instance(pod, workload, namespace):
+                return f"its id is of {node[2][:317]!r}"
         return ""
+
+    def _is_instance(self, pod: str, workload: str, namespace: str) -> bool:
+        """Whether a pod of the sender's is one of the Deployment's, or what else `workload` is. One that is not on the
+        list goes by its name, which controllers begin with their own, cut off where it is too long."""
+        owner = self._members.owner_of.get((namespace, pod))
+        if owner is not None:
+            return owner == workload and self._members.principals[namespace, pod] == self.principal
+        if (namespace, pod) in self._members.principals:
+            return False
+        return pod.startswith(f"{workload}-"[:_MAX_PREFIX])
 
     def _exact_namespace(self, namespace: Any) -> str:
         if not namespace or namespace == self.peer.namespace:

@@ -14,6 +14,7 @@ MAX_FILE_BYTES = 8 * 1024 * 1024
 PRINCIPAL_LABEL = "__meta_remora_principal"
 """Labels that begin with two underscores are dropped by Prometheus: they are for the reader of the file alone."""
 SERVICE_LABEL = "__meta_remora_service"
+OWNER_LABEL = "__meta_remora_owner"
 
 _Names = dict[str, frozenset[str]]
 
@@ -29,6 +30,10 @@ class Members:
     of_service: _Names = field(default_factory=dict)
     """Principals that have a workload of this service or app."""
     namespaces: frozenset[str] = frozenset()
+    owners: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    """Principals of the instances of a Deployment, or what else it is, by namespace and name: pods' records bear it."""
+    owner_of: dict[tuple[str, str], str] = field(default_factory=dict)
+    """By namespace and pod."""
 
 
 def parse_members(text: str) -> Members:
@@ -39,6 +44,8 @@ def parse_members(text: str) -> Members:
     principals: dict[tuple[str, str], str] = {}
     workloads: dict[str, set[str]] = defaultdict(set)
     services: dict[str, set[str]] = defaultdict(set)
+    owners: dict[tuple[str, str], set[str]] = defaultdict(set)
+    owner_of: dict[tuple[str, str], str] = {}
     for group in document:
         labels: Any = group.get("labels") if isinstance(group, dict) else None
         if not isinstance(labels, dict):
@@ -48,11 +55,16 @@ def parse_members(text: str) -> Members:
             continue
         principals[namespace, workload] = principal
         workloads[workload].add(principal)
+        if owner := labels.get(OWNER_LABEL):
+            owner_of[namespace, workload] = str(owner)
+            owners[namespace, str(owner)].add(principal)
+            workloads[str(owner)].add(principal)
         for key in (SERVICE_LABEL, "app"):
             if name := labels.get(key):
                 services[str(name)].add(principal)
     namespaces = frozenset(namespace for namespace, _ in principals)
-    return Members(principals, _frozen(workloads), _frozen(services), namespaces)
+    of_owner = {key: frozenset(found) for key, found in owners.items()}
+    return Members(principals, _frozen(workloads), _frozen(services), namespaces, of_owner, owner_of)
 
 
 def _frozen(names: dict[str, set[str]]) -> _Names:

@@ -23,6 +23,8 @@ class Access:
 
     context: Callable[[], ssl.SSLContext] | None = None
     """For targets of scheme https; called for each connection, so that new trust is taken."""
+    server_name: str | None = None
+    """In certificates of scheme https; None: the target's address."""
     token: Callable[[], str] | None = None
     """A bearer token; read for each scrape. Raises OSError, ValueError."""
 
@@ -35,7 +37,7 @@ async def fetch(target: Target, *, timeout_s: float, access: Access | None = Non
         context = _context(target, access)
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(
-                host, port, ssl=context, server_hostname=None if context is None else host
+                host, port, ssl=context, server_hostname=None if context is None else access.server_name or host
             )
             try:
                 return await _exchange(reader, writer, target, access)

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from collectors.identity import CONTROL_NAME
 from collectors.pipeline import Consumer
 from collectors.processors.relabel_settings import RelabelRule
 from collectors.processors.relabeling import LABEL_NAME, Rule, relabel
@@ -16,6 +17,7 @@ from collectors.receivers.scrape_fetch import Access
 from collectors.receivers.targets import Target, split_address
 from collectors.settings.context import Context
 from collectors.settings.types import AnyPath, Duration, Model, ReadableFile, SecretFile, wrong
+from collectors.tls import mesh_trust
 from mesh.lifecycle import TaskScope
 
 _log = logging.getLogger("remora.scrape")
@@ -35,13 +37,17 @@ class JobSettings(Model):
     static: tuple[str, ...] = Field(default=(), max_length=2_000)
     """HOST:PORT."""
     interval: Duration | None = Field(default=None, ge=0.1, le=3600)
+    """Of this job. Default: that of the receiver."""
     timeout: Duration | None = Field(default=None, ge=0.1, le=3600)
+    """Of this job. Default: that of the receiver."""
     scheme: Literal["http", "https"] = "http"
+    """Of targets whose file does not say."""
     path: str = Field(default="/metrics", pattern=r"^/[!-~]*$", max_length=2_000)
     """Of targets whose file says neither."""
     ca_file: ReadableFile | None = None
     """Authorities that may sign targets' certificates, PEM. Default: those that the system trusts."""
     bearer_token_file: SecretFile | None = None
+    """Read for each scrape."""
     keep: tuple[str, ...] = Field(default=(), max_length=1_000)
     """Beginnings of the names to take, e.g. `istio_`. Default: all."""
     max_series: int = Field(default=MAX_SERIES, ge=1, le=1_000_000)
@@ -71,9 +77,11 @@ class Settings(Model):
     """`receivers.scrape`."""
 
     interval: Duration = Field(default=15.0, ge=0.1, le=3600)
+    """Between scrapes of a target."""
     timeout: Duration = Field(default=10.0, ge=0.1, le=3600)
     """Where it is longer than the interval, the interval counts."""
     jobs: tuple[JobSettings, ...] = Field(min_length=1, max_length=200)
+    """Groups of targets; names are unique."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -128,14 +136,24 @@ def _job(job: JobSettings, settings: Settings, context: Context) -> Job:
         max_series=job.max_series,
         labels=tuple(sorted({"job": job.name, **job.labels}.items())),
         access=Access(
-            context=_context(job),
+            context=_context(job, context),
+            server_name=CONTROL_NAME if _is_the_mesh(job, context) else None,
             token=None if job.bearer_token_file is None else job.bearer_token_file.read,
         ),
         relabel=_relabeller(tuple(each.rule() for each in job.relabel)),
     )
 
 
-def _context(job: JobSettings) -> Callable[[], ssl.SSLContext] | None:
+def _is_the_mesh(job: JobSettings, context: Context) -> bool:
+    """Whether its targets of scheme https are the control planes of our mesh, and nothing else."""
+    others = job.files or job.static or job.ca_file is not None
+    return job.mesh and not others and context.credentials is not None
+
+
+def _context(job: JobSettings, around: Context) -> Callable[[], ssl.SSLContext] | None:
+    credentials = around.credentials
+    if _is_the_mesh(job, around) and credentials is not None:
+        return lambda: mesh_trust(credentials())
     if job.ca_file is None:
         return None
     path = str(job.ca_file)

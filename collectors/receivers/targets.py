@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-MAX_TARGETS = 2_000
+MAX_TARGETS = 10_000
 MAX_FILE_BYTES = 8 * 1024 * 1024
 
 

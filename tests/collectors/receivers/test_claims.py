@@ -62,6 +62,53 @@ def test_an_access_record_is_taken_only_from_whom_it_names(peer: SpiffeId, recor
     assert bool(found) == bool(why)
 
 
+def pods(*of: tuple[str, str, SpiffeId]) -> str:
+    """As a cluster's control plane lists them: instances of Deployments."""
+    groups = json.loads(targets(*((pod, principal) for pod, _, principal in of)))
+    for group, (_, owner, _) in zip(groups, of, strict=True):
+        group["labels"]["__meta_remora_owner"] = owner
+    return json.dumps(groups)
+
+
+PODS = parse_members(
+    pods(
+        ("productpage-v1-7d-x", "productpage-v1", PRODUCTPAGE),
+        ("reviews-v1-5f-y", "reviews-v1", REVIEWS),
+        ("reviews-v1-5f-z", "reviews-v1", REVIEWS),
+        ("cart-v1-66-w", "cart-v1", SHOP),
+    )
+)
+LONG = "a-workload-whose-name-is-longer-than-a-pod-may-be-named-after-it"
+
+
+def of_pod(pod: str, workload: str) -> dict[str, Any]:
+    return body(workload, id=body(pod)["id"])
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        pytest.param(of_pod("reviews-v1-5f-y", "reviews-v1"), "", id="in its Deployment's name"),
+        pytest.param(of_pod("reviews-v1-5f-new", "reviews-v1"), "", id="a pod that is not listed yet"),
+        pytest.param(of_pod(f"{LONG}"[:58] + "abcde", LONG), "", id="a name that was cut off"),
+        pytest.param(of_pod("reviews-v1-5f-y", "reviews-v2"), "its id is of", id="in another Deployment's name"),
+        pytest.param(of_pod("ratings-v1-1-a", "reviews-v1"), "its id is of", id="a pod of another name"),
+        pytest.param(of_pod("productpage-v1-7d-x", "productpage-v1"), f"is {PRODUCTPAGE}", id="another's Deployment"),
+        pytest.param(of_pod("productpage-v1-7d-x", "reviews-v1"), "its id is of", id="another's pod"),
+        pytest.param(of_pod("productpage-v1-7d-x", "productpage-v1-7d"), "its id is of", id="part of another's name"),
+    ],
+)
+def test_a_pod_s_record_is_in_the_name_of_what_it_is_an_instance_of(record: dict[str, Any], why: str) -> None:
+    found = Judge(REVIEWS, PODS).access(record)
+    assert why in found
+    assert bool(found) == bool(why)
+
+
+def test_a_pod_s_spans_are_in_its_deployment_s_name_and_in_no_other_s() -> None:
+    for name, taken in (("reviews-v1", True), ("productpage-v1", False), ("productpage-v1-7d-x", False)):
+        assert bool(Judge(REVIEWS, PODS).resource({"service.name": "x"}, name)) != taken
+
+
 @pytest.mark.parametrize(
     ("peer", "record", "refused"),
     [
