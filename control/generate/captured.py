@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from control.generate.clusters import instance_clusters
 from control.generate.connections import ConnectionRouter, tcp_filter
+from control.generate.entries import Entry, entry
 from control.generate.listeners import HTTP_IN_PLAINTEXT, VIRTUAL_OUTBOUND, detect_http, detect_tls, listener
 from control.generate.managers import http_filter, http_manager
 from control.generate.memory import memory_of
@@ -33,7 +34,7 @@ from control.generate.places import (
     shared_numbers,
     virtual_name,
 )
-from control.generate.resources import Entry, Resources, entry
+from control.generate.resources import Resources
 from control.generate.tls import ads
 from control.generate.virtual_hosts import Router, best_rule, instance_table, service_table
 from control.ir.address import Address
@@ -64,8 +65,7 @@ def captured_outbound(mesh: Mesh, proxy: Proxy) -> Captured:
 
 
 def _make(outbound: "CapturedOutbound", before: Captured | None) -> Captured:
-    tables = {each.name: entry(each.name, each) for each in outbound.tables()}
-    listeners, routes = Resources(outbound.listeners(), shared=True), Resources(tables, shared=True)
+    listeners, routes = Resources(outbound.listeners(), shared=True), Resources(outbound.tables(), shared=True)
     clusters = Resources(outbound.clusters(), shared=True)
     if before is not None:
         listeners, routes = listeners.kept(before.listeners), routes.kept(before.routes)
@@ -122,11 +122,10 @@ class CapturedOutbound:
     def _entry(self, name: str, message: Message) -> Entry:
         return self._memory.one(entry(name, message))
 
-    def tables(self) -> Iterator[RouteConfiguration]:
+    def tables(self) -> dict[str, Entry]:
         """Routes of the ports that carry requests, named by their numbers as Istio's."""
-        for number, ports in self._shared.items():
-            if any(port.protocol.requests for _, port in ports):
-                yield self._router.captured(number)
+        numbers = (number for number, ports in self._shared.items() if any(p.protocol.requests for _, p in ports))
+        return {str(number): self._router.captured(number) for number in numbers}
 
     def clusters(self) -> dict[str, Entry]:
         """Besides those that every proxy has: of single instances, and the one past the mesh."""

@@ -12,17 +12,19 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from control.generate.addons import add_addons
 from control.generate.captured import Captured, captured_outbound
 from control.generate.clusters import inbound_clusters
+from control.generate.entries import Entry, entry
 from control.generate.inbound import captured_listeners, inbound_listeners
 from control.generate.lifecycle import lifecycle_layer
 from control.generate.listeners import gateway_listener, outbound_listener, tcp_outbound_listener
 from control.generate.memory import memory_of
+from control.generate.name_table import name_table
 from control.generate.names import ROOT_SECRET, SYSTEM_SECRET
 from control.generate.nearest import Place, nearest_endpoints
 from control.generate.original import captured_applications
 from control.generate.outbound import outbound_routes
 from control.generate.pack import pack
 from control.generate.python_filters import add_filters
-from control.generate.resources import EMPTY, Entry, Resources, entry, packed
+from control.generate.resources import EMPTY, Resources, packed
 from control.generate.secrets import credential, system_anchors, trust_anchors
 from control.generate.types import CDS, EDS, LDS, RDS, RTDS, SDS, Snapshot
 from control.generate.upstreams import Upstreams, upstreams
@@ -142,7 +144,8 @@ def _own(mesh: Mesh, proxy: Proxy, known: Own | None) -> Own:
     finished = _finished(mesh, proxy, listeners) if captured is None else _filtered(mesh, proxy, captured.listeners)
     listeners_made = Resources({**inbound.listeners, **finished}, None if captured is None else captured.listeners)
     layer = lifecycle_layer(proxy)
-    runtime = EMPTY if layer is None else Resources({layer.name: entry(layer.name, layer)})
+    told = {} if layer is None else {layer.name: entry(layer.name, layer)}
+    runtime = Resources(told, name_table(mesh)) if proxy.capture else Resources(told)
     return Own(
         proxy=proxy,
         shape=mesh.shape,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from control.generate.resources import Entry
+from control.generate.entries import Entry
 from control.ir.mesh import Mesh
 
 _T = TypeVar("_T")

@@ -9,8 +9,9 @@ https://istio.io/latest/docs/tasks/traffic-management/locality-load-balancing/fa
 """
 
 from control.generate.clusters import service_clusters
+from control.generate.entries import Entry, entry
 from control.generate.memory import Memory, memory_of
-from control.generate.resources import Entry, Resources, entry
+from control.generate.resources import Resources
 from control.generate.upstreams import Upstreams, view_of
 from control.ir.mesh import Mesh
 from control.ir.policies import DestinationPolicy, Nearness, TrafficPolicy

@@ -1,8 +1,9 @@
 """What the requests of a workload's own meet: the same for all proxies of a namespace to whom the same routes are
 addressed, which is usually all of them."""
 
+from control.generate.entries import entry
 from control.generate.memory import memory_of
-from control.generate.resources import Resources, entry
+from control.generate.resources import Resources
 from control.generate.tunnels import add_tunnels
 from control.generate.virtual_hosts import OUTBOUND, Router
 from control.ir.mesh import Mesh

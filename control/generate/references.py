@@ -18,7 +18,8 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsConte
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
-from control.generate.resources import Entry, References, Resources
+from control.generate.entries import Entry, References
+from control.generate.resources import Resources
 from control.generate.types import CDS, EDS, LDS, RDS, SDS, Snapshot
 
 _OPENED = {

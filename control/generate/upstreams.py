@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from control.generate.clusters import black_hole, relayed_clusters, service_clusters
+from control.generate.entries import Entry, entry
 from control.generate.memory import memory_of
 from control.generate.names import BLACK_HOLE
-from control.generate.resources import EMPTY, Entry, Resources, entry
+from control.generate.resources import EMPTY, Resources
 from control.ir.mesh import Mesh
 from control.ir.policies import DestinationPolicy
 from control.ir.services import Service

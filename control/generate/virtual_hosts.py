@@ -7,9 +7,11 @@ from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from control.generate.actions import route as route_message
+from control.generate.entries import Entry
 from control.generate.memory import memory_of
 from control.generate.names import BLACK_HOLE, PASSTHROUGH, inbound_cluster, outbound_cluster, service_names, within
 from control.generate.pack import duration
+from control.generate.types import RDS
 from control.ir.matches import RequestMatch
 from control.ir.mesh import Gateway, GatewayServer, Mesh
 from control.ir.proxy import AppPort, Proxy
@@ -53,24 +55,48 @@ class Router:
         table.virtual_hosts.append(_block_all())
         return table
 
-    def captured(self, number: int) -> RouteConfiguration:
-        """For requests that were going to a port number, whoever's: by host, or by a service's address. A host that
-        nobody knows is reached as the client meant to."""
-        table = RouteConfiguration(name=str(number))
+    def captured(self, number: int) -> Entry:
+        """The table for requests that were going to a port number, whoever's: by host, or by a service's address. A
+        host that nobody knows is reached as the client meant to.
+
+        Put together of bytes, as protobuf would: of a thousand hosts most are the same as in the table before."""
+        fields = [RouteConfiguration(name=str(number)).SerializeToString()]
         taken: set[str] = set()
         for service in self._mesh.services.values():
             port = service.port(number)
             if port is None or not port.protocol.requests:
                 continue
-            names = [*service_names(service, self._proxy.namespace), *map(_in_authority, service.addresses)]
-            domains = [d for name in names for d in (name, f"{name}:{number}") if d not in taken]
+            domains: tuple[str, ...] = self._captured_domains(service, number)
+            if not taken.isdisjoint(domains):
+                domains = tuple(each for each in domains if each not in taken)
             if domains:
                 taken.update(domains)
-                rule = best_rule(self._mesh, service.host)
-                table.virtual_hosts.append(self.service_host(service, port, rule, domains))
-        table.virtual_hosts.extend(self._hosts_of_rules(number, taken))
-        table.virtual_hosts.append(_allow_any() if self._mesh.settings.allow_any else _block_all())
-        return table
+                fields.append(self._host_field(service, port, best_rule(self._mesh, service.host), domains))
+        last = _allow_any() if self._mesh.settings.allow_any else _block_all()
+        rest = RouteConfiguration(virtual_hosts=[*self._hosts_of_rules(number, taken), last])
+        fields.append(rest.SerializeToString(deterministic=True))
+        return Entry(str(number), RDS, b"".join(fields))
+
+    def _captured_domains(self, service: Service, number: int) -> tuple[str, ...]:
+        def make() -> tuple[str, ...]:
+            names = [*service_names(service, self._proxy.namespace), *map(_in_authority, service.addresses)]
+            return tuple(dict.fromkeys(each for name in names for each in (name, f"{name}:{number}")))
+
+        near = service.namespace == self._proxy.namespace
+        return memory_of(self._mesh).part((Router, "domains", service.host, number, near), (service,), make)
+
+    def _host_field(self, service: Service, port: Port, rule: HostRoutes | None, domains: tuple[str, ...]) -> bytes:
+        """The service's virtual host as a table has it (field 2), the same for all whom the rule tells the same."""
+
+        def make() -> bytes:
+            host = self.service_host(service, port, rule, [*domains])
+            return bytes(RouteConfiguration(virtual_hosts=[host]).SerializeToString(deterministic=True))
+
+        routes = [] if rule is None or not rule.routes else [*self._audience(rule, MESH, port.number)]
+        clusters = tuple(self._cluster(each, port.number) for route in routes for each in _destinations(route))
+        known = bool(rule is not None and rule.routes)
+        key = Router, "host", service.host, port.number, domains, known, clusters
+        return memory_of(self._mesh).part(key, tuple(routes), make)
 
     def _hosts_of_rules(self, number: int, taken: set[str]) -> Iterator[VirtualHost]:
         """Hosts that rules name and no service has."""
@@ -109,23 +135,12 @@ class Router:
         return table
 
     def service_host(self, service: Service, port: Port, rule: HostRoutes | None, domains: list[str]) -> VirtualHost:
-        """Requests for a port of a service, by the rule that there is for it. Not to be changed: clients of whom it
-        means the same share it."""
-        name = host_name(service, port)
+        """Requests for a port of a service, by the rule that there is for it."""
         if rule is None or not rule.routes:
-            key = VirtualHost, name, tuple(domains)
-            return memory_of(self._mesh).part(
-                key,
-                (),
-                lambda: VirtualHost(name=name, domains=domains, routes=[_default_route(self._mesh, service, port)]),
-            )
-        routes = [*self._audience(rule, MESH, port.number)]
-        clusters = [self._cluster(each, port.number) for route in routes for each in _destinations(route)]
-        return memory_of(self._mesh).part(
-            (VirtualHost, name, tuple(domains), tuple(clusters)),
-            tuple(routes),
-            lambda: VirtualHost(name=name, domains=domains, routes=[self._route(r, port.number) for r in routes]),
-        )
+            routes = [_default_route(self._mesh, service, port)]
+        else:
+            routes = [self._route(r, port.number) for r in self._audience(rule, MESH, port.number)]
+        return VirtualHost(name=host_name(service, port), domains=domains, routes=routes)
 
     def _audience(self, rule: HostRoutes, gateway: str, port: int | None) -> Iterator[Route]:
         """The rule's routes that this proxy has."""

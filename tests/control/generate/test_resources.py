@@ -4,7 +4,8 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.generate.resources import Entry, Resources
+from control.generate.entries import Entry
+from control.generate.resources import Resources
 
 TYPE = "type.googleapis.com/x.Y"
 NAMES = st.sampled_from("abcdefg")
