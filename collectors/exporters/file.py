@@ -24,6 +24,7 @@ class Settings(ExporterSettings):
     """`type: file`."""
 
     path: AnyPath
+    """Its directory must be there."""
     max_bytes: Size = Field(default=256 << 20, ge=1 << 10)
     """Of one file; then it is renamed to `.1`, that to `.2`."""
     keep: int = Field(default=3, ge=0, le=1_000)

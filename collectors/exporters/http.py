@@ -82,13 +82,17 @@ class ClientSettings(ExporterSettings):
     timeout: Duration = Field(default=10.0, ge=0.1, le=300.0)
     """For one request, answer included."""
     compression: Literal["gzip", "none"] = "gzip"
+    """Of requests."""
     ca_file: ReadableFile | None = None
     """Authorities that may sign the back end's certificate, PEM. Default: those that the system trusts."""
     cert_file: ReadableFile | None = None
     """A certificate to show, with its chain, PEM."""
     key_file: SecretFile | None = None
+    """The certificate's key, PEM, without a passphrase, mode 0600."""
     username: str | None = Field(default=None, min_length=1)
+    """For HTTP's basic authentication (gRPC: the same as metadata)."""
     password_file: SecretFile | None = None
+    """The password that belongs to it."""
     bearer_token_file: SecretFile | None = None
     """Read for every request: a token that is replaced in time is taken without a restart."""
     headers: dict[str, str] = Field(default={}, max_length=32)
@@ -138,6 +142,7 @@ class HttpSettings(ClientSettings):
     """Of an exporter that posts."""
 
     url: Url
+    """The back end's address; credentials have fields of their own."""
 
     @model_validator(mode="after")
     def _private(self) -> Self:

@@ -34,12 +34,17 @@ class Condition(Model):
     """Of a log record's body, nested ones as `a.b`; an attribute of a span; a label of a sample. `name` is a span's or
     a sample's own name, where there is no attribute or label of that name."""
     equals: str | int | float | bool | None = None
+    """The value; 1 and 1.0 are the same, 1 and true are not."""
     one_of: tuple[str | int | float | bool, ...] = Field(default=(), max_length=1_000)
+    """One of these values."""
     matches: Pattern | None = None
     """Anywhere in the value's text (`^` and `$` for all of it)."""
     at_least: int | float | None = None
+    """A number of at least this."""
     at_most: int | float | None = None
+    """A number of at most this."""
     exists: bool | None = None
+    """Whether the field is there at all."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

@@ -26,6 +26,7 @@ class Settings(Model):
     """`processors.NAME` with `type: relabel`."""
 
     rules: tuple[RelabelRule, ...] = Field(min_length=1, max_length=1_000)
+    """Applied in their order."""
 
 
 def build(settings: Settings, name: str, context: Context, then: Consumer) -> Consumer:

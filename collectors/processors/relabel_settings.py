@@ -40,12 +40,19 @@ class RelabelRule(Model):
     """One of `rules`, with Prometheus' names and defaults."""
 
     action: Annotated[Action, BeforeValidator(_action)] = "replace"
+    """What is done."""
     source_labels: tuple[str, ...] = Field(default=(), max_length=64)
+    """Labels whose values, joined by the separator, the expression is matched against."""
     separator: str = ";"
+    """Between the values of several source labels."""
     target_label: str = ""
+    """The label that gets the outcome."""
     regex: Regex = ANYTHING
+    """Matched against the whole of the joined values; for labelmap, labeldrop and labelkeep against labels' names."""
     modulus: int = Field(default=0, ge=0, le=2**63 - 1)
+    """Of hashmod: by what the hash is divided."""
     replacement: str = "$1"
+    """What the label becomes; `$1` is the first group."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -54,11 +54,13 @@ class Settings(Model):
     """`processors.NAME` with `type: redact`."""
 
     rules: tuple[RuleSettings, ...] = Field(min_length=1, max_length=256)
+    """Applied in their order."""
     hash_key_file: SecretFile | None = None
     """At least 16 characters; whoever has it can find out which word stands for which value."""
     except_fields: tuple[str, ...] = Field(default=_KEPT, max_length=256)
     """Never touched."""
     signals: frozenset[Literal["logs", "traces"]] = frozenset(("logs", "traces"))
+    """Which records are looked at."""
 
     @model_validator(mode="after")
     def _has_key(self) -> Self:

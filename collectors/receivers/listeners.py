@@ -58,6 +58,7 @@ class ServerTls(Model):
     client_names: tuple[str, ...] = Field(default=(), max_length=1_000)
     """Of the DNS names and URIs in a sender's certificate one must be among these; empty: any will do."""
     min_version: Literal["1.2", "1.3"] = "1.2"
+    """The oldest version of TLS that senders may speak (grpc: 1.2 only)."""
 
     def files(self) -> TlsFiles:
         """As the listener wants them."""

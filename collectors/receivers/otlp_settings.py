@@ -31,7 +31,9 @@ class ListenerSettings(Model):
     """One entry of `listeners`."""
 
     protocol: Literal["grpc", "http"]
+    """gRPC, or HTTP with protobuf or JSON bodies."""
     address: ListenAddress
+    """Where it listens; port 0 means any."""
     tls: ServerTls | Literal["mesh"] | None = None
     """A certificate of its own; or `mesh`: mutual TLS with the mesh's, where a sender's certificate says which records
     are its own. None: plaintext."""
@@ -68,6 +70,7 @@ class Settings(Model):
     """`receivers.otlp`."""
 
     listeners: tuple[ListenerSettings, ...] = Field(min_length=1, max_length=64)
+    """Beside the mesh's own two."""
     max_request_bytes: Size = Field(default=8 << 20, ge=1 << 10, le=256 << 20)
     """As sent (gRPC: after decompression); after decompression HTTP takes twice as much."""
 

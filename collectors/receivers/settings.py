@@ -24,6 +24,7 @@ class ListenerSettings(Model):
     """One entry of `listeners`."""
 
     address: ListenAddress
+    """Where it listens; port 0 means any."""
     tls: ServerTls | Literal["mesh"] | None = None
     """A certificate of its own; or `mesh`: mutual TLS with the mesh's, where a sender's certificate says which records
     are its own. None: plaintext."""
@@ -60,7 +61,9 @@ class Settings(Model):
     """`receivers.forward`."""
 
     listeners: tuple[ListenerSettings, ...] = Field(min_length=1, max_length=64)
+    """Beside the mesh's own."""
     max_connections: int = Field(default=1_024, ge=1, le=65_536)
+    """At once; further ones are closed."""
     max_in_flight_bytes: Size = Field(default=4 << 20, ge=64 << 10)
     """Of one connection: received and not stored."""
     max_message_bytes: Size = Field(default=16 << 20, ge=1 << 10, le=256 << 20)
@@ -73,6 +76,7 @@ class Settings(Model):
     message_timeout: Duration = Field(default=60.0, ge=0.1, le=3600)
     """From a message's first byte to its last."""
     handshake_timeout: Duration = Field(default=10.0, ge=0.1, le=300)
+    """For TLS and for the handshake with a shared key."""
 
     @model_validator(mode="after")
     def _holds_a_message(self) -> Self:

@@ -25,7 +25,9 @@ class SpillSettings(Model):
     """A second, bigger and slower disk."""
 
     directory: AnyPath
+    """Made if it is not there; of this buffer alone."""
     max_bytes: Size = Field(default=16 << 30, ge=1 << 20)
+    """On that disk; then senders wait."""
 
 
 class BufferSettings(Model):
@@ -43,7 +45,9 @@ class BufferSettings(Model):
     """Seconds between; 0: before every acknowledgement (one for all that wait); None: never, so that what is
     acknowledged survives the process and not the machine."""
     overflow: Literal["block", "drop_oldest", "spill"] = "block"
+    """What happens when it is full: senders wait, the oldest file is given up, or `spill`."""
     spill: SpillSettings | None = None
+    """Where it goes on with `overflow: spill`."""
     memory_bytes: Size = Field(default=2 << 20, ge=0, le=1 << 30)
     """Of batches kept decoded for the sender, so that it need not read them back; counted as they are encoded."""
     parallel: int = Field(default=2, ge=1, le=64)
@@ -55,6 +59,7 @@ class BufferSettings(Model):
     linger: Duration = Field(default=0.0, ge=0, le=60.0)
     """How long a request that is not full waits for more."""
     retry_min: Duration = Field(default=0.2, ge=0.001, le=3600)
+    """The least wait before an attempt that follows a failed one."""
     retry_max: Duration = Field(default=30.0, ge=0.001, le=3600)
     """Back-off between attempts: a random part of what doubles from the one to the other."""
     dead_letter_bytes: Size = Field(default=64 << 20, ge=64 << 10)
@@ -73,6 +78,7 @@ class ExporterSettings(Model):
     """What the model of every exporter with a sink begins with. `type` is taken off before."""
 
     buffer: BufferSettings = BufferSettings()
+    """On disk, in front of the back end."""
 
     takes: ClassVar[frozenset[Signal]] = frozenset(SIGNALS)
     """Other signals are not routed to it: a route that would is a mistake in the settings."""

@@ -32,6 +32,7 @@ class Match(Model):
     """`routes[].match`: what is given must all be true; of a list, one."""
 
     signals: tuple[Signal, ...] = Field(default=(), max_length=3)
+    """What it takes of `logs`, `traces` and `metrics`. Default: all; logs alone where tags or severities are given."""
     tags: tuple[TagPattern, ...] = Field(default=(), max_length=256)
     """Of log records; with it a route takes logs alone."""
     severities: tuple[Severity, ...] = Field(default=(), max_length=4)
@@ -42,10 +43,13 @@ class RouteSettings(Model):
     """`routes[]`. A record takes the first route that matches it; with `continue` it looks for another after it."""
 
     match: Match = Match()
+    """Which records. Default: all."""
     processors: tuple[str, ...] = Field(default=(), max_length=32)
+    """Names of processors; records go through them in this order."""
     exporters: tuple[str, ...] = Field(max_length=32)
     """All of them have to have it on disk before it is acknowledged. None: the record is dropped, and counted."""
     proceed: bool = Field(default=False, alias="continue")
+    """Records that it takes are offered to the routes behind it, too."""
 
     def signals(self) -> tuple[Signal, ...]:
         """What it can take."""

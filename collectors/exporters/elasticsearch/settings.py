@@ -53,10 +53,13 @@ class Settings(NodeSettings):
     max_bulk_bytes: Size = Field(default=4 << 20, ge=64 << 10, le=64 << 20)
     """Of one request, before compression. Elasticsearch's own bound is 100 MiB (http.max_content_length)."""
     max_bulk_records: int = Field(default=2_500, ge=1, le=50_000)
+    """Of one request."""
     setup: bool = True
     """Install templates and the retention's policy. False: they are there already (docs/elasticsearch.md)."""
     retention: RetentionSettings = RetentionSettings()
+    """How long documents are kept."""
     shards: int | None = Field(default=None, ge=1, le=1024)
+    """Primary shards of a backing index. Default: Elasticsearch's."""
     replicas: int | None = Field(default=None, ge=0, le=32)
     """Default: Elasticsearch's."""
     once_across_rollovers: bool = True

@@ -30,9 +30,11 @@ class Settings(NodeSettings):
     max_bulk_bytes: Size = Field(default=8 << 20, ge=64 << 10, le=64 << 20)
     """Of one request, before compression."""
     max_bulk_spans: int = Field(default=5_000, ge=1, le=50_000)
+    """Of one request."""
     setup: bool = True
     """Install the index templates. False: Jaeger did, or somebody else."""
     shards: int | None = Field(default=None, ge=1, le=1024)
+    """Primary shards of an index. Default: Elasticsearch's."""
     replicas: int | None = Field(default=None, ge=0, le=32)
     """Default: Elasticsearch's."""
     max_age: Duration = Field(default=31 * 86_400.0, ge=3_600.0, le=366 * 86_400.0)
@@ -41,6 +43,7 @@ class Settings(NodeSettings):
     """Count calls between services, which Jaeger's graph of them shows. One collector of several is enough, and more do
     no harm."""
     dependency_interval: Duration = Field(default=900.0, ge=60.0, le=86_400.0)
+    """Between counts; each counts the spans of one such window."""
 
     @field_validator("index_prefix")
     @classmethod

@@ -19,6 +19,7 @@ class Settings(HttpSettings):
     """`url` is that of the back end without `/v1/...`: `https://HOST:4317` (grpc), `https://HOST:4318` (http)."""
 
     protocol: Literal["grpc", "http"] = "grpc"
+    """gRPC, or HTTP with protobuf bodies."""
 
     takes: ClassVar[frozenset[Signal]] = frozenset(("traces", "logs", "metrics"))
 

@@ -1,7 +1,7 @@
 """`processors.NAME` with `type: parse`."""
 
 from datetime import UTC, datetime
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -50,6 +50,7 @@ class Settings(Model):
     """`processors.NAME` with `type: parse`."""
 
     format: Format
+    """What the text is."""
     expression: Pattern | None = None
     """For `regex`: its named groups become fields; RE2's syntax."""
     field: str = Field(default="message", min_length=1, max_length=256)
@@ -58,13 +59,14 @@ class Settings(Model):
     """Put the fields under this key; default: beside the record's own, which win (the other is then `app.KEY`)."""
     keep_text: bool = False
     """Keep the text, as `log.original`, where a message was found in it."""
-    unparsed: str = Field(default="keep", pattern="^(keep|drop)$")
+    unparsed: Literal["keep", "drop"] = "keep"
     """What becomes of records whose text is not of the format."""
     max_fields: int = Field(default=256, ge=1, le=10_000)
     """Of one text; the rest is left out, and the record says `log.fields_cut`."""
     severity_fields: tuple[str, ...] = Field(default=SEVERITY_KEYS, max_length=32)
     """The first that names a severity says how bad it is."""
     time: TimeSettings = TimeSettings()
+    """How a record's time is found in the fields."""
     trace: bool = True
     """Look for a trace and a span id."""
 

@@ -20,34 +20,43 @@ class Always(_Policy):
     """Every trace."""
 
     type: Literal["always"]
+    """Which policy this is."""
 
 
 class Errors(_Policy):
     """Traces with a span whose status is an error."""
 
     type: Literal["errors"]
+    """Which policy this is."""
 
 
 class Slow(_Policy):
     """Traces that took at least this long, from the first span's start to the last one's end."""
 
     type: Literal["slow"]
+    """Which policy this is."""
     threshold: Duration = Field(ge=0.0, le=86_400.0)
+    """How long a trace takes that is kept."""
 
 
 class Rate(_Policy):
     """A share of the traces, chosen by their ids: every collector with the same salt chooses the same ones."""
 
     type: Literal["rate"]
+    """Which policy this is."""
     percent: float = Field(ge=0.0, le=100.0)
+    """Of all traces."""
     salt: str = Field(default="", max_length=64)
+    """Another one chooses other traces."""
 
 
 class RateLimit(_Policy):
     """As many traces as there is room for under a number of spans per second, with bursts of one second's worth."""
 
     type: Literal["rate_limit"]
+    """Which policy this is."""
     spans_per_second: float = Field(gt=0.0, le=1e9)
+    """On average; a second's worth may come at once."""
 
 
 class Attribute(_Policy):
@@ -55,12 +64,17 @@ class Attribute(_Policy):
     `min` and at most `max`; with the key alone: that has it at all."""
 
     type: Literal["attribute"]
+    """Which policy this is."""
     key: str = Field(min_length=1, max_length=256)
+    """The attribute's name."""
     values: tuple[str | int | float | bool, ...] = Field(default=(), max_length=1_000)
+    """One of these, by value and type."""
     pattern: Pattern | None = None
     """Searched for anywhere in the attribute's text."""
     min: float | None = Field(default=None)
+    """A number of at least this."""
     max: float | None = Field(default=None)
+    """A number of at most this."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -76,7 +90,9 @@ class And(_Policy):
     """Traces that every one of these keeps; a rate_limit is best the last of them: it counts what comes to it."""
 
     type: Literal["and"]
+    """Which policy this is."""
     policies: tuple["Policy", ...] = Field(min_length=2, max_length=16)
+    """All of them keep it."""
 
 
 def _type_of(value: Any) -> str | None:
@@ -102,6 +118,7 @@ class Settings(Model):
     """A trace is kept if one of the policies keeps it; they are asked in their order, up to the first that does."""
 
     policies: tuple[Policy, ...] = Field(min_length=1, max_length=64)
+    """The first that keeps a trace keeps it."""
     decision_wait: Duration = Field(default=10.0, ge=0.01, le=3600.0)
     """From a trace's first span until it is decided."""
     max_traces: int = Field(default=50_000, ge=1, le=5_000_000)

@@ -33,6 +33,7 @@ class MultilineSettings(Model):
     timeout: Duration = Field(default=2.0, ge=0.01, le=60.0)
     """How long a record that may go on is kept back."""
     max_lines: int = Field(default=1_000, ge=2, le=100_000)
+    """Of one record; what goes on is the next one."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -48,11 +49,13 @@ class Settings(Model):
     """Globs of absolute paths: /var/log/containers/*.log; ** is any number of directories. Links are followed.
     Compressed files are left out."""
     exclude: tuple[str, ...] = Field(default=(), max_length=256)
+    """Globs of paths to leave out; here `*` is any text, `/` included."""
     format: Format = "auto"
     """`cri`, `docker`, `plain`, or `auto`: whichever a line looks like."""
     tag: str = Field(default="containers.{namespace}.{pod}.{container}", min_length=1, max_length=256)
     """Of the records; {namespace}, {pod}, {container} and {file} stand for what the path says, or "-"."""
     multiline: MultilineSettings | None = None
+    """Joins lines into records. Default: a line is a record."""
     metadata_file: AnyPath | None = None
     """What is known of pods: a JSON list of {namespace, pod, uid, node, workload, labels, containers: {ID: NAME}}."""
     node: str = Field(default="", max_length=253)
@@ -70,6 +73,7 @@ class Settings(Model):
     rotate_wait: Duration = Field(default=5.0, ge=0.01, le=3600)
     """How long a file that was renamed or deleted is still read after it last grew."""
     poll: Duration = Field(default=0.25, ge=0.01, le=60)
+    """How often files are looked at for new lines."""
     scan: Duration = Field(default=1.0, ge=0.01, le=600)
     """How often new files are looked for."""
 
