@@ -135,12 +135,12 @@ def _trouble(key: CredentialKey, mode: str, around: Around) -> str:
     what, known = f"Secret {key[0]}/{key[1]}", around.credentials.get(key)
     problem = around.problems.get(key)
     if problem:
-        goes_on = "the last good version goes on" if known is not None else "its ports are closed"
+        goes_on = "the last good version goes on" if known is not None else "its servers have no effect"
         return f"{what}: {problem}; {goes_on}"
     if known is None:
-        return f"{what} is not there, or may not be read; its ports are closed"
+        return f"{what} is not there, or may not be read; its servers have no effect"
     if mode == "MUTUAL" and not known.authorities_pem:
-        return f"{what} has no ca.crt, which MUTUAL needs; its ports are closed"
+        return f"{what} has no ca.crt, which MUTUAL needs; its servers have no effect"
     if known.ends_at and known.ends_at <= around.now:
         ended = datetime.fromtimestamp(known.ends_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return f"{what}: its certificate ended at {ended}; clients refuse it"

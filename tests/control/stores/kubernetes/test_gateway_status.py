@@ -105,12 +105,12 @@ def test_a_gateway_that_is_not_served_says_why(here: Around, reason: str, said: 
 @pytest.mark.parametrize(
     ("more", "mode", "said"),
     [
-        pytest.param({"credentials": {}}, "SIMPLE", "edge/shop is not there, or may not be read; its ports are closed",
+        pytest.param({"credentials": {}}, "SIMPLE", "edge/shop is not there, or may not be read; its servers have no effect",
                      id="missing"),
         pytest.param({"problems": {("edge", "shop"): "tls.key is missing"}}, "SIMPLE",
                      "tls.key is missing; the last good version goes on", id="bad, after a good one"),
         pytest.param({"problems": {("edge", "shop"): "tls.key is missing"}, "credentials": {}}, "SIMPLE",
-                     "tls.key is missing; its ports are closed", id="bad from the first"),
+                     "tls.key is missing; its servers have no effect", id="bad from the first"),
         pytest.param({}, "MUTUAL", "has no ca.crt, which MUTUAL needs", id="nobody to check clients against"),
         pytest.param({"now": 200.0}, "SIMPLE", "its certificate ended at 1970-01-01T00:03:20Z", id="ended"),
     ],
