@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from remora.init.back_end import CaptureError
 from remora.init.loopback import has_ipv6_address
 from remora.init.plan import NEVER_INBOUND, Capture
+from remora.init.routes import interface_to
 from remora.init.scalars import Network, Ports
 
 TIMEOUT_S = 2.0
@@ -45,6 +46,10 @@ class Probe:
         target = outbound_target(self.capture, self.version)
         if target is None:
             self.say(f"probe: IPv{self.version} outbound: nothing is to be captured")
+            return
+        interface = interface_to(target[0], self.version)
+        if interface in self.capture.exclude_interfaces:
+            self.say(f"probe: IPv{self.version} outbound: skipped, {shown(target)} is reached by excluded {interface}")
             return
         self._expect("outbound", target, self.capture.outbound_to, contextlib.nullcontext)
 

@@ -14,6 +14,7 @@ from remora.init.back_end import CaptureError
 from remora.init.loopback import has_ipv6_address
 from remora.init.plan import Capture
 from remora.init.probe import Probe, Say, Target, inbound_target, outbound_target, shown
+from remora.init.routes import interface_to
 
 ATTEMPT_S = 0.5
 """A connection that began before the rules were there never arrives; the next one does."""
@@ -77,7 +78,10 @@ class Validation:
             target = inbound_target(self.capture, version)
             return None if target is None else ("inbound", target, self.capture.inbound_to)
         target = outbound_target(self.capture, version)
-        return None if target is None else ("outbound", target, self.capture.outbound_to)
+        # What goes out there is left alone, as it is to be.
+        if target is None or interface_to(target[0], version) in self.capture.exclude_interfaces:
+            return None
+        return "outbound", target, self.capture.outbound_to
 
 
 def _routed(version: int, target: Target) -> bool:

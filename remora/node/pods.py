@@ -10,6 +10,7 @@ from control.injector.names import INIT, PROXY, STATUS, VALIDATION
 
 _FLAGS = frozenset({*(each.flag for each in traffic.FIELDS.values()), "annotated"})
 """What a pod may say of its capture. Its rules are put by a process of the node's: anything else is refused."""
+_BARE = "--capture-dns"
 _OURS = "validate"
 _MAX_ARGUMENTS = 32
 
@@ -66,6 +67,9 @@ def _flags(initial: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], str]:
         return (), f"its container {VALIDATION} is not as the injector makes it: have it injected anew"
     flags: list[str] = []
     for word in arguments[1:]:
+        if word == _BARE:
+            flags.append(word)
+            continue
         name, equals, _ = str(word).removeprefix("--").partition("=")
         if not str(word).startswith("--") or not equals or name not in {*_FLAGS, _OURS}:
             return (), f"its container {VALIDATION} has the argument {shorten(word)}, which no pod may have: remove it"

@@ -142,6 +142,13 @@ def test_without_the_agent_no_application_starts(net: Network, node: Node) -> No
     assert "the node agent has to on node node-1: is it there" in said
 
 
+def test_what_leaves_by_an_excluded_interface_is_not_waited_for(net: Network, node: Node) -> None:
+    there = net.pod("one")
+    excluded = {"traffic.sidecar.istio.io/excludeInterfaces": "eth0"}
+    status, said = ended(node.schedule(there, injected("one", there, excluded)).validation(seconds=1))
+    assert (status, "nothing is to be captured that can be seen from here" in said) == (0, True), said
+
+
 def test_what_a_child_cannot_do_is_told_once_as_an_event_and_tried_again(net: Network, node: Node) -> None:
     there = net.pod("one")
     pod = injected("one", there)

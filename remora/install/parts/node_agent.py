@@ -163,6 +163,8 @@ def _container() -> dict[str, Any]:
             "capabilities": {"drop": ["ALL"], "add": list(CAPABILITIES)},
             # The usual profile lets no process read those of other profiles, which pods may have.
             "appArmorProfile": {"type": "Unconfined"},
+            # So it is with SELinux' types; where there is none of either, neither says anything.
+            "seLinuxOptions": {"type": "spc_t"},
         },
     }
 

@@ -45,6 +45,14 @@ def test_what_is_captured_is_what_remora_init_would_capture() -> None:
     assert parse(found.flags) == parse(init["args"][1:])
 
 
+def test_whether_dns_is_asked_of_the_sidecar_is_taken_too() -> None:
+    made = pod()
+    made["spec"]["initContainers"][0]["args"].append("--capture-dns")
+    found = decode(made)
+    assert found is not None
+    assert (found.flags, found.problem) == (("--capture-dns",), "")
+
+
 def test_annotations_that_were_changed_since_change_nothing() -> None:
     made = pod()
     made["metadata"]["annotations"]["traffic.sidecar.istio.io/excludeOutboundPorts"] = "1-65535"
