@@ -25,6 +25,8 @@ class Translated:
     services: Mapping[str, TranslatedService] = field(default_factory=dict, repr=False)
     """By host, with what each was made of."""
     rules: Rules | None = field(default=None, repr=False)
+    captures: bool = False
+    """Whether the connections of any workload are captured: only then anybody chooses an instance by its address."""
 
 
 def translate(world: World, settings: MeshSettings | None = None, before: Translated | None = None) -> Translated:
@@ -43,6 +45,8 @@ def translate(world: World, settings: MeshSettings | None = None, before: Transl
     said = _rules(world, services, before)
     credentials = _credentials(world, old)
     judged_alike = judged_alike and old is not None and old.credentials is credentials
+    captures = any(each.capture for each in world.workloads.values())
+    alike = before is not None and judged_alike and _shows_as(services, said, captures, before)
     mesh = Mesh(
         settings=settings,
         services=services,
@@ -54,11 +58,9 @@ def translate(world: World, settings: MeshSettings | None = None, before: Transl
         addons=said.addons,
         filters=said.filters,
         instances=_instances(services, old),
-        shape=before.mesh.shape
-        if before is not None and judged_alike and _shows_as(services, said, before)
-        else object(),
+        shape=before.mesh.shape if before is not None and alike else object(),
     )
-    return Translated(mesh, tuple(violations), world, translated, said)
+    return Translated(mesh, tuple(violations), world, translated, said, captures)
 
 
 def _credentials(world: World, old: Mesh | None) -> Mapping[tuple[str, str], Credential]:
@@ -87,9 +89,11 @@ def _instances(services: Mapping[str, Service], old: Mesh | None) -> Mapping[Wor
     return changed(old.instances, gone, come)
 
 
-def _shows_as(services: Mapping[str, Service], said: Rules, before: Translated) -> bool:
+def _shows_as(services: Mapping[str, Service], said: Rules, captures: bool, before: Translated) -> bool:
     """Whether a mesh of the same settings has the same shape."""
     old = before.mesh.services
     if before.rules is None or not before.rules.same(said) or old.keys() != services.keys():
         return False
-    return all(old[host] is each or old[host].shows_as(each) for host, each in services.items())
+    if captures is not before.captures:
+        return False
+    return all(old[host] is each or old[host].shows_as(each, by_address=captures) for host, each in services.items())
