@@ -7,7 +7,9 @@ plane, nor have it send its own files elsewhere.
 import base64
 import binascii
 import contextlib
+import ipaddress
 import os
+import re
 import ssl
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +26,7 @@ MAX_BRACKETS = 100
 _CLUSTER = ("server", "certificate-authority-data", "tls-server-name")
 _USER = ("token", "client-certificate-data", "client-key-data")
 _HARMLESS = ("extensions",)
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?\Z")
 
 
 def read_kubeconfig(text: bytes) -> Cluster:
@@ -44,9 +47,10 @@ def read_kubeconfig(text: bytes) -> Cluster:
     user = _named(config, "users", context.get("user"), "user")
     _only(cluster, _CLUSTER, "cluster")
     _only(user, _USER, "user")
-    server = str(cluster.get("server") or "").rstrip("/")
-    if urlsplit(server).scheme != "https" or not urlsplit(server).hostname:
-        raise ClusterUnusable("the kubeconfig's server must be https://HOST:PORT: what it says is believed")
+    server = _server(str(cluster.get("server") or "").rstrip("/"))
+    named = str(cluster.get("tls-server-name") or "")
+    if named and not _HOST.match(named):
+        raise ClusterUnusable("the kubeconfig's tls-server-name is no host name")
     tls = _trust(_data(cluster, "certificate-authority-data"))
     token = str(user.get("token") or "").strip()
     certificate, key = _data(user, "client-certificate-data"), _data(user, "client-key-data")
@@ -60,7 +64,35 @@ def read_kubeconfig(text: bytes) -> Cluster:
     async def authorization() -> str:
         return f"Bearer {token}" if token else ""
 
-    return Cluster(server, tls, authorization, str(cluster.get("tls-server-name") or "") or None)
+    return Cluster(server, tls, authorization, named or None)
+
+
+def _server(written: str) -> str:
+    """Raises ClusterUnusable, which does not repeat it: a password may be in it."""
+    try:
+        found = urlsplit(written)
+        host, _ = found.hostname, found.port
+    except ValueError:
+        raise ClusterUnusable("the kubeconfig's server is no URL; write https://HOST:PORT") from None
+    if found.scheme != "https" or not host:
+        raise ClusterUnusable("the kubeconfig's server must be https://HOST:PORT: what it says is believed")
+    # urlsplit drops tabs and line ends without a word.
+    if not (written.isascii() and written.isprintable()) or " " in written or any((found.query, found.fragment)):
+        raise ClusterUnusable("the kubeconfig's server has characters that https://HOST:PORT/PATH has not")
+    if found.username is not None:
+        raise ClusterUnusable("the kubeconfig's server has a user name in it; write https://HOST:PORT")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        if not _HOST.match(host):
+            raise ClusterUnusable("the kubeconfig's server has a host that is no name and no address") from None
+        return written
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    if mapped.is_link_local or mapped.is_multicast or mapped.is_unspecified:
+        raise ClusterUnusable(
+            f"the kubeconfig's server is {address}, where is no API server, but a cloud's credentials"
+        )
+    return written
 
 
 def _named(config: Mapping[str, Any], listed: str, name: object, what: str) -> Mapping[str, Any]:

@@ -67,6 +67,8 @@ class Told:
     kubeconfig: bytes
     shared: bool = False
     """Its pods are configured from here."""
+    secret: str = ""
+    """The Secret's name: two may tell of one cluster, of which the first that was heard of counts."""
 
     def __repr__(self) -> str:
         return f"Told({self.name!r})"
@@ -76,7 +78,8 @@ def decode_secret(found: Mapping[str, Any]) -> Told:
     """Raises for what is no Secret of a cluster."""
     name = found["metadata"]["labels"][LABEL]
     shared = (found["metadata"].get("annotations") or {}).get(CONTROL_PLANE) == SHARED
-    return Told(name, base64.b64decode((found.get("data") or {}).get(KEY) or "", validate=True), shared)
+    kubeconfig = base64.b64decode((found.get("data") or {}).get(KEY) or "", validate=True)
+    return Told(name, kubeconfig, shared, found["metadata"]["name"])
 
 
 class _Other:
@@ -200,8 +203,11 @@ class Others:
 
     def _on_secret(self, _name: tuple[str, str], before: Told | None, after: Told | None) -> None:
         assert self._scope is not None
-        old = self._others.pop(before.name, None) if before is not None else None
+        old = self._others.get(before.name) if before is not None else None
+        if before is not None and old is not None and old[0].told.secret != before.secret:
+            old = None  # it was another Secret's all the time
         if old is not None:
+            del self._others[old[0].told.name]
             old[1].cancel()
         if after is None or after.name in self._others or len(self._others) >= MAX_CLUSTERS:
             if after is not None:
@@ -213,6 +219,7 @@ class Others:
                 self._forget(old[0])
                 if after is None:
                     _log.info("cluster %s is told of no more; its endpoints are gone", old[0].told.name)
+                self._follow_waiting()
             self._changed()
             return
         kept = old[0] if old is not None and before is not None and before.name == after.name else None
@@ -220,8 +227,20 @@ class Others:
             self._forget(old[0])
         elif old is not None and not after.shared:
             self._gone_workloads |= old[0].workloads.keys()
-        other = _Other(after, self._around, self._changed, kept)
-        self._others[after.name] = other, self._scope.spawn(other.run(), name=f"cluster {after.name}")
+        self._follow(after, kept)
+        if old is not None and kept is None:
+            self._follow_waiting()
+
+    def _follow(self, told: Told, before: _Other | None = None) -> None:
+        assert self._scope is not None
+        other = _Other(told, self._around, self._changed, before)
+        self._others[told.name] = other, self._scope.spawn(other.run(), name=f"cluster {told.name}")
+
+    def _follow_waiting(self) -> None:
+        """There is a place, or a name, again for a Secret that had none."""
+        for told in self.reflector.items.values():
+            if told.name not in self._others and len(self._others) < MAX_CLUSTERS:
+                self._follow(told)
 
     def _forget(self, other: _Other) -> None:
         self._gone |= other.services.keys()

@@ -54,6 +54,16 @@ def _cluster(**changes: Any) -> Callable[[dict[str, Any]], None]:
         pytest.param(_cluster(**{"proxy-url": "http://x"}), "has 'proxy-url'", id="a detour"),
         pytest.param(_cluster(server="http://192.0.2.1"), "must be https", id="no TLS"),
         pytest.param(_cluster(server="file:///etc"), "must be https", id="no server"),
+        pytest.param(_cluster(server="https://[::1"), "is no URL", id="a bracket too few"),
+        pytest.param(_cluster(server="https://a:99999"), "is no URL", id="a port that is none"),
+        pytest.param(_cluster(server="https://s3cret:s3cret@a"), "has a user name", id="a password in the address"),
+        pytest.param(_cluster(server="https://a/\r\nb"), "characters that", id="a line end"),
+        pytest.param(_cluster(server="https://a/?b=/api"), "characters that", id="a query"),
+        pytest.param(_cluster(server="https://.."), "no name and no address", id="a host that is none"),
+        pytest.param(_cluster(server="https://169.254.169.254"), "a cloud's credentials", id="metadata of a cloud"),
+        pytest.param(_cluster(server="https://[::ffff:169.254.169.254]"), "a cloud's", id="the same in IPv6"),
+        pytest.param(_cluster(server="https://[fe80::1]:6443"), "a cloud's", id="a neighbour"),
+        pytest.param(_cluster(**{"tls-server-name": "."}), "tls-server-name is no host", id="a name that is none"),
         pytest.param(_cluster(**{"certificate-authority-data": "!"}), "is not base64", id="no base64"),
         pytest.param(
             _cluster(**{"certificate-authority-data": base64.b64encode(b"x").decode()}), "no PEM", id="no certificate"

@@ -116,6 +116,25 @@ async def test_a_cluster_whose_secret_goes_takes_its_endpoints_with_it(
         await eventually(lambda: addresses(made) == ["10.1.0.1", "10.2.0.1"], "it is joined again")
 
 
+async def test_of_two_secrets_for_one_cluster_the_second_changes_nothing_until_the_first_goes(
+    server: FakeApiServer, east: FakeApiServer, joined: Follow, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    again = secret("east", east)
+    again["metadata"]["name"] = "cluster-east-again"
+    caplog.set_level(logging.INFO)
+    async with joined() as made:
+        server.seed(again)
+        await eventually(lambda: "cluster east is not joined: another Secret says so too" in caplog.messages, "said")
+        caplog.clear()
+        server.remove("v1", "Secret", "cluster-east-again", SYSTEM)
+        server.seed(again)
+        await eventually(lambda: "cluster east is not joined: another Secret says so too" in caplog.messages, "again")
+        assert addresses(made) == ["10.1.0.1", "10.2.0.1"]
+        server.remove("v1", "Secret", "cluster-east", SYSTEM)
+        await eventually(lambda: "cluster east is joined" in caplog.messages, "the second counts now")
+        await eventually(lambda: addresses(made) == ["10.1.0.1", "10.2.0.1"], "its endpoints are there")
+
+
 async def test_new_credentials_are_taken_over_without_a_gap(
     server: FakeApiServer, east: FakeApiServer, joined: Follow, eventually: Eventually
 ) -> None:
