@@ -37,10 +37,16 @@ class Capturer(Protocol):
         """Raises CaptureFailed."""
 
 
+_CHILD = (sys.executable, "-P", "-m", "remora.node.entered")
+
+
 class ChildCapturer:
     """By a child of this program."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str] = _CHILD, within_s: float = CHILD_S) -> None:
+        """`command` gets the handle's number and the flags behind it."""
+        self._command = tuple(command)
+        self._within_s = within_s
         self._free = asyncio.Semaphore(CHILDREN)
 
     async def __call__(self, network: int, flags: Sequence[str]) -> Captured:
@@ -50,7 +56,7 @@ class ChildCapturer:
 
     async def _run(self, network: int, flags: Sequence[str]) -> Captured:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "remora.node.entered", str(network), *flags),
+            *(*self._command, str(network), *flags),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -58,10 +64,10 @@ class ChildCapturer:
             env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
         )
         try:
-            async with asyncio.timeout(CHILD_S):
+            async with asyncio.timeout(self._within_s):
                 said, complaint = await child.communicate()
         except TimeoutError:
-            raise CaptureFailed(f"the rules were not put within {CHILD_S:g} s") from None
+            raise CaptureFailed(f"the rules were not put within {self._within_s:g} s") from None
         finally:
             if child.returncode is None:
                 child.kill()
