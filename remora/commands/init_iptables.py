@@ -1,8 +1,10 @@
 """`remora init-iptables`, also `remora-init`: capture a pod's traffic for its sidecar, as its init container does."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from mesh.clock import SystemClock
 from remora.failure import Failure
@@ -55,10 +57,25 @@ def main() -> None:
 
 def _validate(capture: Capture, within_s: int) -> None:
     node = os.environ.get("NODE_NAME", "")
+    # The first process of a container is spared by signals that it does not ask for: a pod that is deleted while it
+    # waits here would be there for its whole grace period.
+    before = signal.signal(signal.SIGTERM, _end)
     try:
-        Validation(capture, within_s, SystemClock(), print_line, node).run()
+        Validation(capture, within_s, SystemClock(), _say_at_once, node).run()
     except CaptureError as error:
         raise Failure(*(f"remora init-iptables: {line}" for line in error.lines)) from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _say_at_once(line: str) -> None:
+    """Whoever looks why a pod does not start sees it while it waits."""
+    print_line(line)
+    sys.stdout.flush()
 
 
 def _print(options: Options) -> None:

@@ -136,7 +136,13 @@ def test_what_is_not_its_business_is_left_alone(net: Network, node: Node) -> Non
 
 def test_without_the_agent_no_application_starts(net: Network, node: Node) -> None:
     there = net.pod("one")
-    status, said = ended(node.schedule(there, injected("one", there)).validation(seconds=1))
+    pod = node.schedule(there, injected("one", there))
+    deleted = pod.validation()
+    assert deleted.stdout is not None
+    assert deleted.stdout.readline() == "waiting for the node agent to capture this pod's connections\n"
+    deleted.terminate()
+    assert ended(deleted)[0] == 128 + signal.SIGTERM, "asked to end it does, as a container's first process, too"
+    status, said = ended(pod.validation(seconds=1))
     assert status == 1
     assert "nothing has captured this pod's connections within 1 s: IPv4 outbound: a connection to 192.0.2.1:80" in said
     assert "the node agent has to on node node-1: is it there" in said
