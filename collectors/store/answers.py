@@ -185,6 +185,18 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class ExemplarEntry:
+    """One request among those that a histogram has counted."""
+
+    name: str
+    """Of the histogram."""
+    labels: dict[str, str]
+    value: float
+    time: float
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Series:
     """One metric series; points are (time, value), oldest first."""
 

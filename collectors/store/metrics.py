@@ -173,7 +173,7 @@ def series(
 ) -> list[Series]:
     """As Reader.series says."""
     wanted = dict(labels)
-    base, part = _split(name)
+    base, part = split(name)
     bucket = wanted.pop("le", None) if part == "bucket" else None
     found: list[Series] = []
     candidates = catalogue.find(connection, name)
@@ -188,7 +188,8 @@ def series(
     return found[: max(0, limit)]
 
 
-def _split(name: str) -> tuple[str, str]:
+def split(name: str) -> tuple[str, str]:
+    """A histogram's name, and which part of it: "bucket", "count", "sum"; "" for none."""
     for part in ("bucket", "count", "sum"):
         if name.endswith(f"_{part}"):
             return name[: -len(part) - 1], part

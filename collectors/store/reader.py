@@ -8,10 +8,22 @@ from pathlib import Path
 from typing import TypeVar
 
 from collectors.records import SpanRecord
-from collectors.store import error_queries, examples, logs, metrics, search, targets, topology, trace_ids, traces
+from collectors.store import (
+    error_queries,
+    examples,
+    exemplar_queries,
+    logs,
+    metrics,
+    search,
+    targets,
+    topology,
+    trace_ids,
+    traces,
+)
 from collectors.store.answers import (
     ErrorGroup,
     Example,
+    ExemplarEntry,
     Graph,
     LogEntry,
     Series,
@@ -191,6 +203,18 @@ class Reader:
         series. A histogram's `_count` and `_sum` are series; `_bucket` has one for each `le`."""
         return self._ask(
             lambda connection: metrics.series(connection, self._catalogue, name, labels or {}, since, until, limit)
+        )
+
+    def exemplars(
+        self, name: str, labels: dict[str, str] | None = None, *, since: float, until: float, limit: int = 100
+    ) -> list[ExemplarEntry]:
+        """Requests with traces among those that histograms of `name` (or with a part of it: `NAME_bucket`) with all of
+        `labels` counted in `since` <= time < `until`, the largest values first: of each bucket at most three are
+        kept."""
+        return self._ask(
+            lambda connection: exemplar_queries.select(
+                connection, self._catalogue, name, labels or {}, (since, until), limit
+            )
         )
 
     def _connect(self) -> tuple[sqlite3.Connection, int]:

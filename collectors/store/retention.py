@@ -87,9 +87,12 @@ def _delete_samples(connection: sqlite3.Connection, cutoff: float) -> int:
         deleted += connection.execute(
             "DELETE FROM samples WHERE series_id = ? AND time_ms < ?", (series_id, cutoff_ms)
         ).rowcount
+        connection.execute("DELETE FROM exemplars WHERE series_id = ? AND time_ms < ?", (series_id, cutoff_ms))
         if deleted >= STEP_ROWS:
             return deleted
-    connection.execute("DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM samples WHERE series_id = series.id)")
+    gone = "DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM samples WHERE series_id = series.id)"
+    if connection.execute(gone).rowcount:
+        connection.execute("DELETE FROM exemplars WHERE series_id NOT IN (SELECT id FROM series)")
     return deleted
 
 

@@ -12,6 +12,7 @@ from collectors.failures import Failure, of_log, of_span
 from collectors.records import Batch, Histogram, Labels, LogRecord, Sample, SpanRecord
 from collectors.store.bodies import encode_body
 from collectors.store.errors import RejectedBatch
+from collectors.store.exemplars import ExemplarRow, rows_of
 from collectors.store.message import render, text_of
 from collectors.store.span_detail import pack_detail
 
@@ -28,6 +29,7 @@ class SampleRow:
     time_ms: int
     value: float | None
     histogram: bytes | None
+    exemplars: tuple[ExemplarRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ def _sample_row(sample: Sample) -> SampleRow:
         int(_finite(sample.time) * 1000),
         sample.value,
         None if histogram is None else msgpack.packb([histogram.sum, list(histogram.counts)]),
+        rows_of(sample),
     )
 
 

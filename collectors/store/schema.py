@@ -10,7 +10,7 @@ from pathlib import Path
 
 from collectors.store.errors import StoreError, StoreMissing
 
-VERSION = 4
+VERSION = 5
 """`PRAGMA user_version` of the tables below. A change of the tables is a new version and a step in `_MIGRATIONS`."""
 
 _V1 = """
@@ -111,7 +111,19 @@ CREATE INDEX error_minutes_by_minute ON error_minutes (minute);
 
 _V4 = "INSERT INTO logs_text (logs_text, rank) VALUES ('automerge', 16);  -- a seventh less again"
 
-_MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
+_V5 = """
+CREATE TABLE exemplars (
+  series_id INTEGER NOT NULL,
+  bucket INTEGER NOT NULL,                  -- of the histogram's, from the lowest
+  slot INTEGER NOT NULL,                    -- of the few that are kept
+  time_ms INTEGER NOT NULL,
+  value REAL NOT NULL,
+  trace_id TEXT NOT NULL,
+  PRIMARY KEY (series_id, bucket, slot)
+) WITHOUT ROWID;
+"""
+
+_MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5)
 """Step N brings a database of version N to N + 1."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from collectors.failures import Failure
 from collectors.records import Labels
+from collectors.store import exemplars
 from collectors.store.error_groups import ErrorGroups
 from collectors.store.rows import Row, Rows, SampleRow
 
@@ -126,7 +127,10 @@ class SeriesNumbers:
 def insert_samples(connection: sqlite3.Connection, rows: Sequence[SampleRow], series: SeriesNumbers) -> int:
     """A second reading of the same series and millisecond is ignored. Returns how many were new."""
     plain = [(series.number(connection, row), row.time_ms, row.value, row.histogram) for row in rows]
-    return _insert(connection, _SAMPLE, "ON CONFLICT (series_id, time_ms) DO NOTHING", plain)
+    new = _insert(connection, _SAMPLE, "ON CONFLICT (series_id, time_ms) DO NOTHING", plain)
+    if shown := [(series.number(connection, row), row.exemplars) for row in rows if row.exemplars]:
+        exemplars.insert(connection, shown)
+    return new
 
 
 def insert(

@@ -12,7 +12,7 @@ from remora.commands.options import OutputOption, StateOption, seconds
 from remora.output import Format
 
 if TYPE_CHECKING:
-    from collectors.store.answers import Example, Series, ServiceSummary, WorkloadSummary
+    from collectors.store.answers import Example, ExemplarEntry, Series, ServiceSummary, WorkloadSummary
     from collectors.store.reader import Reader
 
 HELP = "Show rates, errors and latency (`remora metrics` alone is `remora metrics show`), and what Prometheus needs."
@@ -52,7 +52,8 @@ def metrics(
     with opened(state) as reader:
         if series is not None:
             found = reader.series(series, labels, since=now - window_s, limit=MAX_SERIES)
-            _print_series(found, series, window, output)
+            shown = reader.exemplars(series, labels, since=now - window_s, until=now, limit=MAX_SERIES)
+            _print_series(found, shown, series, window, output)
             return
         lines = _workloads(reader, now, window_s) if workloads else _services(reader, now, window_s)
     others = [line["name"] for line in lines]
@@ -129,11 +130,14 @@ def _print_lines(lines: Sequence[dict[str, Any]], what: str, empty: str) -> None
     sys.stdout.flush()
 
 
-def _print_series(found: "Sequence[Series]", name: str, window: str, output: Format) -> None:
+def _print_series(
+    found: "Sequence[Series]", exemplars: "Sequence[ExemplarEntry]", name: str, window: str, output: Format
+) -> None:
+    """`exemplars`: of histograms, the largest values first."""
     from remora.output import print_data, print_table
 
     if output is not Format.TABLE:
-        print_data([asdict(one) for one in found], output)
+        print_data([asdict(one) | {"exemplars": _exemplars_of(one, exemplars)} for one in found], output)
         return
     rows = [
         (
@@ -141,11 +145,24 @@ def _print_series(found: "Sequence[Series]", name: str, window: str, output: For
             f"{one.points[-1][1] - one.points[0][1]:+g}",
             len(one.points),
             ",".join(f"{key}={value}" for key, value in sorted(one.labels.items())),
+            *([] if not exemplars else [next((each["trace_id"] for each in _exemplars_of(one, exemplars)), None)]),
         )
         for one in found
     ]
-    print_table(("LAST", "CHANGE", "READINGS", "LABELS"), rows, empty=f"no reading of {name} in the last {window}")
+    headers = ("LAST", "CHANGE", "READINGS", "LABELS", *(["SLOWEST EXAMPLE"] if exemplars else []))
+    print_table(headers, rows, empty=f"no reading of {name} in the last {window}")
     sys.stdout.flush()
+
+
+def _exemplars_of(series: "Series", exemplars: "Sequence[ExemplarEntry]") -> list[dict[str, Any]]:
+    """Those that a series counts: a bucket's are not larger than its bound."""
+    plain = {key: value for key, value in series.labels.items() if key != "le"}
+    most = float(series.labels.get("le", "inf"))
+    return [
+        {"value": one.value, "time": one.time, "trace_id": one.trace_id}
+        for one in exemplars
+        if one.labels == plain and one.value <= most
+    ]
 
 
 def _labels(texts: Sequence[str]) -> dict[str, str]:

@@ -9,8 +9,7 @@ import pytest
 
 from collectors.records import Batch
 from collectors.store import Reader, trace_ids
-from tests.collectors.build import NOW, access, log, span
-from tests.collectors.store.test_reader import fill
+from tests.collectors.build import NOW, access, fill, log, span
 
 FIRST = "4bf92f3577b34da6a3ce929d0e0e4736"
 SECOND = "4bf92f3677b34da6a3ce929d0e0e4736"

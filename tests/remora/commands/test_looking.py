@@ -1,14 +1,17 @@
 """status, config, logs, traces, graph."""
 
+import json
+import math
+import time
 from typing import Any
 
 import pytest
 
-from collectors.records import Batch
+from collectors.records import Batch, Exemplar, Histogram, Sample
 from collectors.store.answers import SpanEntry
 from remora.commands import traces
+from tests.collectors.build import fill
 from tests.collectors.build import span as records_span
-from tests.collectors.store.test_reader import fill
 from tests.remora.conftest import FakeControl, Remora
 
 
@@ -168,3 +171,19 @@ def test_a_trace_is_shown_by_the_beginning_of_its_id(remora: Remora, control: Fa
     several = remora("traces", "aaaaaaaa")
     assert several.status == 1
     assert several.err == f"aaaaaaaa begins several ids: {', '.join(ids[2:7])} and more; write more of it\n"
+
+
+def test_a_histogram_s_buckets_name_the_slowest_request_that_was_traced(remora: Remora, control: FakeControl) -> None:
+    (control.state / "store").mkdir()
+    now = time.time()
+    slow, quick = "0a" * 16, "0b" * 16
+    exemplars = tuple(Exemplar((("trace_id", one),), value, now) for one, value in ((quick, 5.0), (slow, 50.0)))
+    histogram = Histogram((10.0, math.inf), (1, 2), 55.0)
+    sample = Sample("latency", (("app", "x"),), now, 2.0, histogram, "histogram", exemplars)
+    fill(control.state / "store" / "telemetry.sqlite", Batch(samples=[sample]))
+    lines = remora("metrics", "--series", "latency_bucket").out.splitlines()
+    assert lines[0].split()[-2:] == ["SLOWEST", "EXAMPLE"]
+    assert [line.split()[-1] for line in lines[1:]] == [quick, slow]
+    first, second = json.loads(remora("metrics", "--series", "latency_bucket", "-o", "json").out)
+    assert [one["trace_id"] for one in first["exemplars"]] == [quick], "no larger than its bound"
+    assert [one["trace_id"] for one in second["exemplars"]] == [slow, quick]
