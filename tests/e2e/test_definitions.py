@@ -17,6 +17,8 @@ from tests.manifests.test_same_output import VALUES
 
 MORE = {
     "Deployment": ApiResource("apps", "v1", "deployments"),
+    "DaemonSet": ApiResource("apps", "v1", "daemonsets"),
+    "ResourceQuota": ApiResource("", "v1", "resourcequotas"),
     "StatefulSet": ApiResource("apps", "v1", "statefulsets"),
     "NetworkPolicy": ApiResource("networking.k8s.io", "v1", "networkpolicies"),
     "PodDisruptionBudget": ApiResource("policy", "v1", "poddisruptionbudgets"),
@@ -63,6 +65,7 @@ def test_the_schema_takes_what_the_parser_takes(real: Cluster) -> None:
 
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 def test_every_object_of_an_installation_is_taken(real: Cluster, values: Mapping[str, Any]) -> None:
-    real.namespace("remora-system")
+    for name in ("remora-system", "remora-node"):
+        real.namespace(name)
     for found in made(values):
         assert judged(real, found) == "", found["metadata"]["name"]
