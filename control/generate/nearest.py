@@ -26,8 +26,8 @@ ANYWHERE_PREFERRED = Nearness()
 
 def nearest_endpoints(mesh: Mesh, namespace: str, place: Place, reached: Upstreams) -> Resources:
     """What a client of a namespace and a place gets; `reached.endpoints` itself where places make no difference."""
-    services = _placed(mesh)
-    if not any(place) or not services:
+    services = _placed(mesh) if any(place) else ()
+    if not services:
         return reached.endpoints
     view = view_of(mesh, namespace)
     key = nearest_endpoints, view, place
