@@ -18,6 +18,8 @@ from tests.collectors.authority import COLLECTOR, Mint
 from tests.collectors.settings.test_load import OUT, ROUTE
 
 NOW = datetime.now(UTC)
+OURS = f"127.{os.getpid() % 200 + 20}.7.19"
+"""A loopback address whose ports no other test takes, nor a connection that goes out."""
 
 
 def judged(
@@ -27,10 +29,11 @@ def judged(
     in_mesh: bool = False,
     flags: tuple[tuple[str, str, int], ...] = (),
     now: datetime = NOW,
+    ports_are_free: bool = False,
 ) -> list[str]:
     path = directory / "c.yaml"
     path.write_text(text)
-    around = Surroundings(in_mesh, directory / "state", now, flags, ports_are_free=False)
+    around = Surroundings(in_mesh, directory / "state", now, flags, ports_are_free)
     try:
         found = load(path, around).warnings
     except Invalid as error:
@@ -74,6 +77,7 @@ def test_a_port_that_is_taken_twice(tmp_path: Path, port: int, first: str, secon
         listening(
             f'address: "{first}:{port}", allow_plaintext: true', f'address: "{second}:{port}", allow_plaintext: true'
         ),
+        ports_are_free=True,
     )
     if not collide:
         assert found == []
@@ -93,25 +97,25 @@ def test_a_port_of_the_flags(tmp_path: Path, port: int) -> None:
 
 
 def test_a_port_that_is_in_use(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
+    with socket.create_server((OURS, 0)) as sock:
         port = sock.getsockname()[1]
-        (said,) = judged(tmp_path, listening(f'address: "127.0.0.1:{port}"'))
-        assert said.startswith(f"4: {AT}[0].address: is 127.0.0.1:{port}, which is in use")
+        (said,) = judged(tmp_path, listening(f'address: "{OURS}:{port}"'))
+        assert said.startswith(f"4: {AT}[0].address: is {OURS}:{port}, which is in use")
         assert f"ss -lntup 'sport = :{port}'" in said
         # By the collector that these settings are for: it has to end before its successor starts.
         (tmp_path / "state").mkdir()
-        running = {"forward.0": f"127.0.0.1:{port}", "pid": os.getpid()}
+        running = {"forward.0": f"{OURS}:{port}", "pid": os.getpid()}
         (tmp_path / "state" / "collector.json").write_text(json.dumps(running))
-        assert judged(tmp_path, listening(f'address: "127.0.0.1:{port}"')) == []
-    assert judged(tmp_path, listening(f'address: "127.0.0.1:{port}"')) == [], "nothing stays bound"
+        assert judged(tmp_path, listening(f'address: "{OURS}:{port}"')) == []
+    assert judged(tmp_path, listening(f'address: "{OURS}:{port}"')) == [], "nothing stays bound"
 
 
 def test_a_heartbeat_s_port_is_udp_s_too(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
+        sock.bind((OURS, 0))
         port = sock.getsockname()[1]
-        assert judged(tmp_path, listening(f'address: "127.0.0.1:{port}"')) == []
-        (said,) = judged(tmp_path, listening(f'address: "127.0.0.1:{port}", udp_heartbeat: true'))
+        assert judged(tmp_path, listening(f'address: "{OURS}:{port}"')) == []
+        (said,) = judged(tmp_path, listening(f'address: "{OURS}:{port}", udp_heartbeat: true'))
         assert "which is in use" in said
 
 
