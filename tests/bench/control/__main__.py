@@ -1,7 +1,6 @@
 """`make bench-control`: what a mesh of a given size costs the control plane. See docs/scale.md."""
 
 import argparse
-import asyncio
 import multiprocessing
 import os
 import platform
@@ -11,11 +10,10 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench.control.figures import Row, markdown, update
-from tests.bench.control.inside import changes, inside, mesh_of
-from tests.bench.control.reconnect import reconnect
-from tests.bench.control.watching import watching
+from tests.bench.control.figures import markdown, update
+from tests.bench.control.parts import from_a_cluster, from_worlds
 
+_LOAD = os.getloadavg()[0]
 _ROOT = Path(__file__).parents[3]
 
 
@@ -30,33 +28,12 @@ def main() -> int:
     options = parser.parse_args()
     # Each part in a process of its own: the memory of one is not the other's.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as processes:
-        rows = [*processes.submit(_from_worlds, options).result(), *processes.submit(_from_a_cluster, options).result()]
+        rows = [*processes.submit(from_worlds, options).result(), *processes.submit(from_a_cluster, options).result()]
     text = markdown(rows, _about(options))
     print(text)
     if not options.keep:
         update(_ROOT / "docs" / "scale.md", text)
     return 0
-
-
-def _from_worlds(options: argparse.Namespace) -> list[Row]:
-    rows: list[Row] = []
-
-    async def measure() -> None:
-        world = mesh_of(options.services, options.pods, rows)
-        async with inside(world, options.streams, rows) as made:
-            await changes(made, options.changes, rows)
-            made.leave()
-            if options.crowd:
-                await reconnect(made, options.crowd, max(1, options.changes // 3), rows)
-
-    asyncio.run(measure())
-    return rows
-
-
-def _from_a_cluster(options: argparse.Namespace) -> list[Row]:
-    rows: list[Row] = []
-    asyncio.run(watching(options.services, options.pods, options.streams, options.changes, rows))
-    return rows
 
 
 def _about(options: argparse.Namespace) -> str:
@@ -65,7 +42,10 @@ def _about(options: argparse.Namespace) -> str:
         f"{os.cpu_count()} cores of {model[1] if model else platform.machine()}, Python {platform.python_version()}"
     )
     size = f"{options.services:,} services, {options.pods:,} pods, {options.streams:,} streams"
-    return f"{datetime.now(UTC):%d %B %Y}; {size}; {machine}."
+    load = f"load of the machine before {_LOAD:.1f}, after {os.getloadavg()[0]:.1f}"
+    return (
+        f"{datetime.now(UTC):%d %B %Y}; {size}; {machine}; {load} (times on the clock are of what the rest left over)."
+    )
 
 
 if __name__ == "__main__":
