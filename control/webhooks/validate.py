@@ -18,6 +18,7 @@ from control.api.parse import parse
 from control.api.source import SourceFile
 from control.api.violation import Violation
 from control.api.world import World
+from control.stores.kubernetes.outside import forbidden_places
 from control.webhooks.review import Json, Review, Verdict
 
 MAX_AT_ONCE = 2
@@ -67,6 +68,7 @@ def judge(world: World, found: Json, namespace: str) -> tuple[list[Violation], l
     text = orjson.dumps(found).decode()
     parsed = parse([SourceFile("the object", text)], default_namespace=namespace or "default")
     errors = [each for each in parsed.violations if each.severity == "error"]
+    errors += [each for resource in parsed.resources for each in forbidden_places(resource)]
     warnings = [each for each in parsed.violations if each.severity != "error"]
     if errors or not parsed.resources:
         return errors, warnings

@@ -1,6 +1,7 @@
 """Names of DNS clusters -> addresses, asked for again and again; the last answer serves while there is none newer."""
 
 import asyncio
+import ipaddress
 import logging
 import socket
 from collections.abc import Iterable
@@ -63,7 +64,33 @@ class Resolver:
             except (OSError, UnicodeError) as error:
                 log.warning("cluster %s: %s does not resolve: %s", cluster.name, name, error)
                 continue
+            ours = _means_this_machine(name)
             for *_, place in answers[:MAX_ADDRESSES]:
                 address = Address(str(place[0]), port)
+                if not ours and _is_this_machine(address.host):
+                    log.warning("cluster %s: %s leads to %s, which is left out", cluster.name, name, address.host)
+                    continue
                 found.setdefault(address, replace(endpoint, address=address))
         return tuple(sorted(found.values(), key=lambda each: each.address))
+
+
+def _means_this_machine(name: str) -> bool:
+    """Whether who wrote it knew: where the control plane lets such names be written at all."""
+    bare = name.rstrip(".").lower()
+    return bare.endswith("localhost") or bare == socket.gethostname().lower() or _is_address(bare)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_this_machine(text: str) -> bool:
+    """Loopback and its kin. Whoever's DNS says so must not reach this sidecar's own administration through it, nor a
+    cloud's credentials for this machine."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified or address.is_link_local

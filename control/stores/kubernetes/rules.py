@@ -14,6 +14,7 @@ from control.api.source import CLUSTER
 from control.api.violation import Violation
 from control.kubernetes.resources import ApiResource
 from control.kubernetes.status import UNREPORTED, Reported, reported
+from control.stores.kubernetes.outside import forbidden_places
 
 REVISION_LABELS = ("remora.io/rev", "istio.io/rev")
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -95,6 +96,9 @@ def _parsed(document: Mapping[str, Any], created_at: float) -> tuple[Resource | 
     parsed = parse_document(document, file, written(document))
     errors = tuple(each for each in parsed.violations if each.severity == "error")
     if errors or not parsed.resources:
+        return None, errors
+    errors = forbidden_places(parsed.resources[0])
+    if errors:
         return None, errors
     return replace(parsed.resources[0], created_at=created_at), ()
 

@@ -1,9 +1,10 @@
-"""What is kept of a Service and of its EndpointSlices. Pure.
+"""What is kept of a Service and of its EndpointSlices. Pure, but for a line in the log.
 
 Only TCP is the mesh's business: ports of other protocols are left out, and reached as if there were no mesh.
 https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,9 @@ from control.api.kinds.service import HEADLESS
 from control.api.protocols import protocol_of
 from control.stores.kubernetes import fields
 from control.stores.kubernetes.fields import ip, text
+from control.stores.kubernetes.outside import forbidden
+
+_log = logging.getLogger("remora.store")
 
 SERVICE_NAME = "kubernetes.io/service-name"
 
@@ -96,12 +100,17 @@ def decode_service(service: Mapping[str, Any]) -> ServiceFacts | None:
     external = spec.get("type") == "ExternalName"
     if not ports and not external:
         return None
+    outside = text(spec.get("externalName")).rstrip(".") if external else ""
+    if why := forbidden(outside):
+        metadata = service["metadata"]
+        _log.warning("Service %s/%s has no endpoints: externalName %s", metadata["namespace"], metadata["name"], why)
+        outside = ""
     given = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
     return ServiceFacts(
         ports=tuple(ports),
         addresses=() if external else tuple(ip(each) for each in given if each and each != HEADLESS),
         families=tuple(text(each) for each in spec.get("ipFamilies") or ()),
-        external_name=text(spec.get("externalName")).rstrip(".") if external else "",
+        external_name=outside,
         reach=_reach(spec, service.get("status") or {}),
     )
 
