@@ -85,6 +85,8 @@ class Bootstrap:
     """The same for each listener."""
     memory_limit_bytes: int | None = None
     """Of each worker; 0: no limit; None: by the cgroup's, if that has one."""
+    dns_port: int | None = None
+    """Where the application's DNS questions are answered, on loopback addresses; None: nowhere."""
     addons: Path | None = None
     """Directory of the mitmproxy addon scripts that rules may name; None: the sidecar runs none."""
     drain_deadline_s: float = 5.0
@@ -120,6 +122,12 @@ def parse_address(text: str) -> Address:
 def _parse_fd(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise ValueError(f"{text!r} is not a file descriptor's number")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 <= int(text[:6]) <= 65_535:
+        raise ValueError(f"{text!r} is not a port")
     return int(text)
 
 
@@ -334,6 +342,13 @@ def _add_listening_flags(group: _Group) -> None:
         help="admin endpoints; loopback only",
     )
     group.add_argument("--metrics", default=_ANY_LOOPBACK_PORT, metavar="PLACE", type=place, help="Prometheus metrics")
+    group.add_argument(
+        "--dns-port",
+        metavar="PORT",
+        type=_checked(_port),
+        help="answer DNS at this port of loopback addresses: names of the mesh here, others by the servers of "
+        "/etc/resolv.conf (default: DNS is not served)",
+    )
     group.add_argument("--readiness", metavar="PLACE", type=place, help="GET /healthz/ready for the kubelet")
 
 

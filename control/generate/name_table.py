@@ -1,7 +1,7 @@
 """The mesh's names with their addresses: the runtime layer for sidecars that answer their application's DNS.
 
 Istio sends the same as a type of its own (`istio.networking.nds.v1.NameTable`), which no published types have; a layer
-is told to nobody who does not ask for it by name. docs/decisions/0024-names-by-a-runtime-layer.md
+is told to nobody who does not ask for it by name. docs/decisions/0025-names-by-a-runtime-layer.md
 """
 
 import ipaddress
@@ -37,7 +37,7 @@ def _made(mesh: Mesh) -> Resources:
 def _addresses(service: Service) -> list[str]:
     """Its own; a headless service's are its instances'. None: whoever knows the host besides us is asked."""
     if service.addresses:
-        return [each for each in service.addresses if _is_address(each)]
+        return list(service.addresses)
     if service.resolution is not Resolution.PUSHED:
         return []
     instances = (each for some in service.endpoints.values() for each in some if each.pod or service.external)
@@ -46,7 +46,7 @@ def _addresses(service: Service) -> list[str]:
 
 
 def _is_address(text: str) -> bool:
-    """A ServiceEntry may have ranges, which no name can mean."""
+    """A ServiceEntry's instances may be names themselves."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

@@ -50,6 +50,8 @@ class PodOptions:
     annotated: frozenset[str] = frozenset()
     """Those of `capture` that come from an annotation."""
     templates: tuple[str, ...] = (SIDECAR,)
+    capture_dns: bool = False
+    """The application's DNS is answered by the sidecar."""
 
 
 def options_of(
@@ -89,6 +91,7 @@ def options_of(
             hold=options.hold if config.hold is None else config.hold,
             concurrency=config.concurrency or options.concurrency,
             drain_s=options.drain_s if config.drain_s is None else config.drain_s,
+            capture_dns=options.capture_dns if config.capture_dns is None else config.capture_dns,
         )
     _unknown(annotations, found, warnings)
     return options
@@ -106,6 +109,7 @@ def _defaults(settings: InjectorSettings) -> PodOptions:
         resources={kind: {str(k): v for k, v in values.items() if v} for kind, values in resources.items()},
         capture={name: getattr(settings.capture, name) for name in traffic.FIELDS},
         templates=settings.default_templates,
+        capture_dns=settings.capture_dns,
     )
 
 

@@ -1,4 +1,5 @@
-"""The annotation `proxy.istio.io/config`: YAML of Istio's ProxyConfig, of which three fields are supported.
+"""The annotation `proxy.istio.io/config`: YAML of Istio's ProxyConfig, of which four fields are supported, and of
+`proxyMetadata` one key.
 
 https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig
 """
@@ -26,6 +27,8 @@ class ProxyConfig:
     hold: bool | None = None
     concurrency: int | None = None
     drain_s: float | None = None
+    capture_dns: bool | None = None
+    """The sidecar answers the application's DNS."""
 
 
 def parse(text: str, path: Path, found: list[Finding]) -> ProxyConfig:
@@ -76,9 +79,24 @@ def _drain(value: object) -> float:
     return seconds
 
 
+def _metadata(value: object) -> bool | None:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise ValueError(f'is {shorten(value)}; write a mapping of texts, such as {DNS_CAPTURE}: "true"')
+    for key in value:
+        if key != DNS_CAPTURE:
+            raise ValueError(f"has {shorten(key)}, which Remora does not support; supported is {DNS_CAPTURE}")
+    said = value.get(DNS_CAPTURE)
+    if said not in (None, "true", "false"):
+        raise ValueError(f'has {DNS_CAPTURE}: {shorten(said)}; write "true" or "false", in quotes')
+    return None if said is None else said == "true"
+
+
+DNS_CAPTURE = "ISTIO_META_DNS_CAPTURE"
+"""How Istio's users ask for it."""
 MAX_DRAIN_S = 3600.0
 _FIELDS: dict[str, tuple[str, Callable[[object], object]]] = {
     "holdApplicationUntilProxyStarts": ("hold", _boolean),
     "concurrency": ("concurrency", _concurrency),
     "terminationDrainDuration": ("drain_s", _drain),
+    "proxyMetadata": ("capture_dns", _metadata),
 }

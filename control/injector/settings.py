@@ -142,6 +142,9 @@ class InjectorSettings(Settings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     resources: Resources = Resources(requests={"cpu": "50m", "memory": "96Mi"}, limits={"memory": "512Mi"})
     capture: CaptureSettings = CaptureSettings()
+    capture_dns: Bool = False
+    """The application's DNS questions go to the sidecar, which knows the mesh's names and asks the pod's own servers
+    for others."""
     templates: dict[Annotated[Str, Field(pattern=_TEMPLATE_NAME.pattern.replace("\\Z", "$"))],
                     Annotated[Str, AfterValidator(_template)]] = Field(default_factory=dict, max_length=32)  # fmt: skip
     """Partial pods as YAML, merged over the sidecar for pods that name them in `inject.istio.io/templates`."""

@@ -133,6 +133,8 @@ def capture_arguments(options: PodOptions) -> list[str]:
         value = options.capture[name]
         if value != _UNLESS_SAID.get(name, ""):
             arguments.append(f"--{each.flag}={value}")
+    if options.capture_dns:
+        arguments.append("--capture-dns")
     annotated = [each.flag for name, each in traffic.FIELDS.items() if name in options.annotated]
     if annotated:
         arguments.append(f"--annotated={','.join(annotated)}")
@@ -197,6 +199,7 @@ def _environment(options: PodOptions, settings: InjectorSettings, facts: Facts) 
         "REMORA_POD_KIND": "job" if facts.job and not settings.native_sidecars else "",
         "REMORA_TERMINATION_DRAIN_DURATION": f"{options.drain_s:g}s",
         "REMORA_TERMINATION_GRACE_PERIOD": "" if facts.grace_s is None else f"{min(facts.grace_s, MAX_GRACE_S)}s",
+        "REMORA_DNS_CAPTURE": "true" if options.capture_dns else "",
         names.APP_PROBES: literal(facts.probes) if facts.probes else "",
         "REMORA_PROMETHEUS_ANNOTATIONS": "" if facts.scraping is None else literal(facts.scraping),
     }

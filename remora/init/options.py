@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from remora.init import scalars
 from remora.init.back_end import KINDS, Kind
-from remora.init.plan import DNS_PORT, NEVER_INBOUND, Capture
+from remora.init.plan import DNS_PORT, NEVER_INBOUND, SIDECAR_DNS_PORT, Capture
 
 MAX_ID = 2**32 - 2
 """Of a user or group; one more means nobody."""
@@ -140,10 +140,16 @@ def _add_sidecar(group: "argparse._ArgumentGroup") -> None:
         "--dns-port",
         default="",
         metavar="PORT",
-        help="have DNS asked at this port of loopback; the server there must be run by --proxy-uid and is not the "
-        "sidecar, which answers no DNS (default: DNS is left alone)",
+        help="have DNS asked at this port of loopback; the server there must be run by --proxy-uid (default: DNS is "
+        "left alone)",
     )
-    group.add_argument("--capture-dns", action=_Refused, nargs=0, help=argparse.SUPPRESS)
+    group.add_argument(
+        "--capture-dns",
+        dest="dns_port",
+        action="store_const",
+        const=str(SIDECAR_DNS_PORT),
+        help=f"have DNS asked of the sidecar, which must have been told to answer it: --dns-port {SIDECAR_DNS_PORT}",
+    )
 
 
 def _add_run(group: "argparse._ArgumentGroup") -> None:
@@ -178,14 +184,6 @@ def _add_run(group: "argparse._ArgumentGroup") -> None:
         metavar="FLAGS",
         help="flags whose values are of the pod's annotations: errors say so",
     )
-
-
-class _Refused(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        parser.error(
-            "--capture-dns: the sidecar answers no DNS, so that no name would be found any more; leave it away "
-            "(a DNS server of yours can be asked instead: --dns-port)"
-        )
 
 
 def _wait(text: str) -> int:

@@ -24,6 +24,8 @@ FORWARDED_FROM = {4: "127.0.0.6/32", 6: "::6/128"}
 """By IP version: what the sidecar binds to when it hands on to its own application, so that this is not captured."""
 
 DNS_PORT = 53
+SIDECAR_DNS_PORT = 15_053
+"""Where the sidecar answers DNS, if it was told to (sidecar.agent.pod_environment)."""
 
 
 @dataclass(frozen=True, slots=True)

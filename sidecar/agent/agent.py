@@ -23,6 +23,7 @@ from sidecar.agent.certificates import Issued
 from sidecar.agent.channels import Credentials
 from sidecar.agent.collector_tls import secure
 from sidecar.agent.discovery import Discovery
+from sidecar.agent.dns.wanted import DnsServing, dns_layers, dns_of
 from sidecar.agent.endpoints import Endpoints
 from sidecar.agent.exposition import Labels
 from sidecar.agent.file_secrets import UnreadableSecret, fingerprint
@@ -110,13 +111,14 @@ class Agent(Views, Telemetry):
         self.discovery = Discovery(
             bootstrap.ads,
             xds_node(bootstrap),
-            Ads(gateway=bootstrap.kind == "gateway", runtime=layers(bootstrap.pod)),
+            Ads(gateway=bootstrap.kind == "gateway", runtime=layers(bootstrap.pod) | dns_layers(bootstrap)),
             self.identity.credentials,
             self._apply,
             self._on_served,
             clock,
             Backoff(rng, base_s=0.2, max_s=10.0),
         )
+        self.dns: DnsServing | None = dns_of(bootstrap, clock, self._scope)
         self.departure = Departure(bootstrap.pod, PodSockets(self._processes).foreign, self._opened, clock)
         self.probes = AppProbes(bootstrap.pod, clock)
         self.taps = Taps(self.supervisor, bootstrap.workload, clock)
@@ -181,6 +183,8 @@ class Agent(Views, Telemetry):
             self._servers.append((HttpServer(readiness_pages(self), scope), self._endpoints.readiness))
         for server, sock in self._servers:
             await server.start(sock)
+        if self.dns is not None:
+            await self.dns.start()
 
     def _status_server(self, scope: TaskScope) -> HttpServer:
         more = {} if self._bootstrap.pod is None else pod_pages(self, self.probes)
@@ -206,6 +210,8 @@ class Agent(Views, Telemetry):
     async def _servers_close(self) -> None:
         for server, _ in self._servers:
             await server.close()
+        if self.dns is not None:
+            await self.dns.close()
 
     async def _leave(self) -> None:
         """Return when it is time to drain."""
@@ -262,6 +268,8 @@ class Agent(Views, Telemetry):
             if refused is None:
                 self._configuration = configuration
                 self._trust(configuration)
+                if self.dns is not None and configuration.names is not None:
+                    self.dns.use(configuration.names)
                 if configuration.finished:
                     self.stop("the application has ended")
             await self.addons.use(_scripts(self._configuration), self._scope)

@@ -7,6 +7,7 @@ from sidecar.agent.access_export import AccessExporter
 from sidecar.agent.addons import AddonProcesses
 from sidecar.agent.app_probes import AppProbes
 from sidecar.agent.discovery import Discovery
+from sidecar.agent.dns.wanted import DnsServing
 from sidecar.agent.identity import Identity
 from sidecar.agent.lifecycle import Departure
 from sidecar.agent.metric_store import MetricStore
@@ -29,6 +30,7 @@ class Parts(Protocol):
     page: MetricsPage
     taps: Taps
     addons: AddonProcesses
+    dns: DnsServing | None
     departure: Departure
     probes: AppProbes
 
@@ -42,6 +44,8 @@ def vitals(parts: Parts) -> Iterator[Vital]:
         yield from _access(parts.access)
     if parts.span_exporter is not None:
         yield from _spans(parts.span_exporter)
+    if parts.dns is not None:
+        yield from parts.dns.vitals()
     yield from _taps(parts.taps)
     yield from _addons(parts.addons)
     store = parts.store

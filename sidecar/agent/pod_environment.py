@@ -25,6 +25,8 @@ ROOT = "/var/run/secrets/remora/root.pem"
 TOKEN = "/var/run/secrets/tokens/remora-token"  # noqa: S105  where it is, not what it is
 CONTROL = "remora-control.remora-system.svc"
 ADMIN_PORT, OUTBOUND_PORT, INBOUND_PORT, STATUS_PORT, READY_PORT = 15000, 15001, 15006, 15020, 15021
+DNS_PORT = 15053
+"""Where `remora init-iptables --capture-dns` has DNS asked."""
 
 PROMETHEUS = "prometheus.io/"
 SCRAPE_PORT, SCRAPE_PATH = 80, "/metrics"
@@ -115,6 +117,8 @@ class _Reading:
         flags.append("--labels=" + ",".join(f"{key}={value}" for key, value in sorted(labels.items())))
         if not gateway:
             flags += [f"--listen={anywhere}:{port}" for port in (INBOUND_PORT, OUTBOUND_PORT)]
+        if not gateway and self._optional("REMORA_DNS_CAPTURE", _truth, False):
+            flags.append(f"--dns-port={DNS_PORT}")
         metrics = self._app_metrics("[::1]" if ":" in address else "127.0.0.1")
         return flags if metrics is None else [*flags, f"--app-metrics={metrics}"]
 
@@ -209,6 +213,12 @@ def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError(f"{text[:100]!r}; write true or false")
+    return text == "true"
 
 
 def _ip(text: str) -> str:

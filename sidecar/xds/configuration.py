@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address
 
 from google.protobuf.any_pb2 import Any
 
@@ -27,6 +28,9 @@ class Resource:
 Resources = Mapping[Kind, Mapping[str, Resource]]
 
 
+Names = Mapping[str, tuple[IPv4Address | IPv6Address, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """What the control plane wants served: a Snapshot without what the agent itself adds."""
@@ -40,6 +44,8 @@ class Configuration:
     trust_anchors: tuple[TrustAnchors, ...] = ()
     finished: bool = False
     """The application has ended for good."""
+    names: Names | None = None
+    """The mesh's hosts and their addresses, where they were asked for and have come."""
 
 
 Missing = tuple[Kind, str]
@@ -79,7 +85,8 @@ def assemble(resources: Resources, serving: Configuration | None) -> Configurati
         _assemble_routes(resources, serving, listeners),
         clusters,
         *_secrets(resources),
-        finished=_finished(resources),
+        finished=any(layer.finished for layer in _layers(resources)),
+        names=next((layer.names for layer in _layers(resources) if layer.names is not None), None),
     )
 
 
@@ -144,9 +151,9 @@ def _secrets(resources: Resources) -> tuple[tuple[Certificate, ...], tuple[Trust
     )
 
 
-def _finished(resources: Resources) -> bool:
-    layers = (resource.decoded.value for resource in resources[Kind.RTDS].values())
-    return any(isinstance(layer, RuntimeLayer) and layer.finished for layer in layers)
+def _layers(resources: Resources) -> list[RuntimeLayer]:
+    values = (resource.decoded.value for resource in resources[Kind.RTDS].values())
+    return [value for value in values if isinstance(value, RuntimeLayer)]
 
 
 def _version(resources: Resources) -> str:

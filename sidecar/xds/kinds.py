@@ -14,7 +14,7 @@ class Kind(Enum):
     RDS = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
     SDS = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
     RTDS = _PREFIX + "envoy.service.runtime.v3.Runtime"
-    """Asked for only by who must know when its application has ended."""
+    """Layers asked for by who must know when its application has ended, and by who answers DNS."""
 
     @property
     def wildcard(self) -> bool:

@@ -1,6 +1,8 @@
 """What a resource refers to by name, and what it is decoded to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
 
 from sidecar.config.cluster import Cluster
 from sidecar.config.endpoint import Endpoint
@@ -24,6 +26,8 @@ class RuntimeLayer:
     name: str
     finished: bool = False
     """Every container of the application has ended and will not be started again."""
+    names: Mapping[str, tuple[IPv4Address | IPv6Address, ...]] | None = None
+    """The mesh's hosts and their addresses, for who answers DNS; None: the layer does not say."""
 
 
 Value = Cluster | LoadAssignment | Listener | RouteConfiguration | Certificate | TrustAnchors | RuntimeLayer

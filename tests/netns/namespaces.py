@@ -58,6 +58,8 @@ class Namespace:
     link: str
     """Its interface's other end, in the hub."""
     processes: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
+    resolv_conf: Path | None = None
+    """What processes of it find at /etc/resolv.conf; None: the machine's own."""
 
     @property
     def path(self) -> Path:
@@ -105,6 +107,7 @@ class Namespace:
     def run(self, *argv: str, stdin: str | None = None, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """To its end."""
         with self.entered():
+            argv = (*self._resolving(), *argv)
             return subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=60, check=check)
 
     def start(
@@ -119,12 +122,20 @@ class Namespace:
         """A process that ends with the namespace at the latest."""
         if uid:
             argv = [*as_user(uid), *argv]
+        argv = [*self._resolving(), *argv]
         with self.entered():
             process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=pass_fds, env=environment
             )
         self.processes.append(process)
         return process
+
+    def _resolving(self) -> tuple[str, ...]:
+        """What goes before a command, in a private mount namespace then."""
+        if self.resolv_conf is None:
+            return ()
+        script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+        return ("unshare", "--mount", "sh", "-c", script, str(self.resolv_conf))
 
     def setting(self, name: str, value: str) -> None:
         """Of sysctl, e.g. `net/ipv4/ip_forward`."""

@@ -9,6 +9,7 @@ from remora import cli
 from remora.init.options import parse
 from remora.init.plan import Capture
 from remora.init.scalars import EVERYWHERE, NOWHERE, Ports, Ranges, parse_interfaces, parse_ports, parse_ranges
+from sidecar.agent.pod_environment import DNS_PORT
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -118,7 +119,7 @@ def test_all_that_is_wrong_is_said_at_once_and_with_the_annotation(capsys: pytes
         ("--dns-port 15006", "must differ"),
         ("--dns-port 53", "53 is what is captured"),
         ("--outbound-port 15020", "is the sidecar's for something else"),
-        ("--capture-dns", "the sidecar answers no DNS"),
+        ("--capture-dns --outbound-port=15053", "must differ"),
         ("--remove --probe", "exclude each other"),
         ("--validate 10 --dry-run", "exclude each other"),
         ("--validate 0", "1 to 3600 seconds"),
@@ -160,3 +161,8 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(capsys: pytest.CaptureFix
     ]
     assert "-p tcp -m tcp --dport 9000 -j RETURN" in plan["ipv6"]["chains"]["REMORA_INBOUND"]
     assert plan["ipv6"]["addresses"] == [{"interface": "lo", "address": "::6/128"}]
+
+
+def test_capturing_dns_is_having_the_sidecar_asked_at_its_port() -> None:
+    assert parse(["--capture-dns"]).capture == parse(["--dns-port=15053"]).capture == Capture(dns_to=DNS_PORT)
+    assert parse([]).capture.dns_to is None

@@ -192,3 +192,14 @@ def test_help_needs_no_environment() -> None:
     with pytest.raises(SystemExit) as stopped:
         bootstrap_of(["--pod", "--help"], {})
     assert stopped.value.code == 0
+
+
+def test_dns_is_served_where_it_is_captured(environment: dict[str, str]) -> None:
+    assert bootstrap_of(["--pod"], environment).dns_port is None
+    assert bootstrap_of(["--pod"], environment | {"REMORA_DNS_CAPTURE": "false"}).dns_port is None
+    captured = environment | {"REMORA_DNS_CAPTURE": "true"}
+    assert bootstrap_of(["--pod"], captured).dns_port == 15053
+    assert bootstrap_of(["--pod", "--kind=gateway"], captured).dns_port is None
+    with pytest.raises(WrongPod) as raised:
+        bootstrap_of(["--pod"], environment | {"REMORA_DNS_CAPTURE": "yes"})
+    assert raised.value.lines == ("REMORA_DNS_CAPTURE: 'yes'; write true or false",)

@@ -8,6 +8,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from envoy.service.runtime.v3.rtds_pb2 import Runtime
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.json_format import ParseDict
 
@@ -21,6 +22,7 @@ CLASSES: dict[Kind, Any] = {
     Kind.LDS: Listener,
     Kind.RDS: RouteConfiguration,
     Kind.SDS: Secret,
+    Kind.RTDS: Runtime,
 }
 TYPE = "type.googleapis.com/"
 ADS = {"ads": {}, "resource_api_version": "V3"}

@@ -1,5 +1,6 @@
 """RTDS: what a Job's sidecar is told of its application."""
 
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from sidecar.xds.needs import RuntimeLayer
 from sidecar.xds.rejected import Rejected
 
 LAYER = "remora.lifecycle"
+NAMES = "remora.names"
 
 
 def layer(name: str = LAYER, **values: Any) -> AnyMessage:
@@ -29,11 +31,22 @@ def test_a_layer_says_whether_the_application_has_ended() -> None:
     assert decode(Kind.RTDS, layer()).value == RuntimeLayer(LAYER, False)
 
 
+def test_a_layer_has_the_meshs_names() -> None:
+    (v4, v6), other = map(ip_address, ("10.96.0.1", "fd00::1")), ip_address("192.0.2.1")
+    found = decode(Kind.RTDS, layer(NAMES, names={"a.b": "10.96.0.1 fd00::1", "*.c": "192.0.2.1"})).value
+    assert found == RuntimeLayer(NAMES, names={"a.b": (v4, v6), "*.c": (other,)})
+    assert decode(Kind.RTDS, layer(NAMES, names={})).value == RuntimeLayer(NAMES, names={})
+
+
 @pytest.mark.parametrize(
     ("packed", "message"),
     [
         pytest.param(layer(finished="yes"), f"RTDS {LAYER}: layer.finished: is neither true nor false", id="text"),
         pytest.param(layer(finished=True, other=1), "layer.other: is not supported", id="another key"),
+        pytest.param(layer(names="a"), "layer.names: is no mapping", id="names that are a text"),
+        pytest.param(layer(names={"a": 1}), "'a', which is no host with its addresses", id="a number as an address"),
+        pytest.param(layer(names={"": "10.0.0.1"}), "'', which is no host", id="an empty name"),
+        pytest.param(layer(names={"a": "10.0.0.1  ::"}), "'a' with '10.0.0.1  ::', no addresses", id="no addresses"),
         pytest.param(layer(name=""), "name: is required", id="no name"),
     ],
 )
