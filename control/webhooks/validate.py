@@ -7,6 +7,8 @@ status tells when it is still so afterwards. What a rule has of its own, and con
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from types import MappingProxyType
 
 import orjson
 
@@ -14,7 +16,9 @@ from control.analyze.analyze import analyze_stored
 from control.analyze.references import references
 from control.analyze.subject import Subject
 from control.api.kinds import KINDS
+from control.api.kinds.virtual_service import VirtualServiceSpec
 from control.api.parse import parse
+from control.api.resource import Resource
 from control.api.source import SourceFile
 from control.api.violation import Violation
 from control.api.world import World
@@ -72,13 +76,31 @@ def judge(world: World, found: Json, namespace: str) -> tuple[list[Violation], l
     warnings = [each for each in parsed.violations if each.severity != "error"]
     if errors or not parsed.resources:
         return errors, warnings
-    after = world.with_resources(parsed.resources)
+    after = _beside(world, parsed.resources).with_resources(parsed.resources)
     keys = {resource.key for resource in parsed.resources}
     awaited = {each for each in references(Subject(after)) if (each.kind, each.namespace, each.name) in keys}
     for each in analyze_stored(after):
         if (each.kind, each.namespace, each.name) in keys:
             (errors if each.severity == "error" and each not in awaited else warnings).append(each)
     return errors, warnings
+
+
+def _beside(world: World, new: Iterable[Resource]) -> World:
+    """`world` with what may say something of `new`: of the VirtualServices, of which there may be thousands, those for
+    the same hosts. A review of one rule must not cost what all of them do."""
+    subject = Subject(world)
+
+    def hosts(rule: Resource) -> set[str]:
+        named = rule.spec.hosts if isinstance(rule.spec, VirtualServiceSpec) else ()
+        return {subject.full(host, rule) for host in named}
+
+    wanted = set[str]().union(*map(hosts, new))
+    kept = {
+        key: rule
+        for key, rule in world.resources.items()
+        if key.kind != "VirtualService" or not wanted.isdisjoint(hosts(rule))
+    }
+    return replace(world, resources=MappingProxyType(kept))
 
 
 def _reason(errors: list[Violation]) -> str:

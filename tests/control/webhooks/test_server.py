@@ -205,6 +205,18 @@ async def test_what_is_missing_yet_is_a_warning(scene: Scene) -> None:
     assert any("spec.http[0].route[0].destination.host" in each for each in response["warnings"])
 
 
+async def test_a_rule_is_looked_at_beside_those_for_its_hosts_however_they_are_spelt(scene: Scene) -> None:
+    others = [virtual_service(f"other-{each}", hosts=[f"host-{each}.example.com"]) for each in range(20)]
+    scene.store(service(), *others, virtual_service("first", hosts=["reviews.default.svc.cluster.local"]))
+    response = await scene.ask("/validate", review(virtual_service("second")))
+    assert response["status"]["message"].count("has another rule") == 1
+    assert "VirtualService default/first" in response["status"]["message"]
+    elsewhere = virtual_service("second", hosts=["host-20.example.com"])
+    assert (await scene.ask("/validate", review(elsewhere)))["allowed"]
+    taken = virtual_service("second", hosts=["host-20.example.com", "host-7.example.com"])
+    assert "VirtualService default/other-7" in (await scene.ask("/validate", review(taken)))["status"]["message"]
+
+
 async def test_a_conflict_with_a_stored_rule_is_refused_and_an_update_of_itself_is_none(scene: Scene) -> None:
     scene.store(service(), virtual_service("first"))
     response = await scene.ask("/validate", review(virtual_service("second")))
