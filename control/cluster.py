@@ -118,6 +118,7 @@ class InCluster:
             may_write=self.may_write,
             revision=where.revision,
             clusters_in=where.namespace if where.other_clusters else "",
+            own_name=options.cluster_id,
         )
         self._certificates = RootCertificates(client, self._roots_pem, self._store.namespace_names, self.may_write)
         self._bundles = WebhookBundles(client, self._roots_pem, self.may_write, configurations(where.revision))

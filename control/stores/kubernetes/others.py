@@ -17,8 +17,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from control.api.services import Port, Service, ServiceKey
-from control.api.workload import Workload
+from control.api.services import Address, Port, Service, ServiceKey
+from control.api.workload import AppPort, Workload
 from control.api.world import WorkloadKey
 from control.kubernetes.client import KubeClient
 from control.kubernetes.errors import ClusterUnusable
@@ -169,9 +169,16 @@ class Others:
     """`reflector` finds them; `take` and `join` are the store's."""
 
     def __init__(
-        self, around: Surroundings, namespace: str, changed: Callable[[], None], registry: CollectorRegistry
+        self,
+        around: Surroundings,
+        namespace: str,
+        changed: Callable[[], None],
+        registry: CollectorRegistry,
+        own_name: str = "",
     ) -> None:
-        """`namespace` has the Secrets. `changed` is called when `take` may have something."""
+        """`namespace` has the Secrets. `changed` is called when `take` may have something. `own_name`: of the cluster
+        that we are in."""
+        self._own_name = own_name
         self._around = around
         self._changed = changed
         self._scope: TaskScope | None = None
@@ -209,11 +216,9 @@ class Others:
         if old is not None:
             del self._others[old[0].told.name]
             old[1].cancel()
-        if after is None or after.name in self._others or len(self._others) >= MAX_CLUSTERS:
+        why = self._hindrance(after) if after is not None else ""
+        if after is None or why:
             if after is not None:
-                why = (
-                    "another Secret says so too" if after.name in self._others else f"there are {MAX_CLUSTERS} already"
-                )
                 _log.error("cluster %s is not joined: %s", after.name, why)
             if old is not None:
                 self._forget(old[0])
@@ -241,6 +246,14 @@ class Others:
         for told in self.reflector.items.values():
             if told.name not in self._others and len(self._others) < MAX_CLUSTERS:
                 self._follow(told)
+
+    def _hindrance(self, told: Told) -> str:
+        """Why it cannot be joined; empty if it can."""
+        if told.name == self._own_name:
+            return "that is our own name (--cluster-id); give its Secret another, and its sidecars the same"
+        if told.name in self._others:
+            return "another Secret says so too"
+        return f"there are {MAX_CLUSTERS} already" if len(self._others) >= MAX_CLUSTERS else ""
 
     def _forget(self, other: _Other) -> None:
         self._gone |= other.services.keys()
@@ -304,9 +317,13 @@ def _update(known: dict[Any, Any], changes: Mapping[Any, Any]) -> None:
 
 
 def _joined(port: Port, there: list[Service]) -> Port:
+    """On one network an address is one instance, whoever tells of it: the first who does is believed."""
     same = [each for service in there for each in service.ports if each.number == port.number]
-    return replace(
-        port,
-        members=tuple(member for each in (port, *same) for member in each.members),
-        others=tuple(other for each in (port, *same) for other in each.others),
-    )
+    members: dict[str, tuple[Workload, AppPort]] = {}
+    others: dict[tuple[str, int], Address] = {}
+    for each in (port, *same):
+        for member in each.members:
+            members.setdefault(member[1].app, member)
+        for other in each.others:
+            others.setdefault((other.host, other.port), other)
+    return replace(port, members=tuple(members.values()), others=tuple(others.values()))

@@ -58,10 +58,12 @@ class KubernetesStore:
         may_write: Callable[[], bool],
         revision: str = "",
         clusters_in: str = "",
+        own_name: str = "",
         pace: Pace | None = None,
     ) -> None:
         """`may_write`: whether this process is the one that writes back what it makes of rules. `clusters_in`: the
-        namespace whose Secrets tell of other clusters; empty: there are none."""
+        namespace whose Secrets tell of other clusters; empty: there are none. `own_name`: what this one is called
+        among them."""
         self._may_write = may_write
         self._clock = clock
         self._changed = asyncio.Event()
@@ -82,7 +84,7 @@ class KubernetesStore:
         self._gateways_changed = asyncio.Event()
         self._members = Members(self._around, self._wake)
         self._credentials = Credentials(self._around, self._wake)
-        self._others = Others(self._around, clusters_in, self._changed.set, registry) if clusters_in else None
+        self._others = Others(self._around, clusters_in, self._changed.set, registry, own_name) if clusters_in else None
         self._reflectors: list[Reflector[Any]] = [
             *self._members.reflectors,
             Reflector(self._around, [NAMESPACES], decode_namespace, self._on_namespace),

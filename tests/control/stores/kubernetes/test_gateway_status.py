@@ -105,7 +105,7 @@ def test_a_gateway_that_is_not_served_says_why(here: Around, reason: str, said: 
 @pytest.mark.parametrize(
     ("more", "mode", "said"),
     [
-        pytest.param({"credentials": {}}, "SIMPLE", "edge/shop is not there, or may not be read; its servers have no effect",
+        pytest.param({"credentials": {}}, "SIMPLE", "is not there, or may not be read; its servers have no effect",
                      id="missing"),
         pytest.param({"problems": {("edge", "shop"): "tls.key is missing"}}, "SIMPLE",
                      "tls.key is missing; the last good version goes on", id="bad, after a good one"),

@@ -51,7 +51,7 @@ def joined(server: FakeApiServer, east: FakeApiServer, follow: Follow) -> Follow
         server.seed(each)
 
     @contextlib.asynccontextmanager
-    async def following(**more: bool) -> AsyncIterator[Followed]:
+    async def following(**more: str) -> AsyncIterator[Followed]:
         async with follow(leads=False, clusters_in=SYSTEM, **more) as made:
             yield made
 
@@ -220,3 +220,14 @@ async def test_what_is_known_of_each_cluster_is_told(
         await eventually(lambda: made.store.clusters()[0].state == "away", "it is told to be away")
         assert made.store.clusters()[0].services == 1, "its last endpoints go on"
         assert made.metric("remora_clusters", state="away") == 1
+
+
+async def test_an_instance_is_counted_once_whoever_tells_of_it_and_nobody_joins_itself(
+    server: FakeApiServer, east: FakeApiServer, joined: Follow, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("again", "home"):
+        server.seed(secret(name, east))
+    async with joined(own_name="home") as made:
+        assert addresses(made) == ["10.1.0.1", "10.2.0.1"]
+        assert [each.name for each in made.store.clusters()] == ["again", "east"]
+        assert any("cluster home is not joined: that is our own name" in each for each in caplog.messages)
