@@ -59,9 +59,20 @@ def _context(target: Target, access: Access) -> ssl.SSLContext | None:
     return ssl.create_default_context() if access.context is None else access.context()
 
 
+def _authority(target: Target, access: Access) -> str:
+    if target.scheme == "http" or access.server_name is None:
+        return target.address
+    return f"{access.server_name}:{split_address(target.address)[1]}"
+
+
 async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Target, access: Access) -> str:
     connection = h11.Connection(h11.CLIENT)
-    headers = [("host", target.address), ("accept", _ACCEPT), ("connection", "close"), ("user-agent", "remora")]
+    headers = [
+        ("host", _authority(target, access)),
+        ("accept", _ACCEPT),
+        ("connection", "close"),
+        ("user-agent", "remora"),
+    ]
     if access.token is not None:
         headers.append(("authorization", f"Bearer {access.token()}"))
     request = connection.send(h11.Request(method="GET", target=target.path, headers=headers))

@@ -54,11 +54,14 @@ def parse(argv: Sequence[str]) -> Options:
         metavar="HOST:PORT",
         help="where to serve; port 0 for any (default: %(default)s)",
     )
+    parser.add_argument(
+        "--url-file", type=Path, metavar="FILE", help="write the address there, mode 0600, instead of printing it"
+    )
     parser.add_argument("--ready-fd", type=_descriptor, metavar="N", help="write one line of JSON there once serving")
     parser.add_argument("--lifeline-fd", type=_descriptor, metavar="N", help="stop when this pipe closes")
     given = parser.parse_args(argv)
     host, port = given.listen
-    return Options(given.state, host, port, given.ready_fd, given.lifeline_fd)
+    return Options(given.state, host, port, given.ready_fd, given.lifeline_fd, given.url_file)
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -85,6 +88,8 @@ def run(options: Options) -> int:
             raise CannotStart(f"state directory {options.state} does not exist")
         if not os.access(options.state, os.R_OK | os.X_OK):
             raise CannotStart(f"state directory {options.state} cannot be read")
+        if options.url_file is not None and not os.access(options.url_file.parent, os.W_OK | os.X_OK):
+            raise CannotStart(f"cannot write {options.url_file}: its directory is not there, or not ours to write to")
         from dashboards.console.server import serve
 
         asyncio.run(serve(options))

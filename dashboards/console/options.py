@@ -16,6 +16,8 @@ class Options:
     """Inherited descriptor that gets one line of JSON once the console serves."""
     lifeline_fd: int | None = None
     """Inherited read end of a pipe whose closing means that the parent is gone."""
+    url_file: Path | None = None
+    """Gets the address with the token, in place of standard output."""
 
 
 class CannotStart(Exception):

@@ -19,6 +19,7 @@ from dashboards.console.pages import register
 from dashboards.console.session import Gate, Session, hosts_for
 from dashboards.console.telemetry import Telemetry
 from mesh.clock import SystemClock
+from mesh.files import write_atomic
 from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
 
 ASSETS = Path(__file__).parent / "assets"
@@ -127,8 +128,14 @@ def _report_ready(options: Options, session: Session, port: int) -> None:
     if ":" in host and not host.startswith("["):
         host = f"[{host}]"
     url = f"http://{host}:{port}/?token={session.token}"
+    if options.url_file is not None:
+        try:
+            write_atomic(options.url_file, f"{url}\n".encode(), mode=0o600)
+        except OSError as error:
+            raise CannotStart(f"cannot write {options.url_file}: {error.strerror}") from error
     if options.ready_fd is None:
-        print(url, flush=True)
+        if options.url_file is None:
+            print(url, flush=True)
         return
     try:
         with os.fdopen(options.ready_fd, "w") as ready:

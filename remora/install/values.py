@@ -213,8 +213,19 @@ class Collector(Model):
     """How long the embedded store keeps records."""
     max_store_bytes: Size = "1GiB"
     """Beyond it the store deletes the oldest."""
+    scrape_interval_seconds: Annotated[Int, Field(ge=1, le=300)] = 15
+    """How often it reads each sidecar's metrics: autoscaling and `remora graph` see what is newer that much later."""
     elasticsearch: Elasticsearch = Elasticsearch()
     remote_write: RemoteWrite = RemoteWrite()
+
+
+class Console(Model):
+    """The web console, in the collector's pod, on loopback: see docs/kubernetes.md."""
+
+    enabled: Bool = True
+    resources: Resources = Resources(
+        requests={"cpu": "10m", "memory": "128Mi"}, limits={"memory": "512Mi", "ephemeral-storage": "64Mi"}
+    )
 
 
 class GatewayPort(Model):
@@ -332,6 +343,7 @@ class Values(Model):
     sidecar: Sidecar = Sidecar()
     cni: Cni = Cni()
     collector: Collector = Collector()
+    console: Console = Console()
     gateway: Gateway = Gateway()
     injection: Injection = Injection()
     validation: Validation = Validation()

@@ -64,7 +64,7 @@ def control(cluster: Cluster, network: Network | None) -> Iterator[LeastPrivileg
         host = network.hub.ipv4 if network is not None else "127.0.0.1"
         settings.write_text(
             f"controlAddress: {host}:15012\ncaAddress: {host}:15011\n"
-            "collectorForwardAddress: ''\ncollectorOtlpAddress: ''\n"
+            f"collectorForwardAddress: {host}:24224\ncollectorOtlpAddress: {host}:4317\n"
         )
         flags = ["--injector-settings", str(settings), *(() if REAL else SHORT_TERM)]
         made = LeastPrivileged(cluster, Path(directory) / "control", *flags)

@@ -39,8 +39,10 @@ class Pods(CapturedMesh):
         self._stack.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def create(self, name: str, *, inject: bool, pod: Namespace | None = None) -> "tuple[Json, Namespace]":
-        """In the API, with an address; not running."""
+    def create(
+        self, name: str, *, inject: bool, pod: Namespace | None = None, metadata: Json | None = None
+    ) -> "tuple[Json, Namespace]":
+        """In the API, with an address; not running. `metadata`: more of it."""
         cluster = self.cluster
         cluster.account("default", f"{name}-account")
         document: Json = {
@@ -50,6 +52,7 @@ class Pods(CapturedMesh):
                 "name": name,
                 "namespace": "default",
                 "labels": {"app": name, "sidecar.istio.io/inject": "true" if inject else "false"},
+                **(metadata or {}),
             },
             "spec": {
                 "serviceAccountName": f"{name}-account",
@@ -62,9 +65,9 @@ class Pods(CapturedMesh):
         cluster.set_status("Pod", name, "default", status)
         return made, there
 
-    def sidecar(self, name: str) -> Sidecar:
+    def sidecar(self, name: str, metadata: Json | None = None) -> Sidecar:
         """Of a pod that is created here, captured and with its sidecar serving."""
-        made, there = self.create(name, inject=True)
+        made, there = self.create(name, inject=True, metadata=metadata)
         containers = [*made["spec"].get("initContainers", ()), *made["spec"]["containers"]]
         assert "remora-proxy" in [each["name"] for each in containers], made
         until(lambda: self.cluster.find("ConfigMap", "remora-ca-root-cert", "default"), "the root is in default")

@@ -15,6 +15,7 @@ import collectors.options
 import control.options
 from collectors.settings.load import load as load_collector
 from control.injector.settings import InjectorSettings
+from dashboards.console.app import parse as parse_console
 from remora.custom_metrics import options as custom_metrics_options
 from remora.documents import Document
 from remora.install.crds.definitions import all_definitions
@@ -209,6 +210,7 @@ def test_the_collector_takes_its_flags_and_settings(values: Mapping[str, Any], t
         return
     flags, container = arguments(found, "remora-collector")
     options = collectors.options.parse(flags[1:])
+    assert options.follow_targets, "it shares no directory with the control plane"
     (config,) = settings
     text = config["data"]["collector.yaml"]
     for directory, name, content in (
@@ -352,6 +354,19 @@ def test_custom_metrics_take_their_flags_where_they_are(prometheus: str, pod: st
     accounts = {each["subjects"][0]["name"] for each in of_kind(found, "ClusterRoleBinding")
                 if each["roleRef"]["name"] == "remora-custom-metrics"}  # fmt: skip
     assert accounts == {template["spec"]["serviceAccountName"]}
+
+
+def test_the_console_beside_the_collector_is_on_loopback_and_keeps_its_token_out_of_the_log() -> None:
+    ((_, template),) = [each for each in pods(made({})) if each[0] == "remora-collector"]
+    (container,) = [each for each in template["spec"]["containers"] if each["name"] == "console"]
+    options = parse_console(container["args"][1:])
+    assert (container["args"][0], options.host, options.port) == ("console", "127.0.0.1", 20001)
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    assert mounts[str(options.state)]["readOnly"]
+    assert options.url_file is not None
+    assert str(options.url_file.parent) in mounts
+    ((_, without),) = [each for each in pods(made({"console": {"enabled": False}})) if each[0] == "remora-collector"]
+    assert [each["name"] for each in without["spec"]["containers"]] == ["collector"]
 
 
 def test_a_collector_without_custom_metrics_has_no_token_of_the_api_server() -> None:

@@ -18,7 +18,7 @@ from remora.install.names import (
     labels,
     metadata,
 )
-from remora.install.parts import custom_metrics, pods
+from remora.install.parts import console, custom_metrics, pods
 
 COMPONENT = "collector"
 SELECTOR: Mapping[str, Node] = {"app.kubernetes.io/name": COLLECTOR}
@@ -161,6 +161,7 @@ def _pod() -> dict[str, Any]:
                     When(_CA, {"name": "elasticsearch-ca", "mountPath": CA_DIRECTORY, "readOnly": True}),
                 ],
             ),
+            When(console.WANTED, console.container()),
             When(custom_metrics.BESIDE_THE_COLLECTOR, custom_metrics.container()),
         ],
         "volumes": [
@@ -190,6 +191,8 @@ def _args() -> list[Node]:
         f"--config={DIRECTORY}/{KEY}",
         Concat("--control=", *CONTROL_HOST.parts, f":{CSR_PORT}"),
         Concat("--control-ads=", *CONTROL_HOST.parts, f":{ADS_PORT}"),
+        "--follow-targets",
+        Concat("--scrape-interval=", Ref("collector.scrapeIntervalSeconds")),
         f"--root={pods.ROOT_FILE}",
         f"--token-file={pods.TOKEN_PATH}",
         f"--forward=0.0.0.0:{FORWARD_PORT}",

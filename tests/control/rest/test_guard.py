@@ -58,6 +58,16 @@ async def test_a_foreign_host_is_misdirected_though_the_token_is_right(rest: htt
     assert (await rest.get("/v1/status", headers={"host": host})).status_code == 421
 
 
+@pytest.mark.parametrize(
+    ("host", "status"), [("10.1.2.3:15014", 200), ("[fd00::1]:15014", 200), ("10.1.2.3.evil", 421)]
+)
+async def test_a_scraper_may_ask_for_counters_by_an_address_and_for_nothing_else(
+    rest: httpx.AsyncClient, host: str, status: int
+) -> None:
+    assert (await rest.get("/metrics", headers={"host": host})).status_code == status
+    assert (await rest.get("/v1/status", headers={"host": host})).status_code == 421
+
+
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:15014", "[::1]:15014"])
 async def test_its_own_names_are_fine(rest: httpx.AsyncClient, host: str) -> None:
     assert (await rest.get("/v1/status", headers={"host": host})).status_code == 200

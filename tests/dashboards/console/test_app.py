@@ -1,4 +1,6 @@
+import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -90,3 +92,19 @@ def test_it_serves_soon_and_leaves_nothing_behind(console: Callable[..., Any], s
     assert took < 20, f"{took:.1f} s to start"
     assert list(state.iterdir()) == []
     assert running.url.startswith(f"http://127.0.0.1:{running.port}/?token=")
+
+
+def test_the_address_goes_to_a_file_of_the_user_s_alone_instead_of_the_log(
+    state: Path, tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    file = tmp_path / "console.url"
+    argv = [sys.executable, "-m", "dashboards.console.app", "--state", str(state), "--listen", "127.0.0.1:0"]
+    with subprocess.Popen([*argv, "--url-file", str(file)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            asyncio.run(eventually(file.exists, "the file", within=20))
+            assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+/\?token=\S+\n", file.read_text())
+            assert file.stat().st_mode & 0o777 == 0o600
+        finally:
+            process.terminate()
+        assert process.communicate(timeout=10)[0] == ""
+    assert "cannot write" in _fails(["--state", str(state), "--listen", "127.0.0.1:0", "--url-file", "/gone/url"])
