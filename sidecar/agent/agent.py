@@ -118,7 +118,7 @@ class Agent(Views, Telemetry):
             clock,
             Backoff(rng, base_s=0.2, max_s=10.0),
         )
-        self.dns: DnsServing | None = dns_of(bootstrap, clock, self._scope)
+        self.dns: DnsServing | None = dns_of(bootstrap, endpoints.dns, clock, self._scope)
         self.departure = Departure(bootstrap.pod, PodSockets(self._processes).foreign, self._opened, clock)
         self.probes = AppProbes(bootstrap.pod, clock)
         self.taps = Taps(self.supervisor, bootstrap.workload, clock)

@@ -2,6 +2,7 @@
 
 import socket
 
+from sidecar.agent.dns.sockets import open_sockets
 from sidecar.agent.sockets import CannotListen, Sockets, address_of, open_socket
 from sidecar.bootstrap import Bootstrap, is_loopback
 from sidecar.config.endpoint import Address
@@ -21,6 +22,9 @@ class Endpoints:
                 raise CannotListen(bootstrap.admin, "the admin endpoints belong on a loopback address")
             self.metrics = self._keep(open_socket(bootstrap.metrics))
             self.readiness = self._keep(open_socket(bootstrap.readiness)) if bootstrap.readiness is not None else None
+            self.dns: list[socket.socket] = []
+            if bootstrap.dns_port is not None:
+                self.dns = [self._keep(sock) for sock in open_sockets(bootstrap.dns_port)]
         except CannotListen:
             self.close()
             raise

@@ -148,3 +148,7 @@ def test_while_the_server_is_away_the_outside_fails_in_bounded_time_and_the_mesh
     finally:
         shop.serve_names()
     assert shop.ask("www.example.com")[0] == ["192.0.2.80"]
+
+
+def test_an_agent_that_serves_dns_stays_small(shop: Shop) -> None:
+    assert shop.sidecar.metrics()["remora_agent_process_resident_memory_bytes"] < 75 * 1024**2

@@ -1,11 +1,10 @@
 """The sockets at which the application's questions arrive: UDP and TCP, on loopback, of both IP versions."""
 
 import asyncio
-import errno
 import logging
 import random
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,7 +17,6 @@ from sidecar.agent.dns.names import Address, Names
 from sidecar.agent.dns.questions import Bad, Question
 from sidecar.agent.vitals import Vital
 
-HOSTS = ("127.0.0.1", "::1")
 MAX_CONNECTIONS = 64
 """By TCP, which is for answers that are too long for UDP; more are closed at once."""
 IDLE_S = 10.0
@@ -44,11 +42,17 @@ class DnsServer:
     """`names` of the mesh; everything goes to the `forwarder` until they are there."""
 
     def __init__(
-        self, forwarder: Forwarder, search: tuple[str, ...], scope: TaskScope, rng: random.Random, port: int
+        self,
+        forwarder: Forwarder,
+        search: tuple[str, ...],
+        scope: TaskScope,
+        rng: random.Random,
+        sockets: Sequence[socket.socket],
     ) -> None:
-        """At `port` of loopback addresses, any one where that is 0."""
+        """`sockets` are of sidecar.agent.dns.sockets, and its own from `start` on."""
         self.forwarder = forwarder
-        self.port = port
+        self.port = sockets[0].getsockname()[1]
+        self._sockets = sockets
         self._search = search
         self._scope = scope
         self._rng = rng
@@ -63,37 +67,14 @@ class DnsServer:
         self._names = Names(hosts, self._search)
 
     async def start(self) -> None:
-        """Raises OSError where the port is taken."""
-        for host in HOSTS:
-            for sock in self._open(host):
-                if sock.type == socket.SOCK_STREAM:
-                    self._servers.append(await asyncio.start_server(self._converse, sock=sock, limit=8192))
-                else:
-                    made = await asyncio.get_running_loop().create_datagram_endpoint(lambda: _Udp(self), sock=sock)
-                    self._transports.append(made[0])
+        """Serve."""
+        for sock in self._sockets:
+            if sock.type == socket.SOCK_STREAM:
+                self._servers.append(await asyncio.start_server(self._converse, sock=sock, limit=8192))
+            else:
+                made = await asyncio.get_running_loop().create_datagram_endpoint(lambda: _Udp(self), sock=sock)
+                self._transports.append(made[0])
         _log.info("DNS is served at port %d; other names are asked of %s", self.port, ", ".join(self.forwarder.servers))
-
-    def _open(self, host: str) -> list[socket.socket]:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        opened: list[socket.socket] = []
-        try:
-            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                sock = socket.socket(family, kind)
-                opened.append(sock)
-                if kind == socket.SOCK_STREAM:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                sock.setblocking(False)
-                sock.bind((host, self.port))
-                self.port = sock.getsockname()[1]
-        except OSError as error:
-            for sock in opened:
-                sock.close()
-            if family == socket.AF_INET6 and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                return []  # there is no IPv6 here, so that nobody can ask by it
-            raise OSError(error.errno, f"DNS at {host}, port {self.port}: {error.strerror}") from error
-        return opened
 
     async def close(self) -> None:
         """Nobody is answered any more."""

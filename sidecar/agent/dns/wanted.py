@@ -2,7 +2,8 @@
 
 import logging
 import random
-from collections.abc import Iterator, Mapping
+import socket
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from mesh.clock import Clock
@@ -18,8 +19,7 @@ _log = logging.getLogger("remora.dns")
 class DnsServing(Protocol):
     """As the agent knows it."""
 
-    async def start(self) -> None:
-        """Raises OSError where its port is taken."""
+    async def start(self) -> None: ...
 
     async def close(self) -> None: ...
 
@@ -34,9 +34,9 @@ def dns_layers(bootstrap: Bootstrap) -> frozenset[str]:
     return frozenset() if bootstrap.dns_port is None else frozenset([LAYER])
 
 
-def dns_of(bootstrap: Bootstrap, clock: Clock, scope: TaskScope) -> DnsServing | None:
-    """None: nobody wants it."""
-    if bootstrap.dns_port is None:
+def dns_of(bootstrap: Bootstrap, sockets: Sequence[socket.socket], clock: Clock, scope: TaskScope) -> DnsServing | None:
+    """None: nobody wants it, and there are no sockets for it."""
+    if not sockets:
         return None
     from sidecar.agent.dns.forwarder import Forwarder
     from sidecar.agent.dns.server import DnsServer
@@ -49,4 +49,4 @@ def dns_of(bootstrap: Bootstrap, clock: Clock, scope: TaskScope) -> DnsServing |
     search = search_path(bootstrap.node_id.rpartition("~")[2], configured.search)
     # Ids that nobody guesses: another's answer must not pass for the server's.
     rng = random.SystemRandom()
-    return DnsServer(Forwarder(configured.servers, clock, rng), search, scope, rng, bootstrap.dns_port)
+    return DnsServer(Forwarder(configured.servers, clock, rng), search, scope, rng, sockets)

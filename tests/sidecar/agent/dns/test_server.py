@@ -18,6 +18,8 @@ from mesh.clock import SystemClock
 from mesh.lifecycle import TaskScope
 from sidecar.agent.dns.forwarder import Forwarder
 from sidecar.agent.dns.server import MAX_CONNECTIONS, DnsServer
+from sidecar.agent.dns.sockets import open_sockets
+from sidecar.agent.sockets import CannotListen
 from tests.sidecar.agent.dns.name_server import Answers, NameServer, records
 
 CART = "cart.shop.svc.cluster.local"
@@ -44,7 +46,7 @@ def behind() -> Iterator[Behind]:
 async def served(port: int, servers: tuple[str, ...] = ("127.0.0.1",), **options: float) -> AsyncIterator[DnsServer]:
     async with TaskScope() as scope:
         forwarder = Forwarder(servers, SystemClock(), random.SystemRandom(), port=port, **options)  # type: ignore[arg-type]
-        server = DnsServer(forwarder, SEARCH, scope, random.SystemRandom(), 0)
+        server = DnsServer(forwarder, SEARCH, scope, random.SystemRandom(), open_sockets(0))
         await server.start()
         server.use({CART: (ip_address("10.96.0.1"), ip_address("fd00::1"))})
         try:
@@ -224,3 +226,17 @@ async def test_connections_are_bounded(behind: Behind) -> None:
             await asyncio.sleep(0)
         assert texts(await ask(server, "cart", tcp=True)) == ["10.96.0.1"]
         assert server.counts.shed == 1
+
+
+def test_a_port_that_is_taken_is_said_and_nothing_stays_open() -> None:
+    taken = open_sockets(0)
+    port = taken[0].getsockname()[1]
+    for sock in taken[:-1]:
+        sock.close()
+    with pytest.raises(CannotListen, match=rf"cannot listen on \[::1\]:{port}: Address already in use"):
+        open_sockets(port)
+    taken[-1].close()
+    opened = open_sockets(port)
+    assert len(opened) == len(taken) == 4
+    for sock in opened:
+        sock.close()
