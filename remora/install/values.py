@@ -135,6 +135,8 @@ class Sidecar(Model):
     termination_drain_duration: Duration = "5s"
     """For requests under way when the pod ends."""
     capture: Capture = Capture()
+    capture_dns: Bool = False
+    """The application's DNS questions go to the sidecar, which knows the mesh's names."""
     templates: Annotated[dict[Name, Str], Field(max_length=32)] = Field(default_factory=dict)
     """Partial pods as YAML, merged over the sidecar for pods that name them in inject.istio.io/templates."""
     default_templates: Annotated[list[Name], Field(min_length=1, max_length=32)] = Field(

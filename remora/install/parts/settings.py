@@ -53,6 +53,6 @@ def _injector() -> dict[str, Node]:
 
 AS_THEY_ARE = (
     "holdApplicationUntilProxyStarts", "terminationDrainDuration", "rewriteAppHTTPProbers", "mergeMetrics",
-    "concurrency", "logLevel", "resources", "capture", "templates", "defaultTemplates",
+    "concurrency", "logLevel", "resources", "capture", "captureDns", "templates", "defaultTemplates",
 )  # fmt: skip
 """Values of `sidecar` that the injector's settings call the same."""
