@@ -16,7 +16,7 @@ from remora.documents import Document
 from remora.failure import Failure
 from remora.inject import render
 from remora.inject.edit import CannotEdit, Edit, edited, edits
-from remora.inject.pods import NoPod, Path, Place, places, replaced
+from remora.inject.pods import NoPod, Path, Place, looks_like_one, places, replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,10 @@ def changed(file: Document, change: Change) -> Manifest:
 
 def _change(name: str, document: yaml_documents.Document, change: Change, result: Manifest) -> Any:
     value = document.value
+    known = False
     try:
         for place in places(document.value):
+            known = True
             done = change(place)
             subject = f"{place.kind}/{place.name or '?'}"
             for path, message in done.remarks:
@@ -79,6 +81,10 @@ def _change(name: str, document: yaml_documents.Document, change: Change, result
     except NoPod as error:
         kind = value.get("kind", "?")
         result.errors.append(_said(name, document, f"{kind}/?", error.path, str(error)))
+    else:
+        if not known and looks_like_one(value):
+            message = "is left as it is: no kind that is known to hold pods; the webhook injects into its pods"
+            result.remarks.append(_said(name, document, f"{value['kind']}/?", (), message))
     return value
 
 

@@ -87,6 +87,14 @@ def _places(document: Any, path: Path, left: list[int]) -> Iterator[Place]:
     yield Place((*path, *inside), pod, kind, _text(named_by, "name"), _text(named_by, "namespace"))
 
 
+def looks_like_one(document: Any) -> bool:
+    """Whether a document of a kind that is not known has what others call a pod's template (Argo's Rollout has)."""
+    inside = document
+    for step in ("spec", "template", "spec", "containers"):
+        inside = inside.get(step) if isinstance(inside, dict) else None
+    return isinstance(inside, list) and isinstance(document.get("kind"), str)
+
+
 def _typed(document: dict[str, Any], kind: str) -> dict[str, Any]:
     return {"apiVersion": document.get("apiVersion"), "kind": kind.removesuffix("List")}
 

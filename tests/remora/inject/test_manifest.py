@@ -4,6 +4,7 @@ Each case holds a manifest, `--- # injected`, and the difference to what comes o
 """
 
 import difflib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -115,6 +116,21 @@ def test_what_is_left_alone_is_said_and_why(spec: str, reason: str) -> None:
     result = put_in(f"{POD}  {spec}\n")
     assert result.text == f"{POD}  {spec}\n"
     assert result.remarks[0].startswith(f"web.yaml:1: Pod/web: is left as it is: {reason}")
+
+
+@pytest.mark.parametrize("change", [put_in, taken_out], ids=["put in", "taken out"])
+def test_a_kind_of_somebody_elses_with_a_pods_template_is_left_alone_and_that_is_said(
+    change: Callable[[str], Manifest],
+) -> None:
+    text = (
+        "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: web}\n"
+        "spec: {template: {spec: {containers: [{name: web, image: w}]}}}\n"
+    )
+    result = change(text)
+    assert result.text == text
+    assert result.remarks == [
+        "web.yaml:1: Rollout/?: is left as it is: no kind that is known to hold pods; the webhook injects into its pods"
+    ]
 
 
 def test_a_pod_of_a_namespace_among_the_manifests_heeds_its_labels() -> None:
