@@ -172,6 +172,7 @@ MESH = ["--control", "127.0.0.1:1", "--root", "r", "--token-file", "t"]
         (["--state", "s"], "--control, --root, --token-file"),
         (["--state", "s", "--config", "c", "--control", "127.0.0.1:1"], "--root, --token-file"),
         (["--state", "s", "--config", "c", "--forward", "127.0.0.1:1"], "--forward: needs --control"),
+        (["--state", "s", *MESH, "--follow-targets"], "--follow-targets: needs --control-ads"),
         (["--state", "s", "--config", "c", "--retention-hours", "1"], "the exporter of type store says that"),
         (["--state", "s", "--config", "c", "--max-store-mib", "100"], "the exporter of type store says that"),
     ],
