@@ -249,6 +249,8 @@ def main() -> int:
         return 0
     if lacking():
         raise SystemExit(lacking())
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background process ignores SIGINT otherwise
+        signal.signal(number, signal.default_int_handler)
     with running() as server, contextlib.suppress(KeyboardInterrupt):
         print(f"export KUBECONFIG={server.kubeconfig}", flush=True)
         signal.pause()
