@@ -17,7 +17,6 @@ from collectors.settings.surroundings import Surroundings
 from tests.collectors.authority import COLLECTOR, Mint
 from tests.collectors.settings.test_load import OUT, ROUTE
 
-NOW = datetime.now(UTC)
 OURS = f"127.{os.getpid() % 200 + 20}.7.19"
 """A loopback address whose ports no other test takes, nor a connection that goes out."""
 
@@ -28,12 +27,12 @@ def judged(
     *,
     in_mesh: bool = False,
     flags: tuple[tuple[str, str, int], ...] = (),
-    now: datetime = NOW,
+    now: datetime | None = None,
     ports_are_free: bool = False,
 ) -> list[str]:
     path = directory / "c.yaml"
     path.write_text(text)
-    around = Surroundings(in_mesh, directory / "state", now, flags, ports_are_free)
+    around = Surroundings(in_mesh, directory / "state", now or datetime.now(UTC), flags, ports_are_free)
     try:
         found = load(path, around).warnings
     except Invalid as error:
@@ -213,7 +212,7 @@ exporters:
 
 
 def test_a_certificate_that_ended_is_warned_of(tmp_path: Path, pem: Path) -> None:
-    later = NOW + timedelta(days=365 * 100)
+    later = datetime.now(UTC) + timedelta(days=365 * 100)
     (said,) = judged(tmp_path, tls(pem, "one.pem", "one.key"), now=later)
     assert said.startswith(f"4: {AT}[0].tls.certificate_file: warning: ended at ")
 
