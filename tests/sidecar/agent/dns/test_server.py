@@ -148,7 +148,8 @@ async def test_what_is_no_answer_to_the_question_is_not_believed(
             behind.server.answers = OUTSIDE
             assert texts(await ask(server, "www.example.com")) == ["192.0.2.80"]
         assert server.counts.unanswered == 2
-        assert [record.message.partition(";")[0] for record in caplog.records] == [
+        said = [record.message.partition(";")[0] for record in caplog.records]
+        assert [text for text in said if not text.startswith("DNS is served")] == [
             "no DNS server answers: 127.0.0.1 silent",
             "DNS server 127.0.0.1 answers again",
         ], "one line each"
