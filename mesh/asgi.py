@@ -2,7 +2,8 @@
 framing, read a body of bearable size, and refuse in a way that a client reads which is still sending."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -39,22 +40,30 @@ def framing_problem(scope: Scope) -> str:
     return "Transfer-Encoding in HTTP/1.0" if scope["http_version"] == "1.0" else ""
 
 
-async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
-    """The request's body. Raises BodyTooLarge (nothing more has been read then) and ClientGone."""
+async def body_pieces(scope: Scope, receive: Receive, max_bytes: int) -> AsyncGenerator[bytes]:
+    """The request's body as it comes. Raises BodyTooLarge (nothing more has been read then) and ClientGone."""
     for name, value in scope["headers"]:
         if name == b"content-length" and (not value.isdigit() or int(value) > max_bytes):
             raise BodyTooLarge(f"the body has more than {max_bytes} bytes")
-    body = bytearray()
+    seen = 0
     more = True
     while more:
         message = await receive()
         if message["type"] != "http.request":
             raise ClientGone("the client is gone")
-        body += message.get("body", b"")
-        if len(body) > max_bytes:
+        piece = message.get("body", b"")
+        seen += len(piece)
+        if seen > max_bytes:
             raise BodyTooLarge(f"the body has more than {max_bytes} bytes")
+        if piece:
+            yield piece
         more = message.get("more_body", False)
-    return bytes(body)
+
+
+async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
+    """The request's body, whole. Raises as `body_pieces`."""
+    async with contextlib.aclosing(body_pieces(scope, receive, max_bytes)) as pieces:
+        return b"".join([piece async for piece in pieces])
 
 
 async def respond(

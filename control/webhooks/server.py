@@ -2,27 +2,28 @@
 tell nothing that the question did not, and cost bounded work."""
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from control.webhooks.bodies import DEFAULT_LIMITS, Bodies, BodyLimits, NoRoom, TooSlow
 from control.webhooks.inject import NamespaceUnknown
 from control.webhooks.review import Malformed, Review, Verdict, parse_review, render
-from mesh.asgi import BodyTooLarge, ClientGone, Receive, Scope, Send, framing_problem, read_body, refuse, respond
+from mesh.asgi import BodyTooLarge, ClientGone, Receive, Scope, Send, framing_problem, refuse, respond
 from mesh.clock import Clock
 
 _log = logging.getLogger("control.webhooks")
 
-MAX_BODY_BYTES = 12 * 1024 * 1024
-"""Of a review: an object of 3 MiB, twice, as JSON in JSON. A pod of 5 MB is read, to be refused by name."""
-BODY_TIMEOUT_S = 10.0
-MAX_LARGE = 4
-"""Bodies over a megabyte that are held at the same time."""
 LARGE_BYTES = 1024 * 1024
+MAX_LARGE = 4
+"""Reviews over a megabyte that are worked on at the same time: read, they take many times their bytes."""
 ANSWER_S = 9.0
 """The API server waits for 10 s at most (manifests), and then the failurePolicy decides: better that we say why."""
+
+_STATUS: Mapping[type[Exception], int] = {BodyTooLarge: 413, TooSlow: 408, NoRoom: 503}
 
 Answer = Callable[[Review], Awaitable[tuple[str, Verdict]]]
 
@@ -49,11 +50,18 @@ class WebhookMetrics:
 class Webhooks:
     """The ASGI application. `answers` by path."""
 
-    def __init__(self, answers: Mapping[str, Answer], clock: Clock, metrics: WebhookMetrics) -> None:
+    def __init__(
+        self,
+        answers: Mapping[str, Answer],
+        clock: Clock,
+        metrics: WebhookMetrics,
+        limits: BodyLimits = DEFAULT_LIMITS,
+    ) -> None:
         self._answers = answers
         self._clock = clock
         self._metrics = metrics
         self._large = asyncio.Semaphore(MAX_LARGE)
+        self.bodies = Bodies(limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,11 +71,7 @@ class Webhooks:
             await _refuse(scope, receive, send, *refusal)
             return
         try:
-            if _announced(scope) > LARGE_BYTES:
-                async with self._large:
-                    await self._serve(scope, receive, send)
-            else:
-                await self._serve(scope, receive, send)
+            await self._serve(scope, receive, send)
         except ClientGone:
             return
 
@@ -87,18 +91,15 @@ class Webhooks:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = scope["path"].lstrip("/")
         try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                body = await read_body(scope, receive, MAX_BODY_BYTES)
-        except BodyTooLarge as error:
-            self._count(name, "malformed")
-            await _refuse(scope, receive, send, 413, str(error))
+            async with self.bodies.receive(scope, receive) as body:
+                began = self._clock.monotonic()
+                # A slot is for who is worked on, which ends; who still sends holds none.
+                async with self._large if len(body) > LARGE_BYTES else contextlib.nullcontext():
+                    status, answer = await self._answer(name, body)
+        except (BodyTooLarge, TooSlow, NoRoom) as error:
+            self._count(name, "malformed" if not isinstance(error, NoRoom) else "failed")
+            await _refuse(scope, receive, send, _STATUS[type(error)], str(error))
             return
-        except TimeoutError:
-            self._count(name, "malformed")
-            await _refuse(scope, receive, send, 408, f"the body did not come within {BODY_TIMEOUT_S:g} s")
-            return
-        began = self._clock.monotonic()
-        status, answer = await self._answer(name, body)
         self._metrics.seconds.labels(name).observe(self._clock.monotonic() - began)
         await respond(send, status, answer, "application/json")
 
@@ -133,12 +134,6 @@ class Webhooks:
 async def _parsed(body: bytes) -> Review:
     """Raises Malformed."""
     return parse_review(body) if len(body) <= LARGE_BYTES else await asyncio.to_thread(parse_review, body)
-
-
-def _announced(scope: Scope) -> int:
-    """Content-Length; where there is none, as much as there may be."""
-    values = [value for name, value in scope["headers"] if name == b"content-length"]
-    return int(values[0]) if values and values[0].isdigit() else MAX_BODY_BYTES
 
 
 def _error(text: str) -> bytes:

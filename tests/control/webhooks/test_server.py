@@ -13,9 +13,9 @@ from control.api.parse import parse
 from control.api.source import SourceFile
 from control.api.world import World
 from control.injector.settings import InjectorSettings, NamespaceFacts
-from control.webhooks import server as module
+from control.webhooks.bodies import DEFAULT_LIMITS
 from control.webhooks.inject import MAX_POD_REVIEW_BYTES, Injection, NamespaceUnknown
-from control.webhooks.server import MAX_BODY_BYTES, WebhookMetrics, Webhooks
+from control.webhooks.server import WebhookMetrics, Webhooks
 from control.webhooks.validate import Validation
 from mesh.clock import SystemClock
 from tests.control.webhooks.reviews import encoded, patch_of, pod, review, virtual_service
@@ -133,7 +133,7 @@ async def test_a_namespace_that_nobody_knows_leaves_the_decision_to_the_failure_
         ("/other", b"{}", {}, 404),
         ("/inject/../validate", b"{}", {}, 400),
         ("/inject", b"{}", {"content-type": "text/yaml"}, 415),
-        ("/inject", b"{}", {"content-length": str(MAX_BODY_BYTES + 1)}, 413),
+        ("/inject", b"{}", {"content-length": str(DEFAULT_LIMITS.max_bytes + 1)}, 413),
         ("/inject", b"{}", {"content-length": "-1"}, 413),
         ("/inject", b"{}", {"transfer-encoding": "chunked", "content-length": "2"}, 400),
     ],
@@ -148,19 +148,6 @@ async def test_what_is_no_review_is_refused_and_the_next_one_is_answered(
 
 async def test_other_methods_are_refused(scene: Scene) -> None:
     assert (await scene.http.get("/inject")).status_code == 405
-
-
-async def test_a_body_that_does_not_end_is_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BODY_TIMEOUT_S", 0.05)
-
-    async def slow() -> AsyncIterator[bytes]:
-        yield b"{"
-        import asyncio
-
-        await asyncio.sleep(1)
-
-    answer = await scene.http.post("/inject", content=slow(), headers={"content-type": "application/json"})
-    assert answer.status_code == 408
 
 
 async def test_a_mistake_of_ours_is_logged_and_does_not_end_the_server(
