@@ -1,17 +1,15 @@
-"""Holding a Lease: the loop around `lease`. It asks, renews, gives up, and says who leads."""
+"""Holding a Lease: the loop around `lease`. It asks, renews, follows who holds it, gives up, and says who leads."""
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Callable
 
-import orjson
-
 from control.kubernetes.client import KubeClient
 from control.kubernetes.errors import ApiError
-from control.kubernetes.lease import LeaseRecord, LeaseTerms, Move, Seen, first, held, move, released, see
+from control.kubernetes.lease import LeaseRecord, LeaseTerms, Move, Seen, first, held, left_s, move, released, see
 from control.kubernetes.resources import LEASES, Call
+from control.kubernetes.watch_events import EventDecoder, NoWatchEvent, WatchEvent
 from mesh.clock import Clock
 
 _log = logging.getLogger("control.leader")
@@ -69,7 +67,7 @@ class Leadership:
             if self.leading:
                 await asyncio.sleep(self._terms.retry_s)
             else:
-                await self._wait(self._terms.retry_s * (1 + self._rng.random() * self._terms.jitter))
+                await self._wait()
 
     async def release(self) -> None:
         """Let the next one take over at once. To be called when `run` has ended; what it cannot do, time does."""
@@ -154,34 +152,63 @@ class Leadership:
             metadata["resourceVersion"] = record.version
         return {"apiVersion": LEASES.api_version, "kind": "Lease", "metadata": metadata, "spec": record.spec()}
 
-    async def _wait(self, seconds: float) -> None:
-        """Sleep, or less: until a watch tells that the lease was given up. The watch is a convenience; without it, or
-        without permission for it, the next attempt comes when it would have come anyway."""
-        record = self._seen.record if self._seen is not None else None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                # Nobody's lease that we could not take is one to wait for, too.
-                if record is None or not record.holder or not await self._given_up(record.version):
-                    await asyncio.sleep(seconds)
+    @property
+    def _left_s(self) -> float:
+        """Until another's lease ends, as far as is known here; 0 where none is known that has time left."""
+        return left_s(self._me, self._seen, self._clock.monotonic()) if self._seen is not None else 0.0
 
-    async def _given_up(self, version: str) -> bool:
+    async def _wait(self) -> None:
+        """Until there is reason for another attempt: as a follower to the end of the lease, else for as long as a poll
+        takes, as after a failure, and with a lease that is nobody's and could not be taken."""
+        poll_s = self._terms.retry_s * (1 + self._rng.random() * self._terms.jitter)
+        if self._left_s == 0:
+            await asyncio.sleep(poll_s)
+        elif not await self._follow():
+            await asyncio.sleep(min(poll_s, self._left_s))
+
+    async def _follow(self) -> bool:
+        """Take note of renewals as a watch tells of them, so that the end of the lease is known to a round trip.
+
+        True when an attempt is due: the lease ends, or was given up, or nothing was told for so long that a living
+        leader would have renewed. False where there is no watch, or no permission for one: polls are left.
+        """
+        assert self._seen is not None
         call = Call("watch", LEASES, self._namespace)
         params = {
             "watch": "true",
             "fieldSelector": f"metadata.name={self._name}",
-            "resourceVersion": version,
+            "resourceVersion": self._seen.record.version,
         }
+        idle_s = self._terms.retry_s * (1 + self._terms.jitter)
+        decoder = EventDecoder()
+        loop = asyncio.get_running_loop()
         try:
-            async with self._client.stream(call, params=params) as lines:
-                async for line in lines:
-                    event = orjson.loads(line)
-                    if event.get("type") == "DELETED":
-                        return True
-                    if event.get("type") in ("ADDED", "MODIFIED") and not LeaseRecord.of(event["object"]).holder:
-                        return True
-        except (ApiError, ValueError, KeyError, TypeError):
+            async with (
+                asyncio.timeout(self._left_s) as ending,
+                self._client.stream(call, params=params, idle_timeout_s=idle_s) as stream,
+            ):
+                async for data in stream.iter_any():
+                    for event in decoder.feed(data):
+                        if event.type == "ERROR":
+                            return False
+                        if not self._learn(event):
+                            return True
+                    ending.reschedule(loop.time() + self._left_s)
+        except TimeoutError:
+            return True
+        except ApiError as error:
+            return error.reason == "Timeout"
+        except NoWatchEvent:
             return False
         return False
+
+    def _learn(self, event: WatchEvent) -> bool:
+        """Whether another holds the lease still."""
+        if event.type == "DELETED":
+            self._seen = None
+        elif event.type != "BOOKMARK":
+            self._seen = see(self._seen, LeaseRecord.of(event.object), self._clock.monotonic())
+        return self._left_s > 0
 
     def _tell(self, *, released: bool = False) -> None:
         leading = self.leading

@@ -3,11 +3,13 @@
 No clock is compared with another machine's. A candidate takes the lease when it has *seen the record unchanged* for the
 record's own duration by its own steady clock; a leader counts from the moment before it sent a renewal that succeeded,
 and stops `lease_s - renew_deadline_s` before anyone can take over. So clocks may be set as they like; only clocks that
-run at rates more than `lease_s / renew_deadline_s` apart could have two leaders.
+run at rates more than `lease_s / renew_deadline_s` apart could have two leaders. Candidates see renewals by a watch, so
+that a dead leader is followed when its term ends, and not when they would next have looked.
 
 https://pkg.go.dev/k8s.io/client-go/tools/leaderelection
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -51,7 +53,7 @@ class LeaseRecord:
     version: str
 
     @classmethod
-    def of(cls, lease: Json) -> "LeaseRecord":
+    def of(cls, lease: Mapping[str, Any]) -> "LeaseRecord":
         """From the API's object; what is missing is nobody's lease."""
         spec = lease.get("spec") or {}
         return cls(
@@ -99,13 +101,17 @@ def see(before: Seen | None, record: LeaseRecord, now: float) -> Seen:
     return Seen(record, before.at if before is not None and same else now)
 
 
+def left_s(me: str, seen: Seen, now: float) -> float:
+    """Seconds until another's lease may be taken; 0 where it may be now, or is nobody's, or ours. `now` is the clock
+    that `seen` was measured by."""
+    return 0.0 if seen.record.holder in ("", me) else max(0.0, seen.at + seen.record.lease_s - now)
+
+
 def move(me: str, seen: Seen, now: float) -> Move:
     """`now` is the clock that `seen` was measured by."""
     if seen.record.holder == me:
         return Move.RENEW
-    if not seen.record.holder or now >= seen.at + seen.record.lease_s:
-        return Move.TAKE
-    return Move.WAIT
+    return Move.WAIT if left_s(me, seen, now) > 0 else Move.TAKE
 
 
 def first(me: str, terms: LeaseTerms, now: float) -> LeaseRecord:

@@ -14,6 +14,8 @@ from tests.e2e.control import SHORT_TERM, Control, LeastPrivileged
 
 LEASE = "remora-control-handover"
 TERM_S, RETRY_S = (15.0, 2.0) if REAL else (2.0, 0.3)
+SLACK_S = 0.5
+"""Of a busy machine, in which the round trips are lost."""
 
 
 @pytest.fixture
@@ -61,12 +63,11 @@ def test_the_lease_is_handed_over(cluster: Cluster, two: list[Control]) -> None:
     second = holder(cluster)
     began = time.monotonic()
     follower.end(signal.SIGKILL)
-    until(lambda: holder(cluster) not in ("", second), "the first leads again", within=2 * TERM_S + 5)
+    until(lambda: holder(cluster) not in ("", second), "the first leads again", within=2 * TERM_S)
     time_s["SIGKILL"] = time.monotonic() - began
     assert leaders() == [leader]
 
     print("handed over after", ", ".join(f"{how} {took:.2f} s" for how, took in time_s.items()))
     assert time_s["SIGTERM"] < 1.5, time_s
-    # Seen at most one wait after it was last renewed, and taken at most one wait after it expired.
-    wait_s = RETRY_S * 2.2
-    assert TERM_S - RETRY_S - 0.5 <= time_s["SIGKILL"] < TERM_S + 2 * wait_s + 1, time_s
+    # The last renewal was up to a retry before the end, and was told at once.
+    assert TERM_S - RETRY_S - SLACK_S <= time_s["SIGKILL"] < TERM_S + SLACK_S, time_s

@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.kubernetes.lease import LeaseRecord, LeaseTerms, Move, Seen, first, held, micro_time, move, released, see
+from control.kubernetes.lease import (
+    LeaseRecord,
+    LeaseTerms,
+    Move,
+    Seen,
+    first,
+    held,
+    left_s,
+    micro_time,
+    move,
+    released,
+    see,
+)
 
 TERMS = LeaseTerms()
 
@@ -31,6 +43,12 @@ def test_a_lease_is_taken_when_it_was_seen_unchanged_for_its_duration(
     holder: str, seen_for_s: float, expected: Move
 ) -> None:
     assert move("me", Seen(record(holder), 100.0), 100.0 + seen_for_s) is expected
+
+
+@pytest.mark.parametrize(("holder", "expected"), [("me", 0.0), ("", 0.0), ("other", 10.0)])
+def test_what_is_left_is_of_another_s_lease_and_ends_at_nothing(holder: str, expected: float) -> None:
+    assert left_s("me", Seen(record(holder), 100.0), 105.0) == expected
+    assert left_s("me", Seen(record(holder), 100.0), 116.0) == 0.0
 
 
 def test_it_is_the_records_own_duration_that_counts() -> None:
@@ -103,19 +121,32 @@ class Candidate:
         self.until = mine + TERMS.renew_deadline_s
         return made
 
+    def hear(self, stored: LeaseRecord, now: float) -> None:
+        """A watch tells what stood there once."""
+        if self.seen is not None and not self.leads(now):
+            self.seen = see(self.seen, stored, self.clock(now))
+
 
 @given(
     offsets=st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3),
     rates=st.lists(st.floats(0.9, 1.1), min_size=3, max_size=3),
-    steps=st.lists(st.tuples(st.integers(0, 2), st.floats(0.01, 6.0), st.booleans()), max_size=120),
+    steps=st.lists(
+        st.tuples(
+            st.integers(0, 2), st.floats(0.01, 6.0), st.sampled_from(["asks", "fails", "hears"]), st.integers(1, 4)
+        ),
+        max_size=120,
+    ),
 )
-def test_there_are_never_two_leaders_however_clocks_are_set_and_calls_fail(
-    offsets: list[float], rates: list[float], steps: list[tuple[int, float, bool]]
+def test_there_are_never_two_leaders_however_clocks_are_set_calls_fail_and_watches_lag(
+    offsets: list[float], rates: list[float], steps: list[tuple[int, float, str, int]]
 ) -> None:
     candidates = [Candidate(name, offset, rate) for name, offset, rate in zip("abc", offsets, rates, strict=True)]
-    stored = record("", version="0")
+    told = [record("", version="0")]
     now = 0.0
-    for which, passes_s, reads in steps:
+    for which, passes_s, what, lag in steps:
         now += passes_s
-        stored = candidates[which].attempt(stored, now, reads=reads)
+        if what == "hears":
+            candidates[which].hear(told[-min(lag, len(told))], now)
+        else:
+            told.append(candidates[which].attempt(told[-1], now, reads=what == "asks"))
         assert sum(each.leads(now) for each in candidates) <= 1
