@@ -65,6 +65,13 @@ class AppProbe:
     """Where the kubelet asks for it, on 15020."""
     action: Action
     timeout_s: float = 1.0
+    hook: str | None = None
+    """How a lifecycle hook is called before people; its path is for the kubelet alone. None: it is a probe."""
+
+    @property
+    def shown(self) -> str:
+        """For logs."""
+        return self.hook or self.path
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,16 @@ _CAPTURE = (INIT, VALIDATION)
 
 
 def inject(
-    pod: dict[str, Any], namespace: NamespaceFacts, settings: InjectorSettings, owned: Owner | None = None
+    pod: dict[str, Any],
+    namespace: NamespaceFacts,
+    settings: InjectorSettings,
+    owned: Owner | None = None,
+    hook_key: str | None = None,
 ) -> Outcome:
     """`pod` is as an AdmissionReview's object, with or without a name; it is not changed.
 
-    `owned` says whose it is where the pod cannot: it is a template yet.
+    `owned` says whose it is where the pod cannot: it is a template yet. `hook_key`, 16 to 64 letters, digits, `-` and
+    `_` that nobody guesses, is part of the paths of lifecycle hooks; None: made of the pod itself.
     """
     if found := of.shape(pod):
         return Denied.of(found)
@@ -36,7 +41,8 @@ def inject(
     options = options_of(pod, settings, found, warnings)
     found += conflicts.conflicts(pod)
     after = deepcopy(pod)
-    rewritten = probes.rewrite(after) if options.rewrite_probes else probes.Rewritten()
+    key = hook_key or probes.hook_key_of(pod, namespace.name)
+    rewritten = probes.rewrite(after, key) if options.rewrite_probes else probes.Rewritten()
     found += rewritten.findings
     scraping = metrics.scraping(pod, settings.merge_metrics, found, warnings)
     if found:

@@ -4,9 +4,14 @@ The kubelet has no certificate of the mesh, and a TCP probe of a captured port f
 application. So the kubelet asks the sidecar, on a port that is not captured, and the sidecar does what the original
 says: https://istio.io/latest/docs/ops/configuration/mesh/app-health-check/. Commands (exec) are run in the
 container and need no network of the mesh.
+
+Whoever reaches the sidecar's port can have a probe performed. A hook has effects, so its path has a segment that only
+the pod's own description tells: the kubelet knows it, and who may read the pod.
 """
 
+import hashlib
 import ipaddress
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,12 +48,17 @@ class Rewritten:
     findings: list[Finding] = field(default_factory=list)
 
 
-def rewrite(pod: dict[str, Any]) -> Rewritten:
-    """Let the kubelet ask the sidecar: changes `pod`, the caller's own copy."""
+def hook_key_of(pod: dict[str, Any], namespace: str) -> str:
+    """For a manifest, which is to come to the same each time: nobody guesses it who does not know the manifest."""
+    return hashlib.sha256(json.dumps([namespace, pod], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def rewrite(pod: dict[str, Any], hook_key: str) -> Rewritten:
+    """Let the kubelet ask the sidecar: changes `pod`, the caller's own copy. `hook_key` goes into hooks' paths."""
     done = Rewritten()
     for group in of.CONTAINER_LISTS:
         for index, container in enumerate(of.containers(pod, group)):
-            _container(container, ("spec", group, index), done)
+            _container(container, ("spec", group, index), hook_key, done)
     if len(done.originals) > MAX_PROBES:
         done.findings.append(
             Finding(("spec",), f"has {len(done.originals)} probes; a sidecar serves at most {MAX_PROBES}")
@@ -56,7 +66,7 @@ def rewrite(pod: dict[str, Any]) -> Rewritten:
     return done
 
 
-def _container(container: dict[str, Any], path: Path, done: Rewritten) -> None:
+def _container(container: dict[str, Any], path: Path, hook_key: str, done: Rewritten) -> None:
     name = container["name"]
     for key, last in PROBES.items():
         probe = container.get(key)
@@ -67,7 +77,7 @@ def _container(container: dict[str, Any], path: Path, done: Rewritten) -> None:
     for key, last in HOOKS.items():
         hook = hooks.get(key) if isinstance(hooks, dict) else None
         if isinstance(hook, dict):
-            here = f"/app-lifecycle/{name}/{last}"
+            here = f"/app-lifecycle/{name}/{hook_key}/{last}"
             hooks = {**(hooks or {}), key: _handler(hook, container, (*path, "lifecycle", key), here, done)}
             container["lifecycle"] = hooks
 

@@ -1,6 +1,7 @@
 """The injection webhook: a pod that is about to be created, to the patch that puts it into the mesh."""
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 
 from control.injector.inject import inject
@@ -34,7 +35,9 @@ class Injection:
             return "denied", Verdict(False, reason)
         namespace = await self._namespace_of(review.namespace)
         # A pod of megabytes takes a moment, in which streams want to go on.
-        outcome = await asyncio.to_thread(inject, review.found, namespace, self._settings())
+        outcome = await asyncio.to_thread(
+            inject, review.found, namespace, self._settings(), hook_key=secrets.token_urlsafe(16)
+        )
         match outcome:
             case Injected(patch=patch, warnings=warnings):
                 return "injected", Verdict(True, "", tuple(patch), tuple(warnings))

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from sidecar.agent import openmetrics
@@ -105,13 +105,15 @@ def admin_pages(views: Views, more: Pages | None = None) -> Handler:
     )
 
 
-def metrics_pages(views: Views, more: Pages | None = None) -> Handler:
-    """For Prometheus, and `more` pages."""
+def metrics_pages(views: Views, more: Pages | None = None, untold: Collection[str] = ()) -> Handler:
+    """For Prometheus, and `more` pages. Who does not know the `untold` paths does not learn them here."""
 
     async def prometheus(request: Request) -> Response:
         return await _metrics(views, request)
 
-    return _routed({("GET", "/metrics"): prometheus, ("GET", "/stats/prometheus"): prometheus, **(more or {})}, {})
+    return _routed(
+        {("GET", "/metrics"): prometheus, ("GET", "/stats/prometheus"): prometheus, **(more or {})}, {}, untold
+    )
 
 
 def readiness_pages(views: Views) -> Handler:
@@ -135,13 +137,14 @@ def _readiness(views: Views) -> Response:
     return text(f"{state}\n", 200 if state == "LIVE" else 503)
 
 
-def _routed(pages: Pages, parameters: Mapping[str, set[str]]) -> Handler:
+def _routed(pages: Pages, parameters: Mapping[str, set[str]], untold: Collection[str] = ()) -> Handler:
     """Find the page; what it does not understand is refused, not ignored."""
 
     async def handle(request: Request) -> Response | Stream:
         methods = [method for method, path in pages if path == request.path]
         if not methods:
-            known = "".join(f"{method} {path}\n" for method, path in sorted(pages, key=lambda key: key[1]))
+            told = sorted((path, method) for method, path in pages if path not in untold)
+            known = "".join(f"{method} {path}\n" for path, method in told)
             return text(f"no such page; there are\n{known}", 404)
         page = pages.get((request.method, request.path))
         if page is None:

@@ -188,7 +188,7 @@ class Agent(Views, Telemetry):
 
     def _status_server(self, scope: TaskScope) -> HttpServer:
         more = {} if self._bootstrap.pod is None else pod_pages(self, self.probes)
-        return HttpServer(metrics_pages(self, more), scope, self.probes.patience_s)
+        return HttpServer(metrics_pages(self, more, self.probes.hooks), scope, self.probes.patience_s)
 
     async def _discover(self) -> None:
         await self._certified.wait()

@@ -22,7 +22,10 @@ PROBE_TIMEOUT_S = 1.0
 HOOK_TIMEOUT_S = 600.0
 """A hook has no time of its own in Kubernetes: the kubelet gives up when the pod's grace period ends."""
 
-_PATH = re.compile(r"/(app-health/[^/?#\s]+/(livez|readyz|startupz)|app-lifecycle/[^/?#\s]+/(poststartz|prestopz))\Z")
+_PATH = re.compile(
+    r"/(app-health/[^/?#\s]+/(livez|readyz|startupz)"
+    r"|app-lifecycle/(?P<of>[^/?#\s]+)/[0-9A-Za-z_-]{16,64}/(?P<hook>poststartz|prestopz))\Z"
+)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\Z")
@@ -38,6 +41,8 @@ def parse_probes(text: str) -> tuple[AppProbe, ...]:
         document = json.loads(text, object_pairs_hook=_once)
     except ValueError as error:
         raise WrongProbe(f"is no JSON: {error}") from error
+    except RecursionError as error:
+        raise WrongProbe("is nested too deep; a probe has five levels") from error
     if not isinstance(document, dict):
         raise WrongProbe("is no JSON object of paths to probes")
     if len(document) > MAX_PROBES:
@@ -53,22 +58,23 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _probe(path: str, spec: Any) -> AppProbe:
-    if not _PATH.match(path):
+    known = _PATH.match(path)
+    if known is None:
         raise WrongProbe(
             f"[{path[:200]!r}]: is not /app-health/CONTAINER/livez, readyz or startupz, nor "
-            "/app-lifecycle/CONTAINER/poststartz or prestopz"
+            "/app-lifecycle/CONTAINER/KEY/poststartz or prestopz with a KEY of 16 to 64 letters, digits, - and _"
         )
     fields = _Object(spec, f"[{json.dumps(path)}]")
     kinds = [kind for kind in _ACTIONS if fields.has(kind)]
     if len(kinds) != 1:
         raise fields.wrong("", f"has {' and '.join(kinds) or 'no action'}; write one of {', '.join(_ACTIONS)}")
-    hook = path.startswith("/app-lifecycle/")
+    hook = known["hook"] is not None
     if hook and kinds[0] == "grpc":
         raise fields.wrong("grpc", "is no lifecycle hook; those are httpGet and tcpSocket")
     action = _ACTIONS[kinds[0]](_Object(fields.take(kinds[0]), fields.at(kinds[0])))
     timeout_s = fields.number("timeoutSeconds", HOOK_TIMEOUT_S if hook else PROBE_TIMEOUT_S)
     fields.done()
-    return AppProbe(path, action, timeout_s)
+    return AppProbe(path, action, timeout_s, f"/app-lifecycle/{known['of']}/{known['hook']}" if hook else None)
 
 
 class _Object:

@@ -10,6 +10,7 @@ and goes through the inbound listener.
 import asyncio
 import errno
 import logging
+import math
 import os
 import socket
 import ssl
@@ -23,9 +24,9 @@ from sidecar.agent.http_server import Request, Response, text
 from sidecar.agent.probe_failure import ProbeFailed
 from sidecar.pod import AppProbe, GrpcHealth, HttpGet, Pod, TcpSocket
 
-MAX_AT_ONCE = 32
-MAX_AT_ONCE_OF_ONE = 4
-"""Anybody who reaches 15020 can ask; the application bears so many probes at a time."""
+FRESH_S = 0.5
+"""Who asks for a probe again so soon is told its latest outcome. The kubelet asks once a second at most; anybody else
+who reaches 15020 can have the application asked no more often than this."""
 
 GRACE_S = 1.0
 """The server's own patience is longer than the probe's by this, so that the probe's reason is what is answered."""
@@ -48,17 +49,24 @@ class AppProbes:
         self._address = pod.address if pod is not None else ""
         self._probes = {probe.path: probe for probe in pod.probes} if pod is not None else {}
         self._clock = clock
-        self._running = dict.fromkeys(self._probes, 0)
+        self._running: dict[str, asyncio.Future[Response]] = {}
+        self._latest: dict[str, tuple[float, Response]] = {}
+        """By path, with when it was; of probes, not of hooks."""
         self._failing: set[str] = set()
         self.performed = 0
         self.failed = 0
-        self.refused = 0
-        """Since too many were under way."""
+        self.shared = 0
+        """Answered by an outcome that somebody else's question had."""
 
     @property
     def paths(self) -> tuple[str, ...]:
         """What is served."""
         return tuple(self._probes)
+
+    @property
+    def hooks(self) -> frozenset[str]:
+        """Those of the paths that are told to nobody: what they do has effects."""
+        return frozenset(path for path, probe in self._probes.items() if probe.hook is not None)
 
     @property
     def failing(self) -> int:
@@ -72,16 +80,37 @@ class AppProbes:
 
     async def page(self, request: Request) -> Response:
         """Perform the probe of this path, which is one of ours. The application's status for `httpGet`, 200 for what
-        succeeded otherwise, 503 with the reason for what did not."""
+        succeeded otherwise, 503 with the reason for what did not.
+
+        Whoever asks while it is being performed gets that outcome, so that nobody can keep the kubelet's turn from it.
+        """
         probe = self._probes[request.path]
-        if self._running[probe.path] >= MAX_AT_ONCE_OF_ONE or sum(self._running.values()) >= MAX_AT_ONCE:
-            self.refused += 1
-            return text("too many probes are under way\n", 503)
-        self._running[probe.path] += 1
+        if (known := self._known(probe)) is not None:
+            self.shared += 1
+            return await known
+        done: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._running[probe.path] = done
+        response = text("the sidecar is ending\n", 503)
         try:
-            return await self._answer(probe, request)
+            response = await self._answer(probe, request)
         finally:
-            self._running[probe.path] -= 1
+            del self._running[probe.path]
+            if probe.hook is None:
+                self._latest[probe.path] = self._clock.monotonic(), response
+            done.set_result(response)
+        return response
+
+    def _known(self, probe: AppProbe) -> asyncio.Future[Response] | None:
+        """The outcome that is there, or to be there soon."""
+        running = self._running.get(probe.path)
+        if running is not None:
+            return asyncio.shield(running)
+        at, response = self._latest.get(probe.path, (-math.inf, None))
+        if response is None or self._clock.monotonic() - at >= FRESH_S:
+            return None
+        latest: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        latest.set_result(response)
+        return latest
 
     async def _answer(self, probe: AppProbe, request: Request) -> Response:
         agent = request.headers.get("user-agent", "")
@@ -98,7 +127,7 @@ class AppProbes:
         self.performed += 1
         if probe.path in self._failing:
             self._failing.discard(probe.path)
-            _log.info("%s succeeds again", probe.path)
+            _log.info("%s succeeds again", probe.shown)
         # A redirect without a Location is none, and the kubelet is content with either.
         return Response(status if status in _SUCCESSES else 200)
 
@@ -107,7 +136,7 @@ class AppProbes:
         self.failed += 1
         if probe.path not in self._failing:
             self._failing.add(probe.path)
-            _log.warning("%s fails: %s", probe.path, why)
+            _log.warning("%s fails: %s", probe.shown, why)
         return text(f"{why}\n", status if status in _FAILURES else 503)
 
     async def _perform(self, probe: AppProbe, agent: str) -> int:

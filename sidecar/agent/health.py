@@ -73,7 +73,7 @@ def _probes(probes: AppProbes) -> Iterator[Vital]:
     name = "remora_agent_app_probes"
     yield Vital(f"{name}_total", "Probes and hooks of the application performed for the kubelet.", probes.performed)
     yield Vital(f"{name}_failures_total", "Of these, those that failed.", probes.failed)
-    yield Vital(f"{name}_refused_total", "Probes not performed: too many were under way.", probes.refused)
+    yield Vital(f"{name}_shared_total", "Answers by the outcome of another's question.", probes.shared)
     yield Vital(f"{name}_failing", "Probes that failed the last time.", probes.failing)
 
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -90,7 +91,8 @@ class HttpServer:
         self._scope = scope
         self._patience_s = patience_s
         self._server: asyncio.Server | None = None
-        self.connections: set[_Connection] = set()
+        self.connections: dict[_Connection, str] = {}
+        """By age, each with its client's address."""
 
     async def start(self, sock: socket.socket) -> None:
         """Accept on a listening socket, which is then ours."""
@@ -104,6 +106,22 @@ class HttpServer:
             for connection in list(self.connections):
                 connection.abort()
             await self._server.wait_closed()
+
+    def admit(self, connection: "_Connection", peer: str) -> bool:
+        """Whether there is room. When there is none, the address with the most connections gives one up: its oldest
+        that waits for nothing, or, for another address, its oldest. Nobody alone can keep the others out."""
+        if len(self.connections) >= MAX_CONNECTIONS:
+            counts = Counter(self.connections.values())
+            most = max(counts.values())
+            crowd = [each for each, of in self.connections.items() if counts[of] == most]
+            oldest = crowd[0] if counts[peer] < most else None
+            gives_way = next((each for each in crowd if each.is_idle), oldest)
+            if gives_way is None:
+                return False
+            del self.connections[gives_way]
+            gives_way.abort()
+        self.connections[connection] = peer
+        return True
 
     def answer(self, connection: "_Connection", request: Request) -> None:
         """Work out an answer in the background."""
@@ -149,18 +167,22 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
-        if len(self._server.connections) >= MAX_CONNECTIONS:
+        if not self._server.admit(self, (self._place("peername") or ("",))[0]):
             self._transport.abort()
             return
-        self._server.connections.add(self)
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.connections.discard(self)
+        self._server.connections.pop(self, None)
         self._transport = None
         self._stop_timer()
         self._writable.set()
         self._hung_up()
+
+    @property
+    def is_idle(self) -> bool:
+        """No request of its is being answered."""
+        return not self._busy
 
     def pause_writing(self) -> None:
         self._writable.clear()

@@ -46,10 +46,11 @@ INHERITED = ("PATH", "PYTHONPATH", "LANG", "VIRTUAL_ENV", "COVERAGE_PROCESS_STAR
 """Of the test's environment, what its children need."""
 
 READY: Place = (15021, "/healthz/ready")
+HOOK = "/app-lifecycle/app/0123456789abcdef/prestopz"
 PROBES = {
     "/app-health/app/livez": {"httpGet": {"path": "/live", "port": APP_PORT}},
     "/app-health/app/readyz": {"tcpSocket": {"port": APP_PORT}},
-    "/app-lifecycle/app/prestopz": {"httpGet": {"path": "/prestop", "port": APP_PORT}},
+    HOOK: {"httpGet": {"path": "/prestop", "port": APP_PORT}},
 }
 
 
@@ -172,7 +173,7 @@ class Pod:
         """See pod_application. It calls the first pod's service."""
         told: Mapping[str, Any] = {"call": [ADDRESSES["ledger"], "/entry"]} | configuration
         argv = [sys.executable, "-I", "-S", pod_application.__file__, str(APP_PORT), json.dumps(told)]
-        hook = (15020, "/app-lifecycle/app/prestopz") if pre_stop else None
+        hook = (15020, HOOK) if pre_stop else None
         return Container("app", argv, self._environment, APP_UID, pre_stop=hook)
 
     def finish(self) -> None:

@@ -18,6 +18,7 @@ from control.webhooks.inject import MAX_POD_REVIEW_BYTES, Injection, NamespaceUn
 from control.webhooks.server import WebhookMetrics, Webhooks
 from control.webhooks.validate import Validation
 from mesh.clock import SystemClock
+from sidecar.agent.app_probe_specs import parse_probes
 from tests.control.webhooks.reviews import encoded, patch_of, pod, review, virtual_service
 
 Json = dict[str, Any]
@@ -80,6 +81,20 @@ async def test_a_pod_gets_a_patch_that_makes_it_a_meshed_one_and_then_an_empty_o
     assert again["allowed"]
     assert "patch" not in again
     assert scene.count("inject", "injected") == 2
+
+
+async def test_the_path_of_a_hook_is_drawn_for_each_pod(scene: Scene) -> None:
+    hooked = pod()
+    hooked["spec"]["containers"][0]["lifecycle"] = {"preStop": {"httpGet": {"path": "/bye", "port": 8080}}}
+    paths = set()
+    for _ in range(2):
+        after = jsonpatch.apply_patch(hooked, patch_of(await scene.ask("/inject", review(hooked))))
+        path = after["spec"]["containers"][0]["lifecycle"]["preStop"]["httpGet"]["path"]
+        (proxy,) = (each for each in after["spec"]["initContainers"] if each["name"] == "remora-proxy")
+        (handed,) = (each["value"] for each in proxy["env"] if each["name"] == "REMORA_APP_PROBES")
+        assert [each.path for each in parse_probes(handed)] == [path]
+        paths.add(path)
+    assert len(paths) == 2
 
 
 async def test_pods_elsewhere_are_left_alone(scene: Scene) -> None:
@@ -153,7 +168,7 @@ async def test_other_methods_are_refused(scene: Scene) -> None:
 async def test_a_mistake_of_ours_is_logged_and_does_not_end_the_server(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(*_arguments: object) -> None:
+    def broken(*_arguments: object, **_named: object) -> None:
         raise ZeroDivisionError("the mistake")
 
     with monkeypatch.context() as patched:

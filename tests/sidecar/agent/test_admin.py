@@ -266,14 +266,41 @@ async def test_a_page_that_breaks_is_an_error_and_the_next_request_is_answered(
     assert (await ask(port, "GET", "/")).body == "fine\n"
 
 
+async def test_one_address_does_not_keep_others_out(serve: Serve, eventually: Eventually) -> None:
+    held, asked = asyncio.Event(), 0
+
+    async def handler(request: Request) -> Response:
+        nonlocal asked
+        if request.path == "/held":
+            asked += 1
+            await held.wait()
+        return http_server.text("fine\n")
+
+    port = await serve(handler)
+    crowd = []
+    for _ in range(http_server.MAX_CONNECTIONS):
+        _, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.9", 0))
+        writer.write(b"GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        crowd.append(writer)
+    await eventually(lambda: asked == len(crowd), "all of them are being answered")
+    reader, late = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.9", 0))
+    with contextlib.suppress(ConnectionResetError):
+        assert await asyncio.wait_for(reader.read(), 5) == b"", "who has them all gets no more"
+    assert (await ask(port, "GET", "/")).body == "fine\n"
+    held.set()
+    for each in (*crowd, late):
+        each.close()
+
+
 async def test_connections_beyond_the_bound_are_closed_and_there_is_room_again_after(
     admin: int, eventually: Eventually
 ) -> None:
     open_ones = [await asyncio.open_connection("127.0.0.1", admin) for _ in range(http_server.MAX_CONNECTIONS)]
-    reader, writer = await asyncio.open_connection("127.0.0.1", admin)
+    assert (await ask(admin, "GET", "/ready")).status == 200, "the oldest that asked nothing made room"
+    reader, _ = open_ones[0]
     with contextlib.suppress(ConnectionResetError):  # closed either way is as good
         assert await asyncio.wait_for(reader.read(), 5) == b""
-    for _, each in (*open_ones, (reader, writer)):
+    for _, each in open_ones:
         each.close()
 
     async def answered() -> bool:

@@ -9,6 +9,7 @@ from sidecar.agent.app_probe_specs import WrongProbe, parse_probes
 from sidecar.pod import AppProbe, GrpcHealth, HttpGet, TcpSocket
 
 LIVE = "/app-health/web/livez"
+HOOK = "/app-lifecycle/web/0123456789abcdef/prestopz"
 
 
 def probe(spec: Any, path: str = LIVE) -> AppProbe:
@@ -35,7 +36,8 @@ def test_every_form_is_understood() -> None:
 
 
 def test_a_hook_has_the_time_that_the_kubelet_gives_it() -> None:
-    assert probe({"httpGet": {"port": 80}}, "/app-lifecycle/web/prestopz").timeout_s == 600.0
+    made = probe({"httpGet": {"port": 80}}, HOOK)
+    assert (made.timeout_s, made.shown) == (600.0, "/app-lifecycle/web/prestopz")
 
 
 @pytest.mark.parametrize(
@@ -83,9 +85,11 @@ def test_what_is_malformed_is_refused_by_its_path(spec: Any, message: str) -> No
         pytest.param('{"/metrics": {"grpc": {"port": 1}}}', "is not /app-health/", id="another path"),
         pytest.param('{"/app-health/a/b/livez": {}}', "is not /app-health/", id="two segments"),
         pytest.param('{"/app-health/a/readyz2": {}}', "is not /app-health/", id="unknown probe"),
-        pytest.param(
-            '{"/app-lifecycle/a/prestopz": {"grpc": {"port": 1}}}', ".grpc: is no lifecycle hook", id="gRPC hook"
-        ),
+        pytest.param(json.dumps({HOOK: {"grpc": {"port": 1}}}), ".grpc: is no lifecycle hook", id="gRPC hook"),
+        pytest.param('{"/app-lifecycle/a/prestopz": {"httpGet": {"port": 1}}}', "with a KEY of", id="a hook for all"),
+        pytest.param('{"/app-lifecycle/a/short/prestopz": {"httpGet": {"port": 1}}}', "a KEY of", id="a short key"),
+        pytest.param("[" * 100_000, "nested too deep", id="deep lists"),
+        pytest.param('{"/app-health/a/livez":' * 100_000, "nested too deep", id="deep objects"),
         pytest.param('{"/app-health/a/livez": {"grpc": {"port": 1, "port": 2}}}', "given twice", id="a key twice"),
         pytest.param(
             json.dumps({f"/app-health/c{n}/livez": {"grpc": {"port": 1}} for n in range(257)}), "at most 256", id="many"

@@ -13,8 +13,7 @@ import grpc.aio
 import pytest
 
 from mesh.clock import SystemClock
-from sidecar.agent import app_probes
-from sidecar.agent.app_probes import AppProbes
+from sidecar.agent.app_probes import FRESH_S, AppProbes
 from sidecar.agent.http_server import Request, Response
 from sidecar.pod import Action, AppProbe, GrpcHealth, HttpGet, Pod, TcpSocket
 from tests.sidecar.net.authority import Authority
@@ -60,12 +59,24 @@ async def application() -> AsyncIterator[Application]:
     await server.wait_closed()
 
 
-def probes_of(action: Action, timeout_s: float = 5.0) -> AppProbes:
-    return AppProbes(Pod("web", POD, probes=(AppProbe(PATH, action, timeout_s),)), SystemClock())
+class Clock(SystemClock):
+    """Each time it is asked, so much has passed that nothing is fresh, unless it stands."""
+
+    def __init__(self, step_s: float = FRESH_S) -> None:
+        self._step_s = step_s
+        self._now = 0.0
+
+    def monotonic(self) -> float:  # type: ignore[override]
+        self._now += self._step_s
+        return self._now
 
 
-async def ask(probes: AppProbes, agent: str = "kube-probe/1.33") -> Response:
-    return await probes.page(Request("GET", PATH, (), {"user-agent": agent}))
+def probes_of(action: Action, timeout_s: float = 5.0, clock: Clock | None = None) -> AppProbes:
+    return AppProbes(Pod("web", POD, probes=(AppProbe(PATH, action, timeout_s),)), clock or Clock())
+
+
+async def ask(probes: AppProbes, agent: str = "kube-probe/1.33", path: str = PATH) -> Response:
+    return await probes.page(Request("GET", path, (), {"user-agent": agent}))
 
 
 async def test_the_applications_status_is_the_answer(application: Application) -> None:
@@ -233,16 +244,43 @@ async def test_an_application_that_does_not_answer_fails_in_its_time(application
     assert (probes.performed, probes.failed, probes.failing) == (1, 1, 1)
 
 
-async def test_so_many_probes_are_under_way_and_no_more(application: Application, eventually: Eventually) -> None:
+async def test_who_asks_while_it_is_performed_gets_that_outcome(
+    application: Application, eventually: Eventually
+) -> None:
     probes = probes_of(HttpGet(application.port, "/held"))
     async with asyncio.TaskGroup() as group:
-        held = [group.create_task(ask(probes)) for _ in range(app_probes.MAX_AT_ONCE_OF_ONE)]
-        await eventually(lambda: len(application.asked) == len(held), "they are under way")
-        assert (await ask(probes)).status == 503
-        assert probes.refused == 1
+        tasks = [group.create_task(ask(probes)) for _ in range(100)]
+        await eventually(lambda: application.asked != [], "it is under way")
+        await eventually(lambda: probes.shared == 99, "the others wait for it")
+        tasks[5].cancel()
         application.hold.set()
-    assert [task.result().status for task in held] == [200] * len(held)
-    assert (await ask(probes)).status == 200, "there is room again"
+    assert [task.result().status for task in tasks if not task.cancelled()] == [200] * 99
+    assert (len(application.asked), probes.performed) == (1, 1)
+    assert (await ask(probes)).status == 200
+    assert len(application.asked) == 2
+
+
+async def test_who_asks_again_at_once_is_told_the_latest_outcome(application: Application) -> None:
+    probes = probes_of(HttpGet(application.port), clock=Clock(step_s=FRESH_S / 20))
+    application.answers["/"] = b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n"
+    assert [(await ask(probes)).status for _ in range(15)] == [500] * 15
+    assert (len(application.asked), probes.failed, probes.shared) == (1, 1, 14)
+    del application.answers["/"]
+    assert [(await ask(probes)).status for _ in range(15)].count(200) > 5
+    assert len(application.asked) == 2
+
+
+async def test_a_hook_is_performed_each_time_and_told_to_nobody(
+    application: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = "/app-lifecycle/web/0123456789abcdef/prestopz"
+    hook = AppProbe(path, HttpGet(application.port), 5.0, "/app-lifecycle/web/prestopz")
+    probes = AppProbes(Pod("web", POD, probes=(hook,)), Clock(step_s=0.0))
+    assert probes.hooks == {path}
+    application.answers["/"] = b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n"
+    assert [(await ask(probes, path=path)).status for _ in range(3)] == [500] * 3
+    assert len(application.asked) == 3
+    assert [record.getMessage() for record in caplog.records] == ["/app-lifecycle/web/prestopz fails: it answered 500"]
 
 
 async def test_a_failure_is_told_once_and_its_end_too(

@@ -16,6 +16,8 @@ from sidecar.config.endpoint import Address
 from sidecar.pod import AppProbe, Pod, TcpSocket
 from tests.sidecar.agent.views import FakeViews, ask
 
+HOOK = "/app-lifecycle/web/0123456789abcdef/prestopz"
+
 
 class Leaver:
     def __init__(self) -> None:
@@ -35,10 +37,13 @@ def leaver() -> Leaver:
 
 @pytest.fixture
 async def port(leaver: Leaver) -> AsyncIterator[int]:
-    pod = Pod("web", "127.0.0.1", probes=(AppProbe("/app-health/web/livez", TcpSocket(1)),))
+    hook = AppProbe(HOOK, TcpSocket(1), hook="/app-lifecycle/web/prestopz")
+    pod = Pod("web", "127.0.0.1", probes=(AppProbe("/app-health/web/livez", TcpSocket(1)), hook))
     probes = AppProbes(pod, SystemClock())
     async with TaskScope() as scope:
-        server = HttpServer(metrics_pages(FakeViews(), pod_pages(leaver, probes)), scope, probes.patience_s)
+        server = HttpServer(
+            metrics_pages(FakeViews(), pod_pages(leaver, probes), probes.hooks), scope, probes.patience_s
+        )
         sock = open_socket(Address("127.0.0.1", 0))
         await server.start(sock)
         yield sock.getsockname()[1]
@@ -52,6 +57,15 @@ async def test_metrics_probes_and_orders_are_on_one_port(port: int, leaver: Leav
     assert (await ask(port, "POST", "/drain")).status == 200
     assert (await ask(port, "POST", "/quitquitquit")).status == 200
     assert leaver.told == ["wind down: POST /drain", "stop: POST /quitquitquit"]
+
+
+async def test_a_hook_is_performed_for_who_knows_its_path_and_shown_to_nobody(port: int) -> None:
+    assert (await ask(port, "GET", HOOK)).body == "Connection refused\n"
+    for path in ("/app-lifecycle/web/prestopz", "/app-lifecycle/web/0123456789abcdee/prestopz", "/"):
+        answer = await ask(port, "GET", path)
+        assert answer.status == 404
+        assert "GET /app-health/web/livez\n" in answer.body
+        assert "lifecycle" not in answer.body
 
 
 async def test_a_get_orders_nothing(port: int, leaver: Leaver) -> None:
