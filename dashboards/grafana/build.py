@@ -170,8 +170,8 @@ def _place(drawn: Any, panel: Panel) -> None:
         drawn.decimals(panel.decimals)
     if panel.thresholds:
         drawn.thresholds(_thresholds(panel.thresholds))
-    if panel.link:
-        drawn.data_links([dashboard.DashboardLink(panel.link_title).url(panel.link)])
+    if panel.link is not None:
+        drawn.data_links([dashboard.DashboardLink(panel.link.title).url(panel.link.address)])
 
 
 def _target(query: Query, index: int, kind: Kind) -> prometheus.Dataquery:

@@ -58,6 +58,15 @@ SHOULD_BE_WHOLE = (Threshold(None, "red"), Threshold(0.99, "orange"), Threshold(
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """Where a click on a series leads."""
+
+    address: str
+    """With Grafana's `${__field.labels.NAME}`, in a table `${__data.fields.NAME}`."""
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class Panel:
     """One drawing. What it says of its unit holds for every query."""
 
@@ -74,9 +83,7 @@ class Panel:
     minimum: float | None = 0
     maximum: float | None = None
     decimals: int | None = None
-    link: str = ""
-    """Where a click on a series leads: an address with Grafana's `${__field.labels.NAME}`."""
-    link_title: str = ""
+    link: Link | None = None
     units: tuple[tuple[str, str], ...] = ()
     """In a table: units of the columns that have another one than the panel."""
 

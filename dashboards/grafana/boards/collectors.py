@@ -1,8 +1,8 @@
 """The collectors: what comes in, what is kept, and whether anything was lost on the way."""
 
-from dashboards.grafana.boards.parts import number
+from dashboards.grafana.boards.parts import number, the_process
 from dashboards.grafana.boards.reasons import NO_EXPORTER, NO_LOSS
-from dashboards.grafana.links import COLLECTORS_UID, TO_WORKLOAD, TO_WORKLOAD_TITLE
+from dashboards.grafana.links import COLLECTORS_UID, TO_WORKLOAD
 from dashboards.grafana.model import SHOULD_BE_ZERO, Board, Panel, Query, Row, Threshold, Unit
 from dashboards.grafana.promql import WINDOW
 
@@ -256,7 +256,6 @@ _AGENTS = Row(
                 ),
             ),
             link=TO_WORKLOAD,
-            link_title=TO_WORKLOAD_TITLE,
         ),
         Panel(
             "Series that were too many",
@@ -288,40 +287,10 @@ _AGENTS = Row(
     ),
 )
 
-_P = "remora_collector_process"
-
-_PROCESS = Row(
-    "The process",
-    (
-        Panel(
-            "CPU",
-            "100 % is a whole core.",
-            Unit.CORES,
-            (Query(f"rate({_P}_cpu_seconds_total[{WINDOW}])", "{{instance}}"),),
-        ),
-        Panel(
-            "Memory",
-            "Resident memory.",
-            Unit.BYTES,
-            (Query(f"{_P}_resident_memory_bytes", "{{instance}}"),),
-        ),
-        Panel(
-            "Descriptors",
-            "Open files and connections, and how many there may be.",
-            Unit.COUNT,
-            (
-                Query(f"{_P}_open_fds", "open {{instance}}"),
-                Query(f"{_P}_max_fds", "limit {{instance}}"),
-            ),
-        ),
-    ),
-    collapsed=True,
-)
-
 COLLECTORS = Board(
     COLLECTORS_UID,
     "Remora / Collectors",
     "What comes in, what is kept, and whether anything was lost on the way.",
     (),
-    (_GLANCE, _IN, _STORE, _EXPORTERS, _AGENTS, _PROCESS),
+    (_GLANCE, _IN, _STORE, _EXPORTERS, _AGENTS, the_process("remora_collector_process")),
 )

@@ -1,13 +1,13 @@
 """The control plane: does every proxy run the present rules, how soon do changes arrive, and is the authority well."""
 
-from dashboards.grafana.boards.parts import CHANGES, number
+from dashboards.grafana.boards.parts import CERTIFICATES_THAT_END_FIRST, CHANGES, REJECTING, number, the_process
 from dashboards.grafana.boards.reasons import NO_CHANGE, NO_REFUSAL, NO_REJECTION
-from dashboards.grafana.links import CONTROL_PLANE_UID, TO_WORKLOAD, TO_WORKLOAD_TITLE
+from dashboards.grafana.links import CONTROL_PLANE_UID, TO_WORKLOAD
 from dashboards.grafana.model import SHOULD_BE_ZERO, Board, Kind, Panel, Query, Row, Threshold, Unit
 from dashboards.grafana.promql import WINDOW, buckets, quantile
 
 _DAYS_90 = 90 * 86400.0
-_OF_CONTROL = "and on (job, instance) pilot_xds"
+_OF_CONTROL = " and on (job, instance) pilot_xds"
 """Every process has metrics of this name: those of the target that is a control plane."""
 
 _GLANCE = Row(
@@ -21,13 +21,7 @@ _GLANCE = Row(
             "clamp_min(sum(remora_control_workloads) - sum(pilot_xds), 0)",
             thresholds=(Threshold(None, "green"), Threshold(1, "orange")),
         ),
-        number(
-            "Rejecting",
-            "Proxies that refused their latest configuration and serve the one before it.",
-            Unit.COUNT,
-            "sum(remora_agent_xds_rejected)",
-            thresholds=SHOULD_BE_ZERO,
-        ),
+        REJECTING,
         number(
             "Changes to arrive, p99",
             "From a change to a proxy's having acknowledged all of it, over the last hour.",
@@ -150,7 +144,6 @@ _PROXIES = Row(
                 ),
             ),
             link=TO_WORKLOAD,
-            link_title=TO_WORKLOAD_TITLE,
         ),
         Panel(
             "Proxies that reject",
@@ -164,7 +157,6 @@ _PROXIES = Row(
                 ),
             ),
             link=TO_WORKLOAD,
-            link_title=TO_WORKLOAD_TITLE,
         ),
         Panel(
             "Connections made and failed",
@@ -193,20 +185,7 @@ _AUTHORITY = Row(
             (Query(f"sum by (outcome) (rate(remora_control_certificate_requests_total[{WINDOW}]))", "{{outcome}}"),),
             stacked=True,
         ),
-        Panel(
-            "Certificates that end first",
-            "Time left of the ten certificates that expire next. They are renewed at half their life.",
-            Unit.SECONDS,
-            (
-                Query(
-                    "bottomk(10, remora_agent_certificate_expiry_timestamp_seconds - time())",
-                    "{{namespace}}/{{workload}}",
-                ),
-            ),
-            minimum=None,
-            link=TO_WORKLOAD,
-            link_title=TO_WORKLOAD_TITLE,
-        ),
+        CERTIFICATES_THAT_END_FIRST,
         Panel(
             "Renewals that failed",
             "Attempts per second of agents to get a certificate that came to nothing.",
@@ -216,39 +195,11 @@ _AUTHORITY = Row(
     ),
 )
 
-_PROCESS = Row(
-    "The process",
-    (
-        Panel(
-            "CPU",
-            "100 % is a whole core.",
-            Unit.CORES,
-            (Query(f"rate(process_cpu_seconds_total[{WINDOW}]) {_OF_CONTROL}", "{{instance}}"),),
-        ),
-        Panel(
-            "Memory",
-            "Resident memory.",
-            Unit.BYTES,
-            (Query(f"process_resident_memory_bytes {_OF_CONTROL}", "{{instance}}"),),
-        ),
-        Panel(
-            "Descriptors",
-            "Open files and connections, and how many there may be.",
-            Unit.COUNT,
-            (
-                Query(f"process_open_fds {_OF_CONTROL}", "open {{instance}}"),
-                Query(f"process_max_fds {_OF_CONTROL}", "limit {{instance}}"),
-            ),
-        ),
-    ),
-    collapsed=True,
-)
-
 CONTROL_PLANE = Board(
     CONTROL_PLANE_UID,
     "Remora / Control plane",
     "Does every proxy run the present rules, how soon do changes arrive, and is the authority well.",
     (),
-    (_GLANCE, _PUSHES, _PROXIES, _AUTHORITY, _PROCESS),
+    (_GLANCE, _PUSHES, _PROXIES, _AUTHORITY, the_process("process", _OF_CONTROL)),
     (CHANGES,),
 )

@@ -1,42 +1,45 @@
 """The mesh as a whole: is it well, and if not, which service is not."""
 
-from dashboards.grafana.boards.parts import CHANGES, RESTARTS, number
+from dashboards.grafana.boards.parts import (
+    CERTIFICATES_THAT_END_FIRST,
+    CHANGES,
+    REJECTING,
+    RESTARTS,
+    answers_by_code,
+    in_mutual_tls,
+    latency_distribution,
+    number,
+    relayed_bytes,
+    relayed_connections,
+    success_number,
+)
 from dashboards.grafana.boards.reasons import NO_BYTES, NO_FAILURE, NO_LOCAL_FAILURE, NO_REJECTION
 from dashboards.grafana.links import (
     MESH_UID,
     ROW_TO_SERVICE,
-    ROW_TO_SERVICE_TITLE,
     TO_SERVICE,
-    TO_SERVICE_TITLE,
     TO_WORKLOAD,
-    TO_WORKLOAD_TITLE,
 )
 from dashboards.grafana.model import (
-    SHOULD_BE_WHOLE,
     SHOULD_BE_ZERO,
     Board,
     Kind,
     Panel,
     Query,
     Row,
-    Threshold,
     Unit,
 )
 from dashboards.grafana.promql import (
     DURATION,
     REQUESTS,
-    TCP_CLOSED,
-    TCP_OPENED,
     TCP_RECEIVED,
     TCP_SENT,
-    buckets,
     failed,
     failed_or_none,
     or_none,
     per_second,
     quantile,
     selector,
-    share,
     success,
 )
 from dashboards.grafana.variables import NAMESPACE, QUANTILE, REPORTER
@@ -53,14 +56,10 @@ _GLANCE = Row(
             Unit.REQUESTS,
             per_second(REQUESTS, *_HERE),
         ),
-        number(
+        success_number(
             "Success",
             "Share of requests answered without 5xx and without a gRPC status that is a server's error.",
-            Unit.RATIO,
-            success(*_HERE),
-            thresholds=SHOULD_BE_WHOLE,
-            maximum=1,
-            decimals=2,
+            *_HERE,
         ),
         number(
             "Failed",
@@ -81,31 +80,13 @@ _GLANCE = Row(
             Unit.MILLISECONDS,
             quantile("$quantile", DURATION, *_HERE),
         ),
-        number(
-            "In mutual TLS",
+        in_mutual_tls(
             "Share of requests that came over mutual TLS, as their destinations saw it.",
-            Unit.RATIO,
-            share(
-                per_second(
-                    REQUESTS,
-                    'reporter="destination"',
-                    _HERE[1],
-                    'connection_security_policy="mutual_tls"',
-                ),
-                per_second(REQUESTS, 'reporter="destination"', _HERE[1]),
-            ),
-            thresholds=(Threshold(None, "orange"), Threshold(1, "green")),
-            maximum=1,
-            decimals=1,
+            'reporter="destination"',
+            _HERE[1],
         ),
         number("Proxies", "Sidecars and gateways connected to the control plane.", Unit.COUNT, "sum(pilot_xds)"),
-        number(
-            "Rejecting",
-            "Proxies that refused their latest configuration and serve the one before it.",
-            Unit.COUNT,
-            "sum(remora_agent_xds_rejected)",
-            thresholds=SHOULD_BE_ZERO,
-        ),
+        REJECTING,
     ),
 )
 
@@ -130,7 +111,6 @@ _SERVICES = Row(
             width=14,
             height=9,
             link=ROW_TO_SERVICE,
-            link_title=ROW_TO_SERVICE_TITLE,
             units=(
                 ("Requests", Unit.REQUESTS),
                 ("Success", Unit.RATIO),
@@ -161,7 +141,6 @@ _SERVICES = Row(
             width=10,
             height=9,
             link=ROW_TO_SERVICE,
-            link_title=ROW_TO_SERVICE_TITLE,
         ),
     ),
 )
@@ -175,7 +154,6 @@ _TRAFFIC = Row(
             Unit.REQUESTS,
             (Query(per_second(REQUESTS, *_HERE, by=_BY_SERVICE), "{{destination_service}}"),),
             link=TO_SERVICE,
-            link_title=TO_SERVICE_TITLE,
         ),
         Panel(
             "Failed requests by service",
@@ -183,7 +161,6 @@ _TRAFFIC = Row(
             Unit.REQUESTS,
             (Query(failed(*_HERE, by=_BY_SERVICE), "{{destination_service}}", NO_FAILURE),),
             link=TO_SERVICE,
-            link_title=TO_SERVICE_TITLE,
         ),
         Panel(
             "Latency by service at the quantile",
@@ -197,22 +174,9 @@ _TRAFFIC = Row(
                 ),
             ),
             link=TO_SERVICE,
-            link_title=TO_SERVICE_TITLE,
         ),
-        Panel(
-            "Latency of all requests",
-            "How many requests took how long; a dot is one request: it leads to its trace.",
-            Unit.MILLISECONDS,
-            (Query(buckets(DURATION, *_HERE), "{{le}}", exemplars=True),),
-            kind=Kind.HEATMAP,
-        ),
-        Panel(
-            "Answers by code",
-            "Requests per second by HTTP status; 0 is a caller that left before there was one.",
-            Unit.REQUESTS,
-            (Query(per_second(REQUESTS, *_HERE, by="response_code"), "{{response_code}}"),),
-            stacked=True,
-        ),
+        latency_distribution("Latency of all requests", *_HERE),
+        answers_by_code(*_HERE),
         Panel(
             "Answers by a proxy, by response flag",
             "Requests per second that a proxy answered or ended: UH no healthy upstream, UF connection failure, UO "
@@ -237,24 +201,11 @@ _BYTES = Row(
             "Bytes",
             "Bytes per second over relayed connections, received from and sent to those who opened them.",
             Unit.BYTES_PER_SECOND,
-            (
-                Query(per_second(TCP_RECEIVED, *_HERE), "received", NO_BYTES),
-                Query(per_second(TCP_SENT, *_HERE), "sent", NO_BYTES),
-            ),
+            relayed_bytes(*_HERE),
             width=12,
             height=7,
         ),
-        Panel(
-            "Connections",
-            "Relayed connections per second that began and ended.",
-            Unit.PER_SECOND,
-            (
-                Query(per_second(TCP_OPENED, *_HERE), "opened", NO_BYTES),
-                Query(per_second(TCP_CLOSED, *_HERE), "closed", NO_BYTES),
-            ),
-            width=12,
-            height=7,
-        ),
+        relayed_connections(*_HERE, width=12, height=7),
     ),
 )
 
@@ -273,20 +224,7 @@ _SAFETY = Row(
             ),
             stacked=True,
         ),
-        Panel(
-            "Certificates that end first",
-            "Time left of the ten certificates that expire next. They are renewed at half their life.",
-            Unit.SECONDS,
-            (
-                Query(
-                    "bottomk(10, remora_agent_certificate_expiry_timestamp_seconds - time())",
-                    "{{namespace}}/{{workload}}",
-                ),
-            ),
-            minimum=None,
-            link=TO_WORKLOAD,
-            link_title=TO_WORKLOAD_TITLE,
-        ),
+        CERTIFICATES_THAT_END_FIRST,
         Panel(
             "Proxies that rejected configuration",
             "Refusals per second, by proxy: `remora status` says which field, and why.",
@@ -299,7 +237,6 @@ _SAFETY = Row(
                 ),
             ),
             link=TO_WORKLOAD,
-            link_title=TO_WORKLOAD_TITLE,
         ),
     ),
 )

@@ -1,7 +1,7 @@
 """What the mesh costs: CPU, memory and time of sidecars, by workload and by request."""
 
 from dashboards.grafana.boards.parts import RESTARTS, number
-from dashboards.grafana.links import PERFORMANCE_UID, TO_WORKLOAD, TO_WORKLOAD_TITLE
+from dashboards.grafana.links import PERFORMANCE_UID, TO_WORKLOAD
 from dashboards.grafana.model import Board, Panel, Query, Row, Unit
 from dashboards.grafana.promql import DURATION, WINDOW, quantile
 from dashboards.grafana.variables import QUANTILE, WORKLOAD_NAMESPACE, WORKLOADS
@@ -24,7 +24,6 @@ def _by_workload(title: str, description: str, unit: str, expr: str, may_be_empt
         unit,
         (Query(expr, _NAME, may_be_empty),),
         link=TO_WORKLOAD,
-        link_title=TO_WORKLOAD_TITLE,
     )
 
 

@@ -1,34 +1,34 @@
 """One service: what its callers see, what it sees itself, who calls, which version answers."""
 
-from dashboards.grafana.boards.parts import CHANGES, number
-from dashboards.grafana.boards.reasons import NO_BYTES, NO_EJECTION, NO_FAILURE, NO_LOCAL_FAILURE, NO_RETRY
+from dashboards.grafana.boards.parts import (
+    CHANGES,
+    answers_by_code,
+    in_mutual_tls,
+    latency_distribution,
+    number,
+    relayed_bytes,
+    relayed_connections,
+    success_number,
+)
+from dashboards.grafana.boards.reasons import NO_EJECTION, NO_FAILURE, NO_LOCAL_FAILURE, NO_RETRY
 from dashboards.grafana.links import (
     SERVICE_UID,
     TO_DESTINATION_WORKLOAD,
-    TO_DESTINATION_WORKLOAD_TITLE,
     TO_SOURCE_WORKLOAD,
-    TO_SOURCE_WORKLOAD_TITLE,
     TO_WORKLOAD,
-    TO_WORKLOAD_TITLE,
 )
-from dashboards.grafana.model import SHOULD_BE_WHOLE, SHOULD_BE_ZERO, Board, Kind, Panel, Query, Row, Threshold, Unit
+from dashboards.grafana.model import SHOULD_BE_ZERO, Board, Panel, Query, Row, Unit
 from dashboards.grafana.promql import (
     DURATION,
     REQUEST_BYTES,
     REQUESTS,
     RESPONSE_BYTES,
-    TCP_CLOSED,
-    TCP_OPENED,
-    TCP_RECEIVED,
-    TCP_SENT,
     WINDOW,
-    buckets,
     failed,
     failed_or_none,
     or_none,
     per_second,
     quantile,
-    share,
     success,
 )
 from dashboards.grafana.variables import CLIENT, NAMESPACE, QUANTILE, REPORTER, SERVICE
@@ -46,14 +46,10 @@ _GLANCE = Row(
     "At a glance",
     (
         number("Requests", "Requests per second to the service.", Unit.REQUESTS, per_second(REQUESTS, *_HERE)),
-        number(
+        success_number(
             "Success",
             "Share of requests answered without 5xx and without a gRPC status that is a server's error.",
-            Unit.RATIO,
-            success(*_HERE),
-            thresholds=SHOULD_BE_WHOLE,
-            maximum=1,
-            decimals=2,
+            *_HERE,
         ),
         number(
             "Failed",
@@ -82,17 +78,10 @@ _GLANCE = Row(
             )
             for name, q in (("50", "0.5"), ("99", "0.99"))
         ),
-        number(
-            "In mutual TLS",
+        in_mutual_tls(
             "Share of requests that came over mutual TLS, as the service's own sidecars saw it.",
-            Unit.RATIO,
-            share(
-                per_second(REQUESTS, 'reporter="destination"', _SERVICE, 'connection_security_policy="mutual_tls"'),
-                per_second(REQUESTS, 'reporter="destination"', _SERVICE),
-            ),
-            thresholds=(Threshold(None, "orange"), Threshold(1, "green")),
-            maximum=1,
-            decimals=1,
+            'reporter="destination"',
+            _SERVICE,
         ),
         number(
             "Clients",
@@ -145,28 +134,14 @@ _LATENCY = Row(
             ),
             width=12,
         ),
-        Panel(
-            "Distribution",
-            "How many requests took how long; a dot is one request: it leads to its trace.",
-            Unit.MILLISECONDS,
-            (Query(buckets(DURATION, *_HERE), "{{le}}", exemplars=True),),
-            kind=Kind.HEATMAP,
-            width=12,
-        ),
+        latency_distribution("Distribution", *_HERE, width=12),
     ),
 )
 
 _ERRORS = Row(
     "Errors",
     (
-        Panel(
-            "Answers by code",
-            "Requests per second by HTTP status; 0 is a caller that left before there was one.",
-            Unit.REQUESTS,
-            (Query(per_second(REQUESTS, *_HERE, by="response_code"), "{{response_code}}"),),
-            stacked=True,
-            width=6,
-        ),
+        answers_by_code(*_HERE, width=6),
         Panel(
             "gRPC statuses",
             "gRPC requests per second by status number; 0 is OK.",
@@ -202,7 +177,6 @@ _ERRORS = Row(
             Unit.REQUESTS,
             (Query(failed(*_HERE, by=_BY_CLIENT), _CLIENT_NAME, NO_FAILURE),),
             link=TO_SOURCE_WORKLOAD,
-            link_title=TO_SOURCE_WORKLOAD_TITLE,
             width=6,
         ),
     ),
@@ -217,7 +191,6 @@ _CLIENTS = Row(
             Unit.REQUESTS,
             (Query(per_second(REQUESTS, *_HERE, by=_BY_CLIENT), _CLIENT_NAME),),
             link=TO_SOURCE_WORKLOAD,
-            link_title=TO_SOURCE_WORKLOAD_TITLE,
         ),
         Panel(
             "Success by client",
@@ -227,7 +200,6 @@ _CLIENTS = Row(
             minimum=None,
             maximum=1,
             link=TO_SOURCE_WORKLOAD,
-            link_title=TO_SOURCE_WORKLOAD_TITLE,
         ),
         Panel(
             "Latency by client at the quantile",
@@ -235,7 +207,6 @@ _CLIENTS = Row(
             Unit.MILLISECONDS,
             (Query(quantile("$quantile", DURATION, *_HERE, by=_BY_CLIENT), _CLIENT_NAME, exemplars=True),),
             link=TO_SOURCE_WORKLOAD,
-            link_title=TO_SOURCE_WORKLOAD_TITLE,
         ),
     ),
 )
@@ -250,7 +221,6 @@ _VERSIONS = Row(
             (Query(per_second(REQUESTS, *_HERE, by=_BY_VERSION), _VERSION_NAME),),
             stacked=True,
             link=TO_DESTINATION_WORKLOAD,
-            link_title=TO_DESTINATION_WORKLOAD_TITLE,
         ),
         Panel(
             "Success by version",
@@ -260,7 +230,6 @@ _VERSIONS = Row(
             minimum=None,
             maximum=1,
             link=TO_DESTINATION_WORKLOAD,
-            link_title=TO_DESTINATION_WORKLOAD_TITLE,
         ),
         Panel(
             "Latency by version at the quantile",
@@ -268,7 +237,6 @@ _VERSIONS = Row(
             Unit.MILLISECONDS,
             (Query(quantile("$quantile", DURATION, *_HERE, by=_BY_VERSION), _VERSION_NAME, exemplars=True),),
             link=TO_DESTINATION_WORKLOAD,
-            link_title=TO_DESTINATION_WORKLOAD_TITLE,
         ),
     ),
 )
@@ -289,43 +257,43 @@ _SIZES = Row(
             "Bytes of connections",
             "Bytes per second over relayed connections, received from and sent to clients.",
             Unit.BYTES_PER_SECOND,
-            (
-                Query(per_second(TCP_RECEIVED, *_HERE), "received", NO_BYTES),
-                Query(per_second(TCP_SENT, *_HERE), "sent", NO_BYTES),
-            ),
+            relayed_bytes(*_HERE),
         ),
-        Panel(
-            "Connections",
-            "Relayed connections per second that began and ended.",
-            Unit.PER_SECOND,
-            (
-                Query(per_second(TCP_OPENED, *_HERE), "opened", NO_BYTES),
-                Query(per_second(TCP_CLOSED, *_HERE), "closed", NO_BYTES),
-            ),
-        ),
+        relayed_connections(*_HERE),
     ),
 )
 
 _TO_IT = '{envoy_cluster_name=~"outbound.*[|]$service"}'
 
 
-def _resilience(title: str, description: str, name: str, may_be_empty: str) -> Panel:
+def _resilience(
+    title: str,
+    description: str,
+    expr: str,
+    may_be_empty: str,
+    *,
+    unit: str = Unit.PER_SECOND,
+    width: int = 6,
+    maximum: float | None = None,
+) -> Panel:
     return Panel(
         title,
         description,
-        Unit.PER_SECOND,
-        (
-            Query(
-                f"sum by (namespace, workload) (rate({name}{_TO_IT}[{WINDOW}]))",
-                "{{namespace}}/{{workload}}",
-                may_be_empty,
-            ),
-        ),
-        width=6,
+        unit,
+        (Query(expr, "{{namespace}}/{{workload}}", may_be_empty),),
+        width=width,
         height=7,
+        maximum=maximum,
         link=TO_WORKLOAD,
-        link_title=TO_WORKLOAD_TITLE,
     )
+
+
+def _per_second_to_it(metric: str) -> str:
+    return f"sum by (namespace, workload) (rate({metric}{_TO_IT}[{WINDOW}]))"
+
+
+def _now_of_it(metric: str) -> str:
+    return f"sum by (namespace, workload) ({metric}{_TO_IT})"
 
 
 _RESILIENCE = Row(
@@ -334,60 +302,43 @@ _RESILIENCE = Row(
         _resilience(
             "Retries",
             "Requests per second that were tried again, by the client that did.",
-            "envoy_cluster_upstream_rq_retry",
+            _per_second_to_it("envoy_cluster_upstream_rq_retry"),
             NO_RETRY,
         ),
         _resilience(
             "Timeouts",
             "Requests per second that the service did not answer in the route's time.",
-            "envoy_cluster_upstream_rq_timeout",
+            _per_second_to_it("envoy_cluster_upstream_rq_timeout"),
             "no request timed out",
         ),
         _resilience(
             "Circuit breakers",
             "Requests per second refused by a client's sidecar since too many were waiting already.",
-            "envoy_cluster_upstream_rq_pending_overflow",
+            _per_second_to_it("envoy_cluster_upstream_rq_pending_overflow"),
             "no circuit breaker opened",
         ),
         _resilience(
             "Failed connections",
             "Connections per second to the service's endpoints that could not be opened.",
-            "envoy_cluster_upstream_cx_connect_fail",
+            _per_second_to_it("envoy_cluster_upstream_cx_connect_fail"),
             "every connection could be opened",
         ),
-        Panel(
+        _resilience(
             "Ejected endpoints",
             "Endpoints that outlier detection has taken out for now, by the client that did.",
-            Unit.COUNT,
-            (
-                Query(
-                    f"sum by (namespace, workload) (envoy_cluster_outlier_detection_ejections_active{_TO_IT})",
-                    "{{namespace}}/{{workload}}",
-                    NO_EJECTION,
-                ),
-            ),
+            _now_of_it("envoy_cluster_outlier_detection_ejections_active"),
+            NO_EJECTION,
+            unit=Unit.COUNT,
             width=12,
-            height=7,
-            link=TO_WORKLOAD,
-            link_title=TO_WORKLOAD_TITLE,
         ),
-        Panel(
+        _resilience(
             "Healthy endpoints",
             "Share of the service's endpoints that each client's sidecar sends requests to.",
-            Unit.RATIO,
-            (
-                Query(
-                    f"sum by (namespace, workload) (envoy_cluster_membership_healthy{_TO_IT}) "
-                    f"/ sum by (namespace, workload) (envoy_cluster_membership_total{_TO_IT})",
-                    "{{namespace}}/{{workload}}",
-                    "shown for clusters whose endpoints' health is watched",
-                ),
-            ),
+            f"{_now_of_it('envoy_cluster_membership_healthy')} / {_now_of_it('envoy_cluster_membership_total')}",
+            "shown for clusters whose endpoints' health is watched",
+            unit=Unit.RATIO,
             width=12,
-            height=7,
             maximum=1,
-            link=TO_WORKLOAD,
-            link_title=TO_WORKLOAD_TITLE,
         ),
     ),
     collapsed=True,

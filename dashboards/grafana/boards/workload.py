@@ -1,27 +1,29 @@
 """One workload: what comes in, what it asks of others, and how its sidecar is."""
 
-from dashboards.grafana.boards.parts import CHANGES, RESTARTS, number
-from dashboards.grafana.boards.reasons import NO_BYTES, NO_FAILURE, NO_LOCAL_FAILURE
+from dashboards.grafana.boards.parts import (
+    CHANGES,
+    RESTARTS,
+    answers_by_code,
+    in_mutual_tls,
+    latency_distribution,
+    number,
+    relayed_bytes,
+    success_number,
+)
+from dashboards.grafana.boards.reasons import NO_FAILURE, NO_LOCAL_FAILURE
 from dashboards.grafana.links import (
     TO_SERVICE,
-    TO_SERVICE_TITLE,
     TO_SOURCE_WORKLOAD,
-    TO_SOURCE_WORKLOAD_TITLE,
     WORKLOAD_UID,
 )
-from dashboards.grafana.model import SHOULD_BE_WHOLE, SHOULD_BE_ZERO, Board, Kind, Panel, Query, Row, Threshold, Unit
+from dashboards.grafana.model import SHOULD_BE_ZERO, Board, Panel, Query, Row, Threshold, Unit
 from dashboards.grafana.promql import (
     DURATION,
     REQUESTS,
-    TCP_RECEIVED,
-    TCP_SENT,
-    buckets,
     failed,
     failed_or_none,
     per_second,
     quantile,
-    share,
-    success,
 )
 from dashboards.grafana.variables import QUANTILE, WORKLOAD, WORKLOAD_NAMESPACE
 
@@ -48,15 +50,11 @@ _GLANCE = Row(
             per_second(REQUESTS, *_IN),
             may_be_empty=_GATEWAY,
         ),
-        number(
+        success_number(
             "Success in",
             "Share of what came that it answered without 5xx or a gRPC status that is a server's error.",
-            Unit.RATIO,
-            success(*_IN),
+            *_IN,
             may_be_empty=_GATEWAY,
-            thresholds=SHOULD_BE_WHOLE,
-            maximum=1,
-            decimals=2,
         ),
         number(
             "Latency in p99",
@@ -80,16 +78,7 @@ _GLANCE = Row(
             may_be_empty=_LEAF,
             thresholds=SHOULD_BE_ZERO,
         ),
-        number(
-            "In mutual TLS",
-            "Share of what came over mutual TLS.",
-            Unit.RATIO,
-            share(per_second(REQUESTS, *_IN, 'connection_security_policy="mutual_tls"'), per_second(REQUESTS, *_IN)),
-            may_be_empty=_GATEWAY,
-            thresholds=(Threshold(None, "orange"), Threshold(1, "green")),
-            maximum=1,
-            decimals=1,
-        ),
+        in_mutual_tls("Share of what came over mutual TLS.", *_IN, may_be_empty=_GATEWAY),
         number(
             "Certificate left",
             "Until the sidecar's certificate ends; it is renewed at half its life.",
@@ -118,16 +107,8 @@ _INBOUND = Row(
             (Query(per_second(REQUESTS, *_IN, by=_BY_CLIENT), _CLIENT_NAME, _GATEWAY),),
             width=6,
             link=TO_SOURCE_WORKLOAD,
-            link_title=TO_SOURCE_WORKLOAD_TITLE,
         ),
-        Panel(
-            "Answers by code",
-            "Requests per second by HTTP status; 0 is a caller that left before there was one.",
-            Unit.REQUESTS,
-            (Query(per_second(REQUESTS, *_IN, by="response_code"), "{{response_code}}", _GATEWAY),),
-            stacked=True,
-            width=6,
-        ),
+        answers_by_code(*_IN, may_be_empty=_GATEWAY, width=6),
         Panel(
             "Latency",
             "Quantiles of what application and sidecar take. A dot is one request: it leads to its trace.",
@@ -138,14 +119,7 @@ _INBOUND = Row(
             ),
             width=6,
         ),
-        Panel(
-            "Distribution of latency",
-            "How many requests took how long; a dot is one request: it leads to its trace.",
-            Unit.MILLISECONDS,
-            (Query(buckets(DURATION, *_IN), "{{le}}", _GATEWAY, exemplars=True),),
-            kind=Kind.HEATMAP,
-            width=6,
-        ),
+        latency_distribution("Distribution of latency", *_IN, may_be_empty=_GATEWAY, width=6),
     ),
 )
 
@@ -159,7 +133,6 @@ _OUTBOUND = Row(
             (Query(per_second(REQUESTS, *_OUT, by="destination_service"), "{{destination_service}}", _LEAF),),
             width=6,
             link=TO_SERVICE,
-            link_title=TO_SERVICE_TITLE,
         ),
         Panel(
             "Failed by service",
@@ -168,7 +141,6 @@ _OUTBOUND = Row(
             (Query(failed(*_OUT, by="destination_service"), "{{destination_service}}", NO_FAILURE),),
             width=6,
             link=TO_SERVICE,
-            link_title=TO_SERVICE_TITLE,
         ),
         Panel(
             "Latency by service at the quantile",
@@ -184,7 +156,6 @@ _OUTBOUND = Row(
             ),
             width=6,
             link=TO_SERVICE,
-            link_title=TO_SERVICE_TITLE,
         ),
         Panel(
             "Response flags",
@@ -200,7 +171,6 @@ _OUTBOUND = Row(
             width=6,
             stacked=True,
             link=TO_SERVICE,
-            link_title=TO_SERVICE_TITLE,
         ),
     ),
 )
@@ -248,12 +218,7 @@ _CONNECTIONS = Row(
             "Bytes of connections",
             "Bytes per second over relayed connections, as this workload's sidecar counts them.",
             Unit.BYTES_PER_SECOND,
-            (
-                Query(per_second(TCP_RECEIVED, *_IN), "in, received", NO_BYTES),
-                Query(per_second(TCP_SENT, *_IN), "in, sent", NO_BYTES),
-                Query(per_second(TCP_RECEIVED, *_OUT), "out, received", NO_BYTES),
-                Query(per_second(TCP_SENT, *_OUT), "out, sent", NO_BYTES),
-            ),
+            (*relayed_bytes(*_IN, prefix="in, "), *relayed_bytes(*_OUT, prefix="out, ")),
             width=12,
             height=7,
         ),
