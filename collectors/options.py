@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mesh.addresses import is_loopback
+from mesh.flags import Parser, add_log_level, add_supervision, host_port
 from mesh.state_directory import default_state
 
 Address = tuple[str, int]
@@ -72,12 +74,10 @@ class Options:
 
 def parse(argv: Sequence[str]) -> Options:
     """Raises SystemExit(2) with a message on standard error for wrong flags."""
-    parser = argparse.ArgumentParser(
-        prog="remora collect",
-        description="Receive access logs, traces and metrics of the mesh and keep them in an embedded store.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = Parser(
+        "remora collect",
+        "Receive access logs, traces and metrics of the mesh and keep them in an embedded store.",
+        _EXAMPLE,
     )
     parser.add_argument(
         "--state",
@@ -95,13 +95,13 @@ def parse(argv: Sequence[str]) -> Options:
         help="only say what is wrong with FILE, by itself and with the other flags; exit 1 if anything",
     )
     listen = parser.add_argument_group("listening (port 0 means any)")
-    listen.add_argument("--forward", type=_address, default=None, metavar="HOST:PORT",
+    listen.add_argument("--forward", type=host_port, default=None, metavar="HOST:PORT",
                         help="Fluentd forward protocol, mutual TLS (default: 127.0.0.1:24224)")  # fmt: skip
-    listen.add_argument("--otlp-grpc", type=_address, default=None, metavar="HOST:PORT",
+    listen.add_argument("--otlp-grpc", type=host_port, default=None, metavar="HOST:PORT",
                         help="OTLP/gRPC, mutual TLS (default: 127.0.0.1:4317)")  # fmt: skip
-    listen.add_argument("--otlp-http", type=_address, default=None, metavar="HOST:PORT",
+    listen.add_argument("--otlp-http", type=host_port, default=None, metavar="HOST:PORT",
                         help="OTLP/HTTP, mutual TLS (default: 127.0.0.1:4318)")  # fmt: skip
-    listen.add_argument("--health", type=_address, default="127.0.0.1:0", metavar="HOST:PORT",
+    listen.add_argument("--health", type=host_port, default="127.0.0.1:0", metavar="HOST:PORT",
                         help="GET /healthz and /metrics, plain HTTP (default: %(default)s)")  # fmt: skip
     listen.add_argument("--plaintext-forward", type=_loopback, default=None, metavar="HOST:PORT",
                         help="forward protocol without TLS, on a loopback address only; off by default")  # fmt: skip
@@ -127,12 +127,8 @@ def parse(argv: Sequence[str]) -> Options:
     kept.add_argument("--scrape-interval", type=_positive, default=2.0, metavar="S", dest="scrape_interval_s",
                       help="seconds between scrapes of STATE/targets.json (default: %(default)g)")  # fmt: skip
     process = parser.add_argument_group("process")
-    process.add_argument("--ready-fd", type=int, default=None, metavar="N",
-                         help="write one JSON object with the addresses to this descriptor once serving")  # fmt: skip
-    process.add_argument("--lifeline-fd", type=int, default=None, metavar="N",
-                         help="stop when the other end of this pipe closes")  # fmt: skip
-    process.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info",
-                         help="of this process's own log on standard error (default: %(default)s)")  # fmt: skip
+    add_supervision(process, "a JSON object with the addresses")
+    add_log_level(process)
     parsed = parser.parse_args(argv)
     _judge(parser, parsed)
     return Options(**vars(parsed))
@@ -166,21 +162,14 @@ def _judge(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
         parser.error("argument --max-store-mib: at least 8")
 
 
-def _address(text: str) -> Address:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
 def _host_port(text: str) -> str:
-    _address(text)
+    host_port(text)
     return text
 
 
 def _loopback(text: str) -> Address:
-    host, port = _address(text)
-    if host not in ("localhost", "::1") and not host.startswith("127."):
+    host, port = host_port(text)
+    if not is_loopback(host):
         raise argparse.ArgumentTypeError(f"{host} is not a loopback address; without TLS anything else is refused")
     return host, port
 

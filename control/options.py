@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from control.kubernetes.lease import LeaseTerms
+from mesh.flags import Parser, add_log_level, add_supervision, port
 from mesh.state_directory import default_state
 
 _EXAMPLE = """\
@@ -80,22 +81,17 @@ class Options:
 
 def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Options:
     """Exits with status 2 and a line on standard error where the flags are wrong."""
-    parser = argparse.ArgumentParser(
-        prog="remora control",
-        description="Run the control plane.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("remora control", "Run the control plane.", _EXAMPLE)
     parser.add_argument(
         "--state", type=Path, metavar="DIR", default=default_state(environ), help="default: %(default)s"
     )
     parser.add_argument("--host", type=_host, default="127.0.0.1", help="address to listen on (default: %(default)s)")
     ports = parser.add_argument_group("ports (0: any)")
-    ports.add_argument("--ads-port", type=_port, default=15012, metavar="PORT", help="xDS and renewal (default: 15012)")
+    ports.add_argument("--ads-port", type=port, default=15012, metavar="PORT", help="xDS and renewal (default: 15012)")
     ports.add_argument(
-        "--csr-port", type=_port, default=15011, metavar="PORT", help="first certificates (default: 15011)"
+        "--csr-port", type=port, default=15011, metavar="PORT", help="first certificates (default: 15011)"
     )
-    ports.add_argument("--rest-port", type=_port, default=15014, metavar="PORT", help="the command's (default: 15014)")
+    ports.add_argument("--rest-port", type=port, default=15014, metavar="PORT", help="the command's (default: 15014)")
     mesh = parser.add_argument_group("the mesh")
     mesh.add_argument(
         "--trust-domain", type=_trust_domain, default="cluster.local", metavar="NAME", help="default: %(default)s"
@@ -125,14 +121,9 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Optio
     mesh.add_argument("--laptop", action="store_true", help="the mesh of one machine, without Kubernetes")
     _add_kubernetes(parser)
     process = parser.add_argument_group("the process")
-    process.add_argument(
-        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="default: info"
-    )
+    add_log_level(process)
     process.add_argument("--log-json", action="store_true", help="log JSON objects instead of lines")
-    process.add_argument(
-        "--ready-fd", type=_fd, metavar="N", help="write a JSON object with the addresses there once ready"
-    )
-    process.add_argument("--lifeline-fd", type=_fd, metavar="N", help="stop when this inherited pipe closes")
+    add_supervision(process, "a JSON object with the addresses")
     arguments = vars(parser.parse_args(argv))
     return Options(**arguments | {"kubernetes": _kubernetes(parser, arguments)})
 
@@ -157,7 +148,7 @@ def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
         "--injector-settings", type=Path, metavar="FILE", help="YAML, as `remora inject --values` (default: none)"
     )
     group.add_argument(
-        "--webhook-port", type=_port, default=15017, metavar="PORT", help="injection and validation (default: 15017)"
+        "--webhook-port", type=port, default=15017, metavar="PORT", help="injection and validation (default: 15017)"
     )
     group.add_argument(
         "--other-clusters",
@@ -198,18 +189,6 @@ def _kubernetes(parser: argparse.ArgumentParser, arguments: dict[str, Any]) -> K
     except ValueError as error:
         parser.error(f"--lease-duration, --renew-deadline, --retry-period: {error}")
     return KubernetesOptions(**given, lease=lease)
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65_535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; write 0 to 65535")
-    return int(text)
-
-
-def _fd(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is no file descriptor")
-    return int(text)
 
 
 def _percent(text: str) -> float:

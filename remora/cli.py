@@ -146,7 +146,9 @@ def _application() -> "Typer":
     app.command("install", cls=Command, epilog=install.EPILOG, rich_help_panel=cluster)(install.install)
     app.command("uninstall", cls=Command, epilog=uninstall.EPILOG, rich_help_panel=cluster)(uninstall.uninstall)
     app.command("check", cls=Command, epilog=check.EPILOG, rich_help_panel=cluster)(check.check)
-    clusters = typer.Typer(cls=Group, help=multicluster.HELP, rich_markup_mode="rich", add_completion=False)
+    clusters = typer.Typer(
+        cls=Group, help=multicluster.HELP, epilog=multicluster.ADD_EPILOG, rich_markup_mode="rich", add_completion=False
+    )
     clusters.command("add", cls=Command, epilog=multicluster.ADD_EPILOG)(multicluster.add)
     clusters.command("remove", cls=Command, epilog=multicluster.REMOVE_EPILOG)(multicluster.remove)
     app.add_typer(clusters, name="multicluster", rich_help_panel=cluster)
@@ -159,13 +161,17 @@ def _application() -> "Typer":
     app.command("logs", cls=Command, epilog=logs.EPILOG, rich_help_panel=look)(logs.logs)
     app.command("traces", cls=Command, epilog=traces.EPILOG, rich_help_panel=look)(traces.traces)
     app.command("errors", cls=Command, epilog=errors.EPILOG, rich_help_panel=look)(errors.errors)
-    numbers = typer.Typer(cls=DefaultGroup, help=metrics.HELP, rich_markup_mode="rich", add_completion=False)
+    numbers = typer.Typer(
+        cls=DefaultGroup, help=metrics.HELP, epilog=metrics.EPILOG, rich_markup_mode="rich", add_completion=False
+    )
     numbers.command("show", cls=Command, epilog=metrics.EPILOG)(metrics.metrics)
     numbers.command("cardinality", cls=Command, epilog=prometheus.CARDINALITY_EPILOG)(prometheus.cardinality)
     numbers.command("prometheus-config", cls=Command, epilog=prometheus.CONFIG_EPILOG)(prometheus.prometheus_config)
     app.add_typer(numbers, name="metrics", rich_help_panel=look)
     app.command("graph", cls=Command, epilog=graph.EPILOG, rich_help_panel=look)(graph.graph)
-    grafana = typer.Typer(cls=Group, help=dashboards.HELP, rich_markup_mode="rich", add_completion=False)
+    grafana = typer.Typer(
+        cls=Group, help=dashboards.HELP, epilog=dashboards.PUSH_EPILOG, rich_markup_mode="rich", add_completion=False
+    )
     grafana.command("push", cls=Command, epilog=dashboards.PUSH_EPILOG)(dashboards.push)
     grafana.command("build", cls=Command, epilog=dashboards.BUILD_EPILOG)(dashboards.build)
     grafana.command("check", cls=Command, epilog=dashboards.CHECK_EPILOG)(dashboards.check)

@@ -1,15 +1,15 @@
 """The sidecar's flags: parsed once, checked here, a frozen value from then on. Files named by flags are read later."""
 
 import argparse
-import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TypeVar
 from urllib.parse import urlsplit
 
-from mesh.spiffe import InvalidSpiffeId, SpiffeId
+from mesh.addresses import is_loopback, parse_host_port
+from mesh.flags import Parser, add_log_level, add_supervision, checked, descriptor, parse_descriptor, port
+from mesh.spiffe import SpiffeId
 from sidecar.config.endpoint import Address
 from sidecar.config.limits import MIN_MEMORY_BYTES
 from sidecar.pod import Pod
@@ -109,31 +109,12 @@ def parse(argv: list[str]) -> Bootstrap:
 
 def parse_address(text: str) -> Address:
     """`HOST:PORT`, `[V6]:PORT`. Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{text!r} is not HOST:PORT")
-    if host.startswith("[") and host.endswith("]"):
-        host = str(ipaddress.IPv6Address(host[1:-1]))
-    elif ":" in host:
-        raise ValueError(f"{text!r}: write an IPv6 address in brackets, [::1]:PORT")
-    return Address(host, int(port))
-
-
-def _parse_fd(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise ValueError(f"{text!r} is not a file descriptor's number")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 <= int(text[:6]) <= 65_535:
-        raise ValueError(f"{text!r} is not a port")
-    return int(text)
+    return Address(*parse_host_port(text))
 
 
 def _parse_place(text: str) -> Place:
     if text.startswith("fd:"):
-        return Inherited(_parse_fd(text[3:]))
+        return Inherited(parse_descriptor(text[3:]))
     return parse_address(text)
 
 
@@ -142,14 +123,6 @@ def _parse_admin(text: str) -> Place:
     if isinstance(place, Address) and not is_loopback(place.host):
         raise ValueError(f"{text!r}: the admin endpoints show configuration and stop the proxy; use a loopback address")
     return place
-
-
-def is_loopback(host: str) -> bool:
-    """A loopback IP address, or the name `localhost`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _parse_remote(text: str) -> Address:
@@ -222,34 +195,12 @@ def _workers(text: str) -> int:
     return int(_between(1, MAX_CONCURRENCY)(str(int(text))))
 
 
-_T = TypeVar("_T")
-
-
-def _checked(read: Callable[[str], _T]) -> Callable[[str], _T]:
-    """Let argparse show the message of the ValueError that `read` raises."""
-
-    def convert(text: str) -> _T:
-        try:
-            return read(text)
-        except (ValueError, InvalidSpiffeId) as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return convert
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="remora proxy",
-        description="Run one sidecar or gateway: an agent, which talks to the control plane and the collector, and the "
+    parser = Parser(
+        "remora proxy",
+        "Run one sidecar or gateway: an agent, which talks to the control plane and the collector, and the "
         "worker processes that forward the traffic.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        _EXAMPLE,
     )
     parser.add_argument(
         "--pod",
@@ -268,29 +219,29 @@ _Group = argparse._ArgumentGroup
 
 
 def _add_identity_flags(group: _Group) -> None:
-    name = _checked(_matching(_NAME, "a lower-case DNS name"))
+    name = checked(_matching(_NAME, "a lower-case DNS name"))
     group.add_argument(
         "--node-id",
         required=True,
         metavar="ID",
-        type=_checked(_matching(_NODE_ID, "1 to 253 printable characters without spaces")),
+        type=checked(_matching(_NODE_ID, "1 to 253 printable characters without spaces")),
         help="unique name for the control plane, as Istio writes it: sidecar~IP~WORKLOAD.NAMESPACE~DOMAIN",
     )
     group.add_argument("--workload", required=True, metavar="NAME", type=name, help="the workload's name")
     group.add_argument("--namespace", required=True, metavar="NS", type=name, help="and its namespace")
     group.add_argument("--service", metavar="S", type=name, help="service it belongs to (metrics' canonical service)")
     group.add_argument(
-        "--version", metavar="V", type=_checked(_matching(_LABEL_VALUE, "a label's value")), help="its version, e.g. v1"
+        "--version", metavar="V", type=checked(_matching(_LABEL_VALUE, "a label's value")), help="its version, e.g. v1"
     )
     group.add_argument(
         "--identity",
         required=True,
         metavar="URI",
-        type=_checked(SpiffeId.parse),
+        type=checked(SpiffeId.parse),
         help="spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT, which its certificate must carry",
     )
     group.add_argument(
-        "--labels", default=(), metavar="K=V,...", type=_checked(_parse_labels), help="labels of the workload"
+        "--labels", default=(), metavar="K=V,...", type=checked(_parse_labels), help="labels of the workload"
     )
     group.add_argument("--cluster-id", default="laptop", metavar="ID", help="cluster's name (default: %(default)s)")
     group.add_argument(
@@ -299,7 +250,7 @@ def _add_identity_flags(group: _Group) -> None:
 
 
 def _add_peer_flags(group: _Group) -> None:
-    remote = _checked(_parse_remote)
+    remote = checked(_parse_remote)
     group.add_argument("--ads", required=True, metavar="HOST:PORT", type=remote, help="control plane: configuration")
     group.add_argument("--csr", required=True, metavar="HOST:PORT", type=remote, help="and first certificate")
     group.add_argument("--root", required=True, metavar="FILE", type=Path, help="the mesh's trust anchors, PEM")
@@ -313,17 +264,17 @@ def _add_peer_flags(group: _Group) -> None:
     group.add_argument("--collector-forward", metavar="HOST:PORT", type=remote, help="where access records go")
     group.add_argument("--collector-otlp", metavar="HOST:PORT", type=remote, help="where spans go (OTLP/gRPC)")
     group.add_argument(
-        "--app-metrics", metavar="URL", type=_checked(_parse_url), help="application's metrics, merged into ours"
+        "--app-metrics", metavar="URL", type=checked(_parse_url), help="application's metrics, merged into ours"
     )
 
 
 def _add_listening_flags(group: _Group) -> None:
-    place = _checked(_parse_place)
+    place = checked(_parse_place)
     group.add_argument(
         "--listen",
         action="append",
         metavar="HOST:PORT",
-        type=_checked(parse_address),
+        type=checked(parse_address),
         help="open this address at once, before any configuration; repeatable",
     )
     group.add_argument(
@@ -331,21 +282,21 @@ def _add_listening_flags(group: _Group) -> None:
         action="append",
         dest="listen",
         metavar="N",
-        type=_checked(lambda text: Inherited(_parse_fd(text))),
+        type=lambda text: Inherited(descriptor(text)),
         help="serve on this inherited socket; repeatable",
     )
     group.add_argument(
         "--admin",
         default=_ANY_LOOPBACK_PORT,
         metavar="PLACE",
-        type=_checked(_parse_admin),
+        type=checked(_parse_admin),
         help="admin endpoints; loopback only",
     )
     group.add_argument("--metrics", default=_ANY_LOOPBACK_PORT, metavar="PLACE", type=place, help="Prometheus metrics")
     group.add_argument(
         "--dns-port",
         metavar="PORT",
-        type=_checked(_port),
+        type=port,
         help="answer DNS at this port of loopback addresses: names of the mesh here, others by the servers of "
         "/etc/resolv.conf (default: DNS is not served)",
     )
@@ -353,14 +304,13 @@ def _add_listening_flags(group: _Group) -> None:
 
 
 def _add_running_flags(group: _Group) -> None:
-    fd = _checked(_parse_fd)
     group.add_argument(
-        "--concurrency", default=1, metavar="N", type=_checked(_workers), help="worker processes (default: %(default)s)"
+        "--concurrency", default=1, metavar="N", type=checked(_workers), help="worker processes (default: %(default)s)"
     )
     group.add_argument(
         "--max-connections",
         metavar="N",
-        type=_checked(_connections),
+        type=checked(_connections),
         help="connections of clients to each worker; more are closed at once; 0: no limit (default: 3/4 of the "
         "descriptors that it may open)",
     )
@@ -368,14 +318,14 @@ def _add_running_flags(group: _Group) -> None:
         "--max-listener-connections",
         default=0,
         metavar="N",
-        type=_checked(_connections),
+        type=checked(_connections),
         help="the same for each listener (default: no limit)",
     )
     group.add_argument(
         "--memory-limit",
         dest="memory_limit_bytes",
         metavar="BYTES",
-        type=_checked(_parse_memory),
+        type=checked(_parse_memory),
         help="resident memory of each worker, e.g. 256MiB: near it new requests get 503 until it falls; 0: no limit "
         "(default: three quarters of the cgroup's limit, divided among the workers)",
     )
@@ -390,12 +340,9 @@ def _add_running_flags(group: _Group) -> None:
         default=5.0,
         dest="drain_deadline_s",
         metavar="S",
-        type=_checked(_between(0, 3600)),
+        type=checked(_between(0, 3600)),
         help="seconds that requests in flight get to finish when told to stop (default: %(default)g)",
     )
-    group.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    add_log_level(group)
     group.add_argument("--log-json", action="store_true", help="log lines as JSON")
-    group.add_argument(
-        "--ready-fd", metavar="N", type=fd, help='write {"node_id", "admin", "metrics"} here once traffic is served'
-    )
-    group.add_argument("--lifeline-fd", metavar="N", type=fd, help="stop when the other end of this pipe closes")
+    add_supervision(group, '{"node_id", "admin", "metrics"}')

@@ -4,7 +4,6 @@ in a body, and what a refusal of it means, is the exporter's."""
 import asyncio
 import email.utils
 import gzip
-import ipaddress
 import re
 import ssl
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from collectors.exporters.sink import TooLarge, Unavailable
 from collectors.settings.buffers import ExporterSettings
 from collectors.settings.types import Duration, ReadableFile, Secret, SecretFile, wrong
+from mesh.addresses import is_loopback
 from mesh.clock import Clock
 
 MAX_ANSWER_BYTES = 256 * 1024
@@ -64,16 +64,6 @@ def refuse_what_no_header_can_hold(secret: Secret | None) -> None:
             secret.read_header()
     except (OSError, ValueError) as error:
         raise wrong(f"is refused: {error}") from error
-
-
-def is_loopback(host: str) -> bool:
-    """Whether what is sent there stays on this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
-    except ValueError:
-        return False
 
 
 class ClientSettings(ExporterSettings):

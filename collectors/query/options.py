@@ -1,12 +1,11 @@
 """The flags of `remora query`."""
 
-import argparse
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from collectors.receivers.listeners import Address
+from mesh.flags import Parser, add_log_level, add_supervision, host_port
 
 _EXAMPLE = """\
 example, for Grafana's Jaeger data source at http://127.0.0.1:16686:
@@ -40,13 +39,7 @@ class Options:
 
 def parse(argv: Sequence[str]) -> Options:
     """Raises SystemExit(2) with a message on standard error for wrong flags."""
-    parser = argparse.ArgumentParser(
-        prog="remora query",
-        description="Answer questions about traces by Jaeger's HTTP API.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("remora query", "Answer questions about traces by Jaeger's HTTP API.", _EXAMPLE)
     source = parser.add_argument_group("where spans are: one of the first two")
     source.add_argument("--state", type=Path, default=None, metavar="DIR", help="state directory of the mesh")
     source.add_argument("--elasticsearch", action="append", default=[], metavar="URL",
@@ -66,12 +59,8 @@ def parse(argv: Sequence[str]) -> Options:
     serving.add_argument("--allow-host", action="append", default=[], metavar="HOST[:PORT]",
                          help="a further name by which clients ask, as in their Host header")  # fmt: skip
     process = parser.add_argument_group("process")
-    process.add_argument("--ready-fd", type=int, default=None, metavar="N",
-                         help="write one JSON object with the address to this descriptor once serving")  # fmt: skip
-    process.add_argument("--lifeline-fd", type=int, default=None, metavar="N",
-                         help="stop when the other end of this pipe closes")  # fmt: skip
-    process.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info",
-                         help="of this process's own log on standard error (default: %(default)s)")  # fmt: skip
+    add_supervision(process, '{"url"}')
+    add_log_level(process)
     parsed = parser.parse_args(argv)
     if parsed.state is None and not parsed.elasticsearch:
         parser.error("one of --state and --elasticsearch is required")
@@ -104,12 +93,4 @@ def hosts(options: Options, address: Address) -> frozenset[str]:
 
 
 def _address(text: str) -> Address:
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    try:
-        host = str(ipaddress.ip_address(host))
-    except ValueError:
-        pass  # a name
-    return Address(host, int(port))
+    return Address(*host_port(text))

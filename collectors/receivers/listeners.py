@@ -1,6 +1,6 @@
 """What settings of listening receivers are made of: an address, a certificate. Binding them is here too."""
 
-import ipaddress
+import contextlib
 import socket
 import ssl
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 from collectors.receivers.file_tls import TlsFiles
 from collectors.settings.types import Model, ReadableFile, SecretFile, wrong
+from mesh.addresses import is_loopback, parse_host_port
 
 _BACKLOG = 512
 _MINIMUM = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -28,18 +29,13 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether nobody beyond this machine can come."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
 
 def _address(value: object) -> Address:
     if isinstance(value, str):
-        host, _, port = value.rpartition(":")
-        host = host.removeprefix("[").removesuffix("]")
-        if host and port.isdigit() and int(port) <= 65535:
-            return Address(host, int(port))
+        with contextlib.suppress(ValueError):
+            return Address(*parse_host_port(value))
     raise wrong("is no address; write HOST:PORT, such as 127.0.0.1:24224 or [::]:24224; port 0 means any")
 
 

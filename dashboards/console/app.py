@@ -3,7 +3,6 @@
 The web framework takes most of a second to import, so nothing here imports it before the flags are understood.
 """
 
-import argparse
 import asyncio
 import logging
 import os
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dashboards.console.options import CannotStart, Options
+from mesh.flags import Parser, add_supervision, host_port
 from mesh.logs import escape, setup
 from mesh.state_directory import default_state
 
@@ -33,13 +33,7 @@ example:
 
 def parse(argv: Sequence[str]) -> Options:
     """Understand the flags; exits with status 2 on wrong ones."""
-    parser = argparse.ArgumentParser(
-        "remora console",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("remora console", _DESCRIPTION, _EXAMPLE)
     parser.add_argument(
         "--state",
         type=Path,
@@ -49,7 +43,7 @@ def parse(argv: Sequence[str]) -> Options:
     )
     parser.add_argument(
         "--listen",
-        type=_address,
+        type=host_port,
         default=DEFAULT_LISTEN,
         metavar="HOST:PORT",
         help="where to serve; port 0 for any (default: %(default)s)",
@@ -57,24 +51,10 @@ def parse(argv: Sequence[str]) -> Options:
     parser.add_argument(
         "--url-file", type=Path, metavar="FILE", help="write the address there, mode 0600, instead of printing it"
     )
-    parser.add_argument("--ready-fd", type=_descriptor, metavar="N", help="write one line of JSON there once serving")
-    parser.add_argument("--lifeline-fd", type=_descriptor, metavar="N", help="stop when this pipe closes")
+    add_supervision(parser, '{"url"}')
     given = parser.parse_args(argv)
     host, port = given.listen
     return Options(given.state, host, port, given.ready_fd, given.lifeline_fd, given.url_file)
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, separator, port = text.rpartition(":")
-    if not separator or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def _descriptor(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a file descriptor's number")
-    return int(text)
 
 
 def run(options: Options) -> int:

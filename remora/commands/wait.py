@@ -11,11 +11,17 @@ import time
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from mesh.flags import Parser
+
 READY = ("http://127.0.0.1:15021/healthz/ready", "http://[::1]:15021/healthz/ready")
 PROBE_S = 1.0
 """One question's share of the time."""
 
 _EPILOG = """\
+example, in the sidecar's container:
+
+  remora wait --timeout 120
+
 Exit status 0: it is ready. 1: not in time; the last answer is on standard error. The kubelet then ends the sidecar's
 container and starts it again, and the application goes on waiting.
 """
@@ -23,12 +29,10 @@ container and starts it again, and the application goes on waiting.
 
 def run(argv: Sequence[str]) -> int:
     """The exit status; 2 for wrong use, by SystemExit."""
-    parser = argparse.ArgumentParser(
-        prog="remora wait",
-        description="Wait until the sidecar of this pod has its certificate and its configuration, and serves it.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = Parser(
+        "remora wait",
+        "Wait until the sidecar of this pod has its certificate and its configuration, and serves it.",
+        _EPILOG,
     )
     parser.add_argument(
         "--timeout", type=_seconds, default=60.0, metavar="S", help="give up after so long (default: %(default)g)"

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from mesh.flags import Parser, add_log_level, add_supervision, host_port
+
 _EXAMPLE = """\
 example: beside the collector in its pod, or with a Prometheus that scrapes the mesh
 
@@ -37,16 +39,14 @@ class Options:
 
 def parse(argv: Sequence[str]) -> Options:
     """Exits with status 2 and a line on standard error where the flags are wrong."""
-    parser = argparse.ArgumentParser(
-        prog="remora custom-metrics",
-        description="Serve the mesh's metrics to the cluster's autoscalers (custom.metrics.k8s.io).",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = Parser(
+        "remora custom-metrics",
+        "Serve the mesh's metrics to the cluster's autoscalers (custom.metrics.k8s.io).",
+        _EXAMPLE,
     )
     parser.add_argument(
         "--listen",
-        type=_listen,
+        type=host_port,
         default=("0.0.0.0", 6443),  # noqa: S104 - a pod's own network
         metavar="HOST:PORT",
         help="default: 0.0.0.0:6443",
@@ -64,19 +64,11 @@ def parse(argv: Sequence[str]) -> Options:
     )  # fmt: skip
     parser.add_argument("--kubeconfig", default="", metavar="FILE", help="default: the pod's own cluster")
     parser.add_argument("--context", default="", metavar="NAME", help="of the kubeconfig")
-    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
-    parser.add_argument("--ready-fd", type=int, metavar="N", help='write {"address"} here once questions are answered')
-    parser.add_argument("--lifeline-fd", type=int, metavar="N", help="stop when this inherited pipe closes")
+    add_log_level(parser)
+    add_supervision(parser, '{"address"}')
     given = vars(parser.parse_args(argv))
     host, port = given.pop("listen")
     return Options(host=host, port=port, **given)
-
-
-def _listen(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return host.strip("[]"), int(port)
 
 
 def _url(text: str) -> str:

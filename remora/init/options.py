@@ -3,8 +3,9 @@
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
+from mesh.flags import Parser
 from remora.init import scalars
 from remora.init.back_end import KINDS, Kind
 from remora.init.plan import DNS_PORT, NEVER_INBOUND, SIDECAR_DNS_PORT, Capture
@@ -59,11 +60,6 @@ class Options:
     """What is asked for and has no effect."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 def parse(argv: Sequence[str]) -> Options:
     """Wrong use raises SystemExit(2) after a line for every value that is wrong; --help, SystemExit(0)."""
     parser = _parser()
@@ -102,12 +98,10 @@ def parse(argv: Sequence[str]) -> Options:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="remora init-iptables",
-        description="Capture the traffic of this network namespace for the sidecar in it, by rules of iptables.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = Parser(
+        "remora init-iptables",
+        "Capture the traffic of this network namespace for the sidecar in it, by rules of iptables.",
+        _EPILOG,
     )
     inbound = parser.add_argument_group("what comes in")
     inbound.add_argument(

@@ -1,11 +1,16 @@
 """`remora node-agent`'s flags."""
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mesh.flags import Parser, add_log_level, add_supervision, host_port
+
 _EXAMPLE = """\
+example, on a node whose kubelet knows it by the name worker-1:
+
+  remora node-agent --node worker-1 --kubeconfig /etc/remora/node-agent.kubeconfig
+
 It is the DaemonSet of `remora install --set cni.enabled=true`: pods get no privileged init container then, and
 remora-validation in its place, which waits for this agent. docs/capture.md says how it works.
 
@@ -31,12 +36,10 @@ class Options:
 
 def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Options:
     """Exits with status 2 and a line on standard error where the flags are wrong."""
-    parser = argparse.ArgumentParser(
-        prog="remora node-agent",
-        description="Capture the traffic of this node's pods for their sidecars: no pod needs privileges for it.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = Parser(
+        "remora node-agent",
+        "Capture the traffic of this node's pods for their sidecars: no pod needs privileges for it.",
+        _EXAMPLE,
     )
     parser.add_argument(
         "--node", default=environment.get("NODE_NAME", ""), metavar="NAME", help="whose pods (default: $NODE_NAME)"
@@ -46,16 +49,15 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Options:
     )
     parser.add_argument(
         "--listen",
-        type=_listen,
+        type=host_port,
         default=("0.0.0.0", 15020),  # noqa: S104 - a pod's own network
         metavar="HOST:PORT",
         help="metrics and health (default: 0.0.0.0:15020)",
     )
     parser.add_argument("--kubeconfig", default="", metavar="FILE", help="default: the pod's own cluster")
     parser.add_argument("--context", default="", metavar="NAME", help="of the kubeconfig")
-    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
-    parser.add_argument("--ready-fd", type=int, metavar="N", help='write {"address"} here once the pods are known')
-    parser.add_argument("--lifeline-fd", type=int, metavar="N", help="stop when this inherited pipe closes")
+    add_log_level(parser)
+    add_supervision(parser, '{"address"}')
     given = vars(parser.parse_args(argv))
     if not given["node"]:
         parser.error("--node: which node is this? Give its name, or NODE_NAME by the downward API")
@@ -63,10 +65,3 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Options:
         parser.error(f"--proc: {given['proc']} is no directory")
     host, port = given.pop("listen")
     return Options(host=host, port=port, **given)
-
-
-def _listen(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return host.strip("[]"), int(port)

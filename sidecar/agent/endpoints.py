@@ -2,9 +2,10 @@
 
 import socket
 
+from mesh.addresses import is_loopback
 from sidecar.agent.dns.sockets import open_sockets
 from sidecar.agent.sockets import CannotListen, Sockets, address_of, open_socket
-from sidecar.bootstrap import Bootstrap, is_loopback
+from sidecar.bootstrap import Bootstrap
 from sidecar.config.endpoint import Address
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,9 +15,19 @@ import pytest
 from remora import cli
 from tests.remora.conftest import FakeControl, Remora
 
+GROUPS = {
+    "multicluster": ("add", "remove"),
+    "metrics": ("show", "cardinality", "prometheus-config"),
+    "dashboards": ("push", "build", "check"),
+}
 COMMANDS = (
-    "up", "run", "apply", "get", "delete", "diff", "analyze", "status", "config", "logs", "traces", "graph",
+    "up", "run", "apply", "get", "delete", "diff", "analyze", "status", "config", "logs", "traces", "errors", "graph",
+    "tap", "inspect", "inject", "install", "uninstall", "check", *GROUPS,
 )  # fmt: skip
+EVERY_HELP = (
+    *((name,) for name in (*COMMANDS, *cli.COMPONENTS)),
+    *((name, each) for name, group in GROUPS.items() for each in group),
+)
 
 
 def _remora(*argv: str) -> subprocess.CompletedProcess[str]:
@@ -44,12 +55,21 @@ def test_help_is_quick() -> None:
     assert min(runs) < 0.6, f"{runs} s; 0.2 s on the machine this was written on"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_commands_help_has_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run([name, "--help"]) == 0
-    text = capsys.readouterr().out
-    assert "Example" in text
-    assert f"remora {name}" in text
+@pytest.mark.parametrize("name", [(), *((each,) for each in GROUPS)], ids=lambda name: " ".join(name) or "remora")
+def test_help_lists_the_commands_that_are_tested_here_and_no_other(
+    name: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run([*name, "--help"]) == 0
+    listed = re.findall(r"^│ ([a-z][a-z-]*) ", capsys.readouterr().out, re.M)
+    assert sorted(listed) == sorted(each[-1] for each in EVERY_HELP if each[:-1] == name)
+
+
+@pytest.mark.parametrize("name", EVERY_HELP, ids=" ".join)
+def test_every_commands_help_has_an_example(name: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):  # of a component's own parser
+        assert cli.run([*name, "--help"]) == 0
+    _, _, after = capsys.readouterr().out.lower().partition("example")
+    assert f"remora {name[0]}" in after
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,10 @@ def test_wrong_flags_are_exit_status_2(argv: list[str], capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as ended:
         parse(argv)
     assert ended.value.code == 2
-    assert "remora console: error:" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("remora console: ")
+    assert argv[0] in said
+    assert said.count("\n") == 1
 
 
 def test_help_has_an_example_and_is_there_before_the_framework_is_imported() -> None:
