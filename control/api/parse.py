@@ -1,6 +1,6 @@
 """Files to resources, or every violation in them with file, line and path. Never raises for any text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from typing import Any
@@ -16,7 +16,7 @@ from control.api.resource import Key, Parsed, Path, Resource, line_of, spell
 from control.api.scalars import shorten
 from control.api.source import MAX_CALL_BYTES, MAX_DOCUMENTS, MAX_FILE_BYTES, SourceFile
 from control.api.violation import Violation
-from control.api.yaml_documents import Document, NotYaml, read
+from control.api.yaml_documents import Document, NotYaml, read, size_problem
 
 
 def parse(files: Sequence[SourceFile], *, default_namespace: str = "default") -> Parsed:
@@ -31,10 +31,17 @@ def parse(files: Sequence[SourceFile], *, default_namespace: str = "default") ->
     return Parsed(tuple(reader.resources), tuple(reader.violations))
 
 
-def parse_document(value: object, file: str, text: str = "") -> Parsed:
+def parse_document(value: object, file: str, text: str | Callable[[], str] = "") -> Parsed:
     """Read one rule that is plain data already, as an API server gives it. `text` is how it is written as YAML."""
     reader = _Reader("default")
-    reader.document(_Source(file, 1, {}, (), text), value)
+    source = _Source(file, 1, {}, (), text)
+    problem = size_problem(value)
+    if problem:
+        # Before anything else looks at it: what costs time or stack is that there is so much of it.
+        source.name, source.namespace = _names(value, "default") if isinstance(value, dict) else ("", "default")
+        source.kind = shorten_word(value.get("kind")) if isinstance(value, dict) else ""
+        return Parsed((), (source.violation((), problem),))
+    reader.document(source, value)
     return Parsed(tuple(reader.resources), tuple(reader.violations))
 
 
@@ -126,7 +133,7 @@ class _Reader:
                 api_version=value["apiVersion"],
                 spec=spec,
                 document=document,
-                text=source.text or _dump(document),
+                source=source.text or _dump(document),
                 file=source.file,
                 line=source.line,
                 lines=source.own_lines(),
@@ -174,7 +181,7 @@ class _Source:
     line: int
     lines: Mapping[Path, int]
     root: Path
-    text: str
+    text: str | Callable[[], str]
     text_line: int = 0
     kind: str = ""
     namespace: str = ""

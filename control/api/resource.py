@@ -1,6 +1,6 @@
 """A parsed rule: who it is, what it says, and where each of its fields was written."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -31,8 +31,8 @@ class Resource:
     spec: Model
     document: Mapping[str, Any]
     """Plain data, with `metadata.namespace` filled in, without `status` and what only a server sets."""
-    text: str = field(compare=False)
-    """The document as it was written, comments included, without `---`."""
+    source: str | Callable[[], str] = field(compare=False, repr=False)
+    """The document as it was written, or what writes it when somebody asks."""
     file: str = field(default="", compare=False)
     line: int = field(default=1, compare=False)
     lines: Mapping[Path, int] = field(default_factory=dict, compare=False, repr=False)
@@ -40,6 +40,11 @@ class Resource:
     """Where `text` begins in the file, if it says the same as a file of its own; else 0."""
     created_at: float = field(default=0.0, compare=False)
     """Seconds since the epoch, set by the store; the older of two rules comes first where Istio says so."""
+
+    @property
+    def text(self) -> str:
+        """The document as it was written, comments included, without `---`."""
+        return self.source if isinstance(self.source, str) else self.source()
 
     @property
     def kind(self) -> str:

@@ -23,6 +23,9 @@ MAX_DEPTH = 50
 MAX_NODES = 50_000
 """Values in one document, aliases counted as often as they are used."""
 
+TOO_DEEP = f"is nested too deeply; at most {MAX_DEPTH} levels are read"
+TOO_MANY = f"has more than {MAX_NODES} values, aliases counted each time; split it"
+
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _TAG = "tag:yaml.org,2002:"
 
@@ -46,6 +49,21 @@ class NotYaml:
     line: int
     path: str
     message: str
+
+
+def size_problem(value: object) -> str:
+    """Why plain data is too much for one document; empty if it is not. The bounds are those of YAML."""
+    level: list[Any] = [value]
+    nodes = 0
+    for _ in range(MAX_DEPTH + 1):
+        nodes += len(level)
+        if nodes > MAX_NODES:
+            return TOO_MANY
+        within = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        if not within:
+            return ""
+        level = [inner for each in within for inner in each]
+    return TOO_DEEP
 
 
 class _Refused(Exception):
@@ -102,7 +120,7 @@ def _is_marker(line: str) -> bool:
 
 def _explain(error: Exception, text: str) -> NotYaml:
     if isinstance(error, RecursionError):
-        return NotYaml(1, "", f"is nested too deeply; at most {MAX_DEPTH} levels are read")
+        return NotYaml(1, "", TOO_DEEP)
     if isinstance(error, ReaderError):
         at = error.position if isinstance(error.position, int) else 0
         code = error.character if isinstance(error.character, int) else ord(str(error.character)[:1] or "\0")
@@ -134,9 +152,9 @@ class _Builder:
     def build(self, node: Node, path: Path, depth: int) -> Any:
         self._left -= 1
         if self._left < 0:
-            raise _Refused(node, path[:1], f"has more than {MAX_NODES} values, aliases counted each time; split it")
+            raise _Refused(node, path[:1], TOO_MANY)
         if depth > MAX_DEPTH:
-            raise _Refused(node, path[:4], f"is nested too deeply; at most {MAX_DEPTH} levels are read")
+            raise _Refused(node, path[:4], TOO_DEEP)
         if isinstance(node, MappingNode):
             return self._mapping(node, path, depth)
         if isinstance(node, SequenceNode):

@@ -15,31 +15,32 @@ from control.rest.refusals import NotFound
 _WORKLOAD_WORDS = frozenset({"workload", "workloads", "wl"})
 
 
-def listed(world: World, word: str, namespace: str | None) -> list[dict[str, Any]]:
-    """Resources of the kind that `word` means, or of all kinds of rules for `all`.
+def listed(world: World, word: str, namespace: str | None, name: str | None = None) -> list[dict[str, Any]]:
+    """Resources of the kind that `word` means, or of all kinds of rules for `all`. Takes long where many rules have to
+    be written as YAML: for a thread.
 
     Raises NotFound for a word that means nothing."""
+
+    def wanted(each: Resource | Service | Workload) -> bool:
+        return (namespace is None or each.namespace == namespace) and (name is None or each.name == name)
+
     if word.lower() == "all":
-        found = [_rule(resource) for kind in KINDS for resource in world.of_kind(kind)]
-    elif word.lower() in _WORKLOAD_WORDS:
-        found = [_workload(workload) for _, workload in sorted(world.workloads.items())]
-    else:
-        kind = find_kind(word)
-        if kind is None:
-            known = ", ".join([*KINDS, "Workload", "all"])
-            raise NotFound(f"{word[:100]!r} is no kind that Remora knows; known are {known}")
-        if kind.name == "Service":
-            found = [_service(service) for service in world.services.values()]
-        else:
-            found = [_rule(resource) for resource in world.of_kind(kind.name)]
-    return [each for each in found if namespace is None or each["namespace"] == namespace]
+        return [_rule(each) for kind in KINDS for each in world.of_kind(kind) if wanted(each)]
+    if word.lower() in _WORKLOAD_WORDS:
+        return [_workload(each) for _, each in sorted(world.workloads.items()) if wanted(each)]
+    kind = find_kind(word)
+    if kind is None:
+        known = ", ".join([*KINDS, "Workload", "all"])
+        raise NotFound(f"{word[:100]!r} is no kind that Remora knows; known are {known}")
+    if kind.name == "Service":
+        return [_service(each) for each in world.services.values() if wanted(each)]
+    return [_rule(each) for each in world.of_kind(kind.name) if wanted(each)]
 
 
 def one(world: World, word: str, namespace: str, name: str) -> dict[str, Any]:
     """Raises NotFound."""
-    for each in listed(world, word, namespace):
-        if each["name"] == name:
-            return each
+    for each in listed(world, word, namespace, name):
+        return each
     raise NotFound(f"{word} {namespace}/{name} is not stored")
 
 

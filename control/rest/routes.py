@@ -1,5 +1,6 @@
 """The endpoints of docs/interfaces.md. Each one only reads its arguments, calls one thing, and writes the answer."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -75,11 +76,11 @@ def _add_rules(app: FastAPI, parts: Parts) -> None:
 
     @app.get("/v1/resources/{kind}")
     async def resources(kind: str, namespace: str | None = None) -> dict[str, Any]:
-        return {"resources": listed(parts.publisher.world, kind, namespace)}
+        return {"resources": await asyncio.to_thread(listed, parts.publisher.world, kind, namespace)}
 
     @app.get("/v1/resources/{kind}/{namespace}/{name}")
     async def resource(kind: str, namespace: str, name: str) -> dict[str, Any]:
-        return one(parts.publisher.world, kind, namespace, name)
+        return await asyncio.to_thread(one, parts.publisher.world, kind, namespace, name)
 
 
 def _add_workloads(app: FastAPI, parts: Parts) -> None:

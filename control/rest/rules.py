@@ -70,7 +70,7 @@ class Rules:
             world = self._store.world
             findings = await asyncio.to_thread(analyze, world, parsed)
             warnings = _accept((*parsed.violations, *findings))
-            changes = tuple(_change(world, self._store.as_kept(resource)) for resource in parsed.resources)
+            changes = await asyncio.to_thread(_changes, world, [*map(self._store.as_kept, parsed.resources)])
             changed = any(change.action != "unchanged" for change in changes)
             if changed:
                 where = SourceFile(files[0].name, "")
@@ -88,7 +88,7 @@ class Rules:
                 raise Invalid([Violation("", 0, *key, message="is not stored") for key in missing], status=404)
             findings = await asyncio.to_thread(analyze, world, Parsed(), keys)
             warnings = _accept(findings)
-            changes = tuple(Change("deleted", key, world.resources[key].text, None) for key in keys)
+            changes = await asyncio.to_thread(_deletions, world, keys)
             trial = await self._try(world.with_resources((), keys), SourceFile("", ""))
             if not dry_run:
                 await self._store_change((), keys, trial)
@@ -139,6 +139,14 @@ def _accept(violations: Sequence[Violation]) -> tuple[Violation, ...]:
     if any(violation.severity == "error" for violation in violations):
         raise Invalid(violations)
     return tuple(violations)
+
+
+def _changes(world: World, resources: Iterable[Resource]) -> tuple[Change, ...]:
+    return tuple(_change(world, resource) for resource in resources)
+
+
+def _deletions(world: World, keys: Iterable[Key]) -> tuple[Change, ...]:
+    return tuple(Change("deleted", key, world.resources[key].text, None) for key in keys)
 
 
 def _change(world: World, resource: Resource) -> Change:

@@ -26,6 +26,8 @@ BEYOND_A_SCHEMA = {
     "a header twice": "keys that differ in case; each with each is too much for CEL's price",
     "a rewrite to a group that is not there": "needs the regex's groups to be counted",
     "tls for another's name": "needs wildcards of the hosts to be compared",
+    "routes for too many hosts": "a sum over all routes, whose conditions would be counted for each rule's price",
+    "too many tests": "the same",
 }
 """Refused by the parser, in the webhook and in a rule's status, and not by the schema."""
 

@@ -16,9 +16,14 @@ from control.api.kinds.http_action import (
     RouteDestination,
 )
 from control.api.kinds.http_match import HttpMatch
-from control.api.kinds.tcp_route import TcpRoute, TlsRoute
+from control.api.kinds.tcp_route import TcpMatch, TcpRoute, TlsMatch, TlsRoute
 from control.api.model import Model, Unsupported, wrong
 from control.api.scalars import Duration, HostPattern, Percent, PercentOrNumber, Str
+
+MAX_ENTRIES = 4096
+"""Of a rule's routing tables in all: a route has as many as it has conditions, in the table of each host."""
+MAX_TESTS = 8192
+"""Fields of all conditions of a rule, and keys of headers, parameters and labels in them."""
 
 
 class HttpRoute(Model):
@@ -130,9 +135,35 @@ class VirtualServiceSpec(Model):
     def _some_route(self) -> "VirtualServiceSpec":
         if not (self.http or self.tls or self.tcp):
             raise wrong("has none of http, tls and tcp; write at least one route")
+        return self
+
+    @model_validator(mode="after")
+    def _of_bearable_size(self) -> "VirtualServiceSpec":
+        """A plan takes time in proportion, for every workload that sees the rule."""
+        routes = sum(max(1, len(route.match)) for route in (*self.http, *self.tcp))
+        names = sum(len(match.sni_hosts) for route in self.tls for match in route.match)
+        entries = routes * len(self.hosts) + names
+        if entries > MAX_ENTRIES:
+            raise wrong(
+                f"comes to {entries:,} entries of routing tables ({len(self.hosts)} hosts with {routes:,} conditions "
+                f"in http and tcp, {names:,} sniHosts); at most {MAX_ENTRIES:,} are allowed: split it by host"
+            )
+        tests = sum(_tests(match) for route in (*self.http, *self.tcp, *self.tls) for match in route.match)
+        if tests > MAX_TESTS:
+            raise wrong(f"has {tests:,} tests in its conditions; at most {MAX_TESTS:,} are allowed: split it by host")
+        return self
+
+    @model_validator(mode="after")
+    def _names_within_hosts(self) -> "VirtualServiceSpec":
+        exact, wild = set(self.hosts), [host for host in self.hosts if host.startswith("*")]
         for index, route in enumerate(self.tls):
             for match in route.match:
                 for name in match.sni_hosts:
-                    if not any(matches(host, name) for host in self.hosts):
+                    if name not in exact and not any(matches(host, name) for host in wild):
                         raise wrong(f"tls[{index}] has the sniHost {name!r}, which is not within spec.hosts")
         return self
+
+
+def _tests(match: HttpMatch | TcpMatch | TlsMatch) -> int:
+    given = (getattr(match, name) for name in match.model_fields_set)
+    return sum(len(value) if isinstance(value, dict | tuple) else 1 for value in given)

@@ -64,8 +64,7 @@ class RuleBook:
         subject = Subject(resource, kind.name, *name)
         self._rules[key] = after, subject
         if after.resource is not None:
-            known = self._good.get(key)
-            if known != after.resource or known.text != after.resource.text:
+            if self._good.get(key) != after.resource:
                 self._good[key] = after.resource
                 self.dirty = True
         elif before is None or before[0].violations != after.violations:

@@ -81,19 +81,32 @@ class RuleDecoder:
         if before is not None and before.document == document:
             rule = replace(before, **rest)
         else:
-            rule = Rule(*_parsed(document, _seconds(metadata.get("creationTimestamp"))), **rest, document=document)
+            resource, violations = _parsed(document, _seconds(metadata.get("creationTimestamp")))
+            # What is wrong is read anew: it may be nested too deeply to be compared.
+            rule = Rule(resource, violations, **rest, document=document if resource is not None else {})
         self._known[key] = rule
         return rule
 
 
-def written(document: Mapping[str, Any]) -> str:
-    """As YAML, in the order in which an API server gives it back."""
-    return str(yaml.dump(dict(document), Dumper=_DUMPER, sort_keys=True, allow_unicode=True))
+class Written:
+    """A document as YAML, in the order in which an API server gives it back. Made when somebody asks: it takes ten
+    times as long as all else that is done with a rule."""
+
+    __slots__ = ("_document", "_text")
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = document
+        self._text: str | None = None
+
+    def __call__(self) -> str:
+        if self._text is None:
+            self._text = str(yaml.dump(dict(self._document), Dumper=_DUMPER, sort_keys=True, allow_unicode=True))
+        return self._text
 
 
 def _parsed(document: Mapping[str, Any], created_at: float) -> tuple[Resource | None, tuple[Violation, ...]]:
     file = f"{CLUSTER}/{document['metadata']['namespace']}"
-    parsed = parse_document(document, file, written(document))
+    parsed = parse_document(document, file, Written(document))
     errors = tuple(each for each in parsed.violations if each.severity == "error")
     if errors or not parsed.resources:
         return None, errors

@@ -30,7 +30,7 @@ from control.stores.kubernetes.members import Members
 from control.stores.kubernetes.namespaces import decode_namespace
 from control.stores.kubernetes.others import ClusterState, Others
 from control.stores.kubernetes.rule_book import RuleBook
-from control.stores.kubernetes.rules import Rule, RuleDecoder, kinds, written
+from control.stores.kubernetes.rules import Rule, RuleDecoder, Written, kinds
 from control.stores.kubernetes.writing import RuleWriter
 from mesh.clock import Clock
 from mesh.lifecycle import TaskScope
@@ -266,7 +266,7 @@ class KubernetesStore:
 
     def as_kept(self, resource: Resource) -> Resource:
         """In the API server's order, without comments."""
-        return replace(resource, text=written(resource.document))
+        return replace(resource, source=Written(resource.document))
 
     def change(self, resources: Iterable[Resource], deleted: Collection[Key]) -> World:
         """Write rules to the API server, in order; return once the World has them. Blocks: for other threads.

@@ -152,6 +152,11 @@ RULES = [
      "has 'a' twice"),
     ("every host of the mesh", rule("VirtualService", "a", "hosts: ['*']\nhttp: [{redirect: {uri: /}}]"), 5, "spec",
      "name a gateway"),
+    ("routes for too many hosts",
+     rule("VirtualService", "a", f"hosts: [{', '.join(f'a{n}' for n in range(256))}]\nhttp:\n"
+          + "- redirect: {uri: /}\n" * 17), 5, "spec", "comes to 4,352 entries of routing"),
+    ("too many tests", vs("".join(f"- match: [{', '.join(['{port: 80, headers: {a: {}, b: {}}}'] * 64)}]\n"
+                                  "  redirect: {uri: /}\n" for _ in range(43))), 5, "spec", "has 8,256 tests in its"),
     ("no http", rule("VirtualService", "a", "hosts: [a]"), 5, "spec", "none of http, tls and tcp"),
     ("http that is a mapping", rule("VirtualService", "a", "hosts: [a]\nhttp: {route: []}"), 7, "spec.http",
      "write a list"),

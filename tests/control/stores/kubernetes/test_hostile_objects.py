@@ -1,6 +1,8 @@
 """Objects that no API server should send are told to be none, or taken for what they can be, and end nothing."""
 
 import copy
+import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,12 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from control.api.kinds import KINDS
+from control.api.workload import Workload
+from control.api.world import World
+from control.ir.settings import MeshSettings
 from control.kubernetes.reflector import UNREADABLE
 from control.kubernetes.status import reported
 from control.stores.kubernetes.credentials import decode_credential
 from control.stores.kubernetes.namespaces import decode_namespace
 from control.stores.kubernetes.others import decode_secret
 from control.stores.kubernetes.rules import RuleDecoder, kinds
+from control.xds.plan import Plan
+from control.xds.planner import plan_of
+from tests.control.app.control_process import workload
 from tests.control.stores.kubernetes.test_registry import DECODE, Cluster
 from tests.kubernetes.objects import Object, endpoint, endpoint_slice, namespace, node, pod, rule, service
 
@@ -118,3 +127,70 @@ def test_a_status_is_anybodys_text(found: Any) -> None:
 
 def _dict(found: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
+
+
+ROUTE: list[Object] = [{"destination": {"host": "reviews"}}]
+LONGEST_S = 0.25
+"""Of processor time, for what is done with one rule while nothing else is."""
+
+
+def virtual_service(hosts: int, routes: int, matches: int, match: Object) -> Object:
+    http = [{"match": [match] * matches, "route": ROUTE} for _ in range(routes)]
+    made = rule("VirtualService", "big", {"hosts": [f"h{n}.example.com" for n in range(hosts)], "http": http})
+    found: Object = json.loads(json.dumps(made))
+    return found
+
+
+def nested(depth: int) -> Object:
+    found: Object = {}
+    for _ in range(depth):
+        found = {"http": found}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (virtual_service(1, 256, 64, {"uri": {"exact": "/a"}}), "more than 50000 values"),
+        (virtual_service(256, 256, 16, {"port": 80}), "entries of routing tables"),
+        (virtual_service(2, 100, 64, {"uri": {"exact": "/a"}}), "entries of routing tables"),
+        (virtual_service(1, 64, 64, {"port": 80, "gateways": ["a", "b"]}), "tests in its conditions"),
+        (rule("VirtualService", "deep", nested(60)), "nested too deeply"),
+        (rule("VirtualService", "deep", nested(950)), "nested too deeply"),
+    ],
+    ids=["values", "entries", "fewer entries", "tests", "levels", "as many levels as a watch carries"],
+)
+def test_a_rule_that_is_too_much_is_refused_by_name_and_soon(found: Object, said: str) -> None:
+    decoder = RuleDecoder(KINDS["VirtualService"])
+    began = time.process_time()
+    for _ in range(2):  # an event of its status is the same again
+        decoded = decoder.decode(found)
+        assert decoded is not None
+        assert decoded.resource is None
+        assert said in decoded.violations[0].message
+        assert decoded.violations[0].name == found["metadata"]["name"]
+    assert time.process_time() - began < 2 * LONGEST_S
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        virtual_service(1, 64, 64, {"uri": {"prefix": "/a"}, "port": 80}),
+        virtual_service(256, 16, 1, {"uri": {"prefix": "/a"}, "port": 80}),
+        virtual_service(1, 128, 32, {"uri": {"regex": "/a/.*"}, "method": {"exact": "GET"}}),
+    ],
+    ids=["conditions", "hosts", "regexes"],
+)
+def test_the_largest_rules_do_not_hold_the_control_plane_up(found: Object) -> None:
+    began = time.process_time()
+    decoded = RuleDecoder(KINDS["VirtualService"]).decode(found)
+    took_s = time.process_time() - began
+    assert decoded is not None
+    assert decoded.resource is not None, decoded.violations
+    assert took_s < LONGEST_S
+    world = World().with_workload(Workload.model_validate(workload("reviews-v1", 1)))
+    world = world.with_resources([decoded.resource])
+    began = time.process_time()
+    plan = plan_of("1", world, MeshSettings(root_pem="root"), Plan())
+    assert time.process_time() - began < 8 * LONGEST_S, "it has a thread, and takes as long as its entries"
+    assert plan.problems == ()
