@@ -1,12 +1,13 @@
 """Who is registered under which identity, out of the control plane's `targets.json`: the file that says where each
 workload's metrics are says whose they are as well."""
 
-import json
 import logging
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from mesh.json_text import parse_json
 
 _log = logging.getLogger("remora.members")
 
@@ -38,7 +39,7 @@ class Members:
 
 def parse_members(text: str) -> Members:
     """Raises ValueError. A group without our labels (somebody else wrote the file) makes nobody a member."""
-    document = json.loads(text)
+    document = parse_json(text)
     if not isinstance(document, list):
         raise ValueError("not a list of target groups")
     principals: dict[tuple[str, str], str] = {}

@@ -1,8 +1,9 @@
 """What to scrape, out of files in Prometheus' file_sd format."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from mesh.json_text import parse_json
 
 MAX_TARGETS = 10_000
 MAX_FILE_BYTES = 8 * 1024 * 1024
@@ -26,7 +27,7 @@ def parse_targets(text: str) -> frozenset[Target]:
 
     Raises ValueError.
     """
-    document = json.loads(text)
+    document = parse_json(text)
     if not isinstance(document, list):
         raise ValueError("not a list of target groups")
     targets = set()

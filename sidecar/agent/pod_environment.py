@@ -5,7 +5,6 @@ Everything that is missing or malformed is said at once, a line each, with the f
 """
 
 import ipaddress
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mesh.json_text import parse_json
 from mesh.spiffe import InvalidSpiffeId, SpiffeId
 from sidecar.agent.app_probe_specs import WrongProbe, parse_probes
 from sidecar.agent.pod_files import WrongPodFile, read_pairs
@@ -256,7 +256,7 @@ def _duration(text: str) -> float:
 def _annotations(text: str) -> dict[str, str]:
     """`{"scrape": "true", "port": "8080", "path": "/metrics"}`, as Istio's injector hands them over."""
     try:
-        found = json.loads(text)
+        found = parse_json(text)
     except ValueError as error:
         raise ValueError(f"is no JSON: {error}") from error
     known = {"scrape", "port", "path", "scheme"}

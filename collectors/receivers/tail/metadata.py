@@ -1,11 +1,12 @@
 """What is known of a container besides its path: labels, workload, node. A file says so; what asks the Kubernetes API
 has the same interface."""
 
-import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from mesh.json_text import parse_json
 
 _log = logging.getLogger("remora.tail")
 
@@ -94,7 +95,7 @@ class MetadataFile:
 
 def parse_pods(text: str) -> dict[tuple[str, str], Pod]:
     """Raises ValueError that names the entry."""
-    document = json.loads(text)
+    document = parse_json(text)
     if not isinstance(document, list):
         raise ValueError("it is no list of pods")
     pods: dict[tuple[str, str], Pod] = {}

@@ -140,7 +140,11 @@ class VirtualServiceSpec(Model):
     @model_validator(mode="after")
     def _of_bearable_size(self) -> "VirtualServiceSpec":
         """A plan takes time in proportion, for every workload that sees the rule."""
-        routes = sum(max(1, len(route.match)) for route in (*self.http, *self.tcp))
+        matched: list[tuple[HttpMatch, ...] | tuple[TcpMatch, ...] | tuple[TlsMatch, ...]] = [
+            *(route.match for route in self.http),
+            *(route.match for route in self.tcp),
+        ]
+        routes = sum(max(1, len(match)) for match in matched)
         names = sum(len(match.sni_hosts) for route in self.tls for match in route.match)
         entries = routes * len(self.hosts) + names
         if entries > MAX_ENTRIES:
@@ -148,7 +152,8 @@ class VirtualServiceSpec(Model):
                 f"comes to {entries:,} entries of routing tables ({len(self.hosts)} hosts with {routes:,} conditions "
                 f"in http and tcp, {names:,} sniHosts); at most {MAX_ENTRIES:,} are allowed: split it by host"
             )
-        tests = sum(_tests(match) for route in (*self.http, *self.tcp, *self.tls) for match in route.match)
+        matched += (route.match for route in self.tls)
+        tests = sum(_tests(each) for match in matched for each in match)
         if tests > MAX_TESTS:
             raise wrong(f"has {tests:,} tests in its conditions; at most {MAX_TESTS:,} are allowed: split it by host")
         return self

@@ -232,6 +232,7 @@ def test_targets_are_read_as_prometheus_does() -> None:
     [
         "",
         "{}",
+        "[" * 20_000,
         "[5]",
         '[{"targets": "x"}]',
         '[{"targets": ["nope"]}]',

@@ -150,6 +150,8 @@ def test_the_applications_metrics_are_where_its_annotations_say(
             id="a probe's field",
         ),
         pytest.param({"REMORA_PROMETHEUS_ANNOTATIONS": '{"a": 1}'}, "is no JSON object of texts", id="annotations"),
+        pytest.param({"REMORA_PROMETHEUS_ANNOTATIONS": '{"a":' * 20_000}, "nested too deeply", id="deep annotations"),
+        pytest.param({"REMORA_APP_PROBES": "[" * 20_000}, "nested too deep", id="deep probes"),
         pytest.param(
             {"REMORA_PROMETHEUS_ANNOTATIONS": '{"scrape": "true", "scheme": "https"}'},
             "only http is merged",
