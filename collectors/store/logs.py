@@ -1,10 +1,10 @@
 """Log questions as SQL."""
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from collectors.store import trace_ids
+from collectors.store import log_counts, trace_ids
 from collectors.store.answers import LogEntry
 from collectors.store.bodies import decode_body
 from collectors.store.fulltext import attempts
@@ -122,6 +122,21 @@ def select(connection: sqlite3.Connection, query: Filter, limit: int) -> list[Lo
 
 def count(connection: sqlite3.Connection, query: Filter) -> int:
     """All that match."""
+    if query.matches() or query.trace_id is not None or query.after_rowid is not None:
+        return _count_each(connection, query)
+    first, end = log_counts.whole_minutes(query.since, query.until)
+    if first is not None and end is not None and first >= end:
+        return _count_each(connection, query)
+    # Whole minutes are counted already; what is left are the parts of minutes at both ends.
+    found = log_counts.total(connection, (first, end), query.tag, query.workload, query.severity)
+    if first is not None:
+        found += _count_each(connection, replace(query, until=float(first * log_counts.MINUTE_S)))
+    if end is not None:
+        found += _count_each(connection, replace(query, since=float(end * log_counts.MINUTE_S)))
+    return found
+
+
+def _count_each(connection: sqlite3.Connection, query: Filter) -> int:
     conditions, values = query.conditions()
     matches = query.matches()
     if not matches:

@@ -3,6 +3,8 @@ so that records keep coming in between; the space goes back to the file system b
 
 import sqlite3
 
+from collectors.store import log_counts
+
 STEP_ROWS = 2_000
 """Rows deleted per transaction and table: some 20 ms of work."""
 
@@ -55,6 +57,10 @@ def oldest_step(connection: sqlite3.Connection) -> float | None:
 
 def _delete_logs(connection: sqlite3.Connection, cutoff: float) -> int:
     chosen = (cutoff, STEP_ROWS)
+    leaving = connection.execute(
+        "SELECT time, tag, workload, severity FROM logs WHERE time < ? ORDER BY time, rowid LIMIT ?", chosen
+    ).fetchall()
+    log_counts.subtract(connection, log_counts.counted(leaving))
     connection.execute(
         "INSERT INTO logs_text (logs_text, rowid, message, trace_id, workload, severity) "
         "SELECT 'delete', rowid, message, trace_id, workload, severity FROM logs "

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from collectors.store.errors import StoreError, StoreMissing
 
-VERSION = 5
+VERSION = 6
 """`PRAGMA user_version` of the tables below. A change of the tables is a new version and a step in `_MIGRATIONS`."""
 
 _V1 = """
@@ -123,7 +123,27 @@ CREATE TABLE exemplars (
 ) WITHOUT ROWID;
 """
 
-_MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5)
+_V6 = """
+-- At 64 segments a level, a million records are merged once and not twice. It is begun at 64 and goes on with every
+-- flush; done at once, while senders wait for a second, it would be only at 160.
+INSERT INTO logs_text (logs_text, rank) VALUES ('automerge', 64);
+INSERT INTO logs_text (logs_text, rank) VALUES ('crisismerge', 160);
+
+CREATE TABLE log_counts (
+  minute INTEGER NOT NULL,                  -- of the Unix epoch
+  tag TEXT NOT NULL,
+  workload TEXT NOT NULL,
+  severity TEXT NOT NULL,
+  count INTEGER NOT NULL,
+  PRIMARY KEY (minute, tag, workload, severity)
+) WITHOUT ROWID;
+-- CAST cuts towards zero, minutes are floors.
+INSERT INTO log_counts (minute, tag, workload, severity, count)
+SELECT CAST(time / 60 AS INTEGER) - (time < CAST(time / 60 AS INTEGER) * 60), tag, workload, severity, count(*)
+FROM logs GROUP BY 1, 2, 3, 4;
+"""
+
+_MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6)
 """Step N brings a database of version N to N + 1."""
 
 

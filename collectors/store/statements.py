@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from collectors.failures import Failure
 from collectors.records import Labels
-from collectors.store import exemplars
+from collectors.store import exemplars, log_counts
 from collectors.store.error_groups import ErrorGroups
 from collectors.store.rows import Row, Rows, SampleRow
 
@@ -52,7 +52,7 @@ def _last_rowid(connection: sqlite3.Connection, table: str) -> int:
 
 
 def insert_logs(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
-    """Insert what has a new id, and index its text. Returns how many were new."""
+    """Insert what has a new id, index its text and count it. Returns how many were new."""
     if not rows:
         return 0
     last = _last_rowid(connection, "logs")
@@ -64,6 +64,12 @@ def insert_logs(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
             "SELECT rowid, message, trace_id, workload, severity FROM logs WHERE rowid > ?",
             (last,),
         )
+        if new == len(rows):
+            stored = [row[1:5] for row in rows]
+        else:
+            select = "SELECT time, tag, workload, severity FROM logs WHERE rowid > ?"
+            stored = connection.execute(select, (last,)).fetchall()
+        log_counts.add(connection, log_counts.counted(stored))
     return new
 
 

@@ -59,7 +59,7 @@ class Limits:
 
 @dataclass(slots=True)
 class WriterStats:
-    """Written by the writer thread, read by anyone."""
+    """Written by the writer thread (`rejected` by those who submit as well), read by anyone."""
 
     commits: int = 0
     logs: int = 0
@@ -82,7 +82,7 @@ class WriterStats:
 
 @dataclass(slots=True)
 class _Pending:
-    batch: Batch
+    rows: Rows
     future: "Future[None]"
 
 
@@ -131,11 +131,18 @@ class Store:
         """Queue a batch. The future is done when it is on disk; its errors are RejectedBatch (never send it
         again) and StoreClosed (not stored). The caller bounds what is queued."""
         future: Future[None] = Future()
+        # Rows are made at once: here the records are in the processor's cache still, and the writer's thread is left
+        # with what needs no interpreter.
+        try:
+            rows = to_rows(batch)
+        except RejectedBatch as error:
+            self._reject(future, len(batch), error)
+            return future
         with self._changed:
             if self._closing:
                 future.set_exception(StoreClosed("the store is closed"))
             else:
-                self._pending.append(_Pending(batch, future))
+                self._pending.append(_Pending(rows, future))
                 self._changed.notify()
         return future
 
@@ -146,6 +153,12 @@ class Store:
             self._changed.notify()
         self._thread.join()
         self._lock.release()
+
+    def _reject(self, future: "Future[None]", records: int, error: Exception) -> None:
+        with self._changed:
+            self.stats.rejected += records
+        _log.error("refused a batch of %d records: %s", records, error)
+        future.set_exception(RejectedBatch(str(error)))
 
     # From here on everything runs on the writer thread.
 
@@ -194,9 +207,9 @@ class Store:
                 if wait_s <= 0 or not self._changed.wait(wait_s):
                     return []
             group = [self._pending.popleft()]
-            records = len(group[0].batch)
-            while self._pending and records + len(self._pending[0].batch) <= self._limits.max_group_records:
-                records += len(self._pending[0].batch)
+            records = len(group[0].rows)
+            while self._pending and records + len(self._pending[0].rows) <= self._limits.max_group_records:
+                records += len(self._pending[0].rows)
                 group.append(self._pending.popleft())
         return group
 
@@ -211,45 +224,34 @@ class Store:
                     pending.future.set_exception(StoreClosed("not stored: internal error"))
 
     def _store(self, group: list[_Pending]) -> None:
-        ready: list[tuple[_Pending, Rows]] = []
-        for pending in group:
-            try:
-                ready.append((pending, to_rows(pending.batch)))
-            except RejectedBatch as error:
-                self._reject(pending, error)
-        if ready and not self._commit_patiently(ready):
+        if not self._commit_patiently(group):
             # One of several is at fault: each alone, so that only the guilty is refused.
-            for one in ready:
+            for one in group:
                 self._commit_patiently([one])
 
-    def _reject(self, pending: _Pending, error: Exception) -> None:
-        self.stats.rejected += len(pending.batch)
-        _log.error("refused a batch of %d records: %s", len(pending.batch), error)
-        pending.future.set_exception(RejectedBatch(str(error)))
-
-    def _commit_patiently(self, ready: list[tuple[_Pending, Rows]]) -> bool:
+    def _commit_patiently(self, group: list[_Pending]) -> bool:
         """Commit, however long the disk takes to have room. False if several batches failed for what is in them."""
         while True:
             try:
-                self._commit([rows for _, rows in ready])
+                self._commit([pending.rows for pending in group])
             except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
                 code = _primary_code(error)
                 if code in _BROKEN_FILE:
                     self._recover(error)
                 elif code not in _PASSING:
-                    if len(ready) == 1:
-                        self._reject(ready[0][0], error)
+                    if len(group) == 1:
+                        self._reject(group[0].future, len(group[0].rows), error)
                         return True
                     return False
                 if not self._wait_stalled(error):
-                    for pending, _ in ready:
+                    for pending in group:
                         pending.future.set_exception(StoreClosed(f"not stored: {error}"))
                     return True
                 continue
             if self.stats.stalled:
                 _log.warning("the store takes records again (was: %s)", self.stats.stalled)
                 self.stats.stalled = ""
-            for pending, _ in ready:
+            for pending in group:
                 pending.future.set_result(None)
             return True
 

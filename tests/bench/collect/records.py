@@ -3,6 +3,7 @@
 import random
 import uuid
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import msgpack
 from fluent.sender import EventTime
@@ -19,10 +20,11 @@ def message(rng: random.Random, now: float, numbers: Sequence[str], chunk: str) 
     for each, number in enumerate(numbers):
         trace_id = f"{rng.getrandbits(128):032x}"
         service = rng.choice(("reviews", "details", "ratings"))
+        when = now + each * 1e-3
         body = dict.fromkeys(ACCESS_KEYS) | {
             "id": f"sidecar~productpage-v1.default/ab12cd34/{number}", "workload": "productpage-v1",
-            "namespace": "default", "direction": "outbound", "start_time": "2026-01-31T12:00:00.123456Z",
-            "method": "GET", "path": f"/{service}/{rng.randrange(50)}", "protocol": "HTTP/1.1",
+            "namespace": "default", "direction": "outbound", "start_time": _start(when), "method": "GET",
+            "path": f"/{service}/{rng.randrange(50)}", "protocol": "HTTP/1.1",
             "response_code": 503 if rng.random() < 0.01 else 200, "response_flags": "-",
             "response_code_details": "via_upstream", "bytes_received": 0, "bytes_sent": rng.randrange(9000),
             "duration": rng.random() * 9, "upstream_service_time": 3.0, "x_forwarded_for": "127.0.0.1",
@@ -34,5 +36,9 @@ def message(rng: random.Random, now: float, numbers: Sequence[str], chunk: str) 
             "trace_id": trace_id, "span_id": trace_id[:16], "source_workload": "productpage-v1",
             "destination_service": f"{service}.default.svc.cluster.local", "attempts": 1,
         }  # fmt: skip
-        entries.append(msgpack.packb([EventTime(now + each * 1e-3), body]))
+        entries.append(msgpack.packb([EventTime(when), body]))
     return bytes(msgpack.packb([ACCESS_TAG, b"".join(entries), {"chunk": chunk, "size": len(numbers)}]))
+
+
+def _start(when: float) -> str:
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,7 +1,8 @@
 """Sends access records by the forward protocol as fast as they are acknowledged (python -m tests.bench.collect.sender).
 
-Records are as a busy sidecar sends them: 200 in a PackedForward message, ids of their own. Messages are made once; for
-each sending only the numbers in their ids are written anew, so that this costs little beside what is measured.
+Records are as a busy sidecar sends them: 200 in a PackedForward message, with ids, trace ids and request ids that no
+other has, and of the time at which they are sent. Messages are made once; for each sending only those are written anew,
+so that this costs little beside what is measured.
 Prints one line of JSON: records acknowledged, and the seconds it took.
 """
 
@@ -9,7 +10,10 @@ import argparse
 import asyncio
 import json
 import random
+import re
+import struct
 import time
+from functools import lru_cache
 
 import msgpack
 
@@ -17,27 +21,49 @@ from tests.bench.collect.records import CHUNK, message
 
 _DIGITS = 12
 _NUMBER = b"#" * _DIGITS
+_TIME = re.compile(rb"\xd7\x00(?=.{8}\xde)", re.DOTALL)
+"""In front of an EventTime's eight bytes; a map follows."""
+_EVENT_TIME = struct.Struct(">II")
+_OWN = re.compile(rb"\xbb(?=20[0-9-]{8}T)|\xd9\x24(?=[0-9a-f]{8}-)|\xd9\x20(?=[0-9a-f]{32})|\xb0(?=[0-9a-f]{16})")
+"""In front of what else is a record's own, in its order: start time, request id, trace id, span id."""
+_OWN_TEXTS = 4
 
 
 class Template:
-    """A message with places for numbers."""
+    """A message with places for what differs from one sending to the next."""
 
     def __init__(self, rng: random.Random, now: float) -> None:
+        self._rng = rng
         self._data = bytearray(message(rng, now, [_NUMBER.decode()] * CHUNK, f"chunk{_NUMBER.decode()}"))
-        self._places: list[int] = []
-        at = self._data.find(_NUMBER)
-        while at >= 0:
-            self._places.append(at)
-            at = self._data.find(_NUMBER, at + _DIGITS)
+        self._numbers = [match.start() for match in re.finditer(re.escape(_NUMBER), self._data)]
+        self._times = [match.end() for match in _TIME.finditer(self._data)]
+        own = [match.end() for match in _OWN.finditer(self._data)]
+        self._own = list(zip(*(own[each::_OWN_TEXTS] for each in range(_OWN_TEXTS)), strict=True))
         # One for the chunk's own id, which comes last.
-        assert len(self._places) == CHUNK + 1
+        assert len(self._numbers) == CHUNK + 1
+        assert len(self._times) == len(self._own) == CHUNK
 
-    def numbered(self, first: int) -> bytes:
-        """Its records are `first` and the following."""
+    def numbered(self, first: int, now: float) -> bytes:
+        """Its records are `first` and the following, of the time `now`, in seconds since the epoch."""
         data = self._data
-        for number, at in enumerate(self._places, first):
+        for number, at in enumerate(self._numbers, first):
             data[at : at + _DIGITS] = b"%012d" % number
+        time_us = round(now * 1e6)
+        digits = self._rng.randbytes(32 * CHUNK).hex().encode()
+        for number, (at, places) in enumerate(zip(self._times, self._own, strict=True)):
+            seconds, microseconds = divmod(time_us + number, 1_000_000)
+            _EVENT_TIME.pack_into(data, at, seconds, microseconds * 1_000)
+            one = digits[64 * number : 64 * number + 64]
+            request = b"-".join((one[:8], one[8:12], one[12:16], one[16:20], one[20:32]))
+            texts = (_date(seconds) + b".%06dZ" % microseconds, request, one[32:], one[32:48])
+            for place, text in zip(places, texts, strict=True):
+                data[place : place + len(text)] = text
         return bytes(data)
+
+
+@lru_cache(maxsize=8)
+def _date(seconds: int) -> bytes:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)).encode()
 
 
 class _Numbers:
@@ -79,7 +105,7 @@ async def _connection(host: str, port: int, numbers: _Numbers, templates: list[T
         sent += 1
         if numbers.next >= numbers.total:
             ended.set()
-        writer.write(templates[first // CHUNK % len(templates)].numbered(first))
+        writer.write(templates[first // CHUNK % len(templates)].numbered(first, time.time()))
         await writer.drain()
     ended.set()
     if numbers.acknowledged < numbers.total:

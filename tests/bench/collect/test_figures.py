@@ -1,4 +1,5 @@
 import random
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,17 @@ def test_only_what_is_between_the_markers_is_written(tmp_path: Path) -> None:
         update(path, "new")
 
 
-def test_numbered_messages_are_records_that_differ_in_their_ids() -> None:
+def test_numbered_messages_are_records_that_differ_in_what_is_their_own() -> None:
     template = Template(random.Random(1), 1_770_000_000.0)
     parser = ForwardParser()
-    found = [delivery for first in (0, CHUNK) for delivery in parser.feed(template.numbered(first))]
-    ids = [event.record["id"] for delivery in found for event in delivery.events]
-    assert len(set(ids)) == len(ids) == 2 * CHUNK
+    begins = 1_770_000_059.9999
+    found = [one for first in (0, CHUNK) for one in parser.feed(template.numbered(first, begins + first))]
+    records = [event.record for delivery in found for event in delivery.events]
+    for key in ("id", "trace_id", "span_id", "request_id", "start_time"):
+        assert len({record[key] for record in records}) == len(records) == 2 * CHUNK, key
     assert len({delivery.chunk for delivery in found}) == 2
+    for delivery in found:
+        for event in delivery.events:
+            assert event.time is not None
+            assert event.time == pytest.approx(datetime.fromisoformat(event.record["start_time"]).timestamp(), abs=1e-6)
+    assert [delivery.events[0].time for delivery in found] == pytest.approx([begins, begins + CHUNK], abs=1e-5)
