@@ -17,6 +17,7 @@ from collectors.receivers.claims import Claims
 from collectors.receivers.forward import Authenticate, ForwardReceiver
 from collectors.receivers.otlp_grpc import OtlpGrpcReceiver, mesh_peers
 from collectors.receivers.otlp_http import OtlpHttpReceiver
+from collectors.receivers.otlp_intake import Intake
 from collectors.receivers.scrape import Job, Scraper
 from collectors.receivers.scrape_fetch import Access
 from collectors.sockets import bind, join, shown
@@ -102,12 +103,14 @@ class MeshListeners:
         tls, web_tls = ServerTls(credentials), ServerTls(credentials, alpn=("http/1.1",))
         identity.on_change(tls.update)
         identity.on_change(web_tls.update)
-        otlp_grpc = OtlpGrpcReceiver(
-            parts.consumer, parts.telemetry, parts.clock, parts.claims, mesh_peers(trust_domain)
+        grpc_intake, http_intake = (
+            Intake(name, parts.consumer, parts.telemetry, parts.clock, parts.claims)
+            for name in ("otlp_grpc", "otlp_http")
         )
+        otlp_grpc = OtlpGrpcReceiver(grpc_intake, mesh_peers(trust_domain))
         stack.push_async_callback(otlp_grpc.close, _CLOSE_S)
         otlp_http = WebServer(
-            OtlpHttpReceiver(parts.consumer, parts.telemetry, parts.clock, parts.claims),
+            OtlpHttpReceiver(http_intake),
             tls=web_tls.context,
             identify=lambda connection: _identified(authenticate, connection),
         )

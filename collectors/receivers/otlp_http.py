@@ -2,36 +2,21 @@
 
 import asyncio
 import json
-import logging
-from collections.abc import Callable
 from typing import Any
 
 from google.protobuf import json_format
 
-from collectors.pipeline import Consumer, Refused
-from collectors.receivers import otlp, otlp_metrics, otlp_traces
-from collectors.receivers.claims import Claims, Judge
+from collectors.pipeline import Refused
 from collectors.receivers.compression import BrokenCompression, InflatesTooFar, inflate
-from collectors.receivers.otlp import Decoded, MalformedRequest
-from collectors.receivers.otlp_deltas import Deltas
-from collectors.telemetry import Telemetry
+from collectors.receivers.otlp import MalformedRequest
+from collectors.receivers.otlp_intake import BUSY, MAX_REQUEST_BYTES, SIGNALS, Intake
 from collectors.web import peer_of
 from mesh.asgi import BodyTooLarge, ClientGone, Receive, Scope, Send, read_body, refuse, respond
-from mesh.clock import Clock
 
-_log = logging.getLogger("remora.otlp")
-
-MAX_REQUEST_BYTES = 8 * 1024 * 1024
-"""As sent; larger ones are answered 413. The default."""
 _BODY_TIMEOUT_S = 30.0
-_MAX_WAIT_S = 10.0
 _PROTOBUF, _JSON = "application/x-protobuf", "application/json"
-_SIGNALS = {"/v1/traces": "traces", "/v1/logs": "logs", "/v1/metrics": "metrics"}
-_RESPONSES: dict[str, Callable[[Decoded], Any]] = {
-    "traces": otlp_traces.trace_response,
-    "logs": otlp.logs_response,
-    "metrics": otlp_metrics.metrics_response,
-}
+_PATHS = {f"/v1/{signal}": signal for signal in SIGNALS}
+_RETRY = ((b"retry-after", b"2"),)
 
 
 class _Answer(Exception):
@@ -46,32 +31,19 @@ class _Answer(Exception):
 class OtlpHttpReceiver:
     """The ASGI application."""
 
-    def __init__(
-        self,
-        consumer: Consumer,
-        telemetry: Telemetry,
-        clock: Clock,
-        claims: Claims,
-        *,
-        max_request_bytes: int = MAX_REQUEST_BYTES,
-        mesh_metrics: bool = False,
-    ) -> None:
-        self._consumer = consumer
-        self._telemetry = telemetry
-        self._clock = clock
-        self._claims = claims
+    def __init__(self, intake: Intake, *, max_request_bytes: int = MAX_REQUEST_BYTES) -> None:
+        """A body of more than `max_request_bytes`, as sent, is answered 413."""
+        self._intake = intake
         self._max_request_bytes = max_request_bytes
-        self._deltas = Deltas()
-        self._mesh_metrics = mesh_metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         content_type = _PROTOBUF
         body: bytes | None = None
         try:
-            signal = _SIGNALS.get(scope["path"])
+            signal = _PATHS.get(scope["path"])
             if signal is None:
-                raise _Answer(404, f"there are {', '.join(_SIGNALS)}")
+                raise _Answer(404, f"there are {', '.join(_PATHS)}")
             if scope["method"] != "POST":
                 raise _Answer(405, "POST it", ((b"allow", b"POST"),))
             headers = dict(scope["headers"])
@@ -102,39 +74,15 @@ class OtlpHttpReceiver:
             raise _Answer(408, "the body did not come") from error
 
     async def _export(self, signal: str, body: bytes, scope: Scope, as_json: bool) -> Any:
-        peer = peer_of(scope)
-        received, refused = (
-            counter.labels("otlp_http", signal) for counter in (self._telemetry.received, self._telemetry.refused)
-        )
+        address = (scope.get("client") or ("",))[0]
         try:
-            decoded = self._decode(signal, body, None if peer is None else self._claims.judge(peer), as_json)
-            decoded.batch.sender = str(peer or (scope.get("client") or ("",))[0])
-            async with asyncio.timeout(_MAX_WAIT_S):
-                await self._consumer.consume(decoded.batch)
+            return await self._intake.take(signal, body, peer_of(scope), address, as_json=as_json)
         except MalformedRequest as error:
-            refused.inc()
             raise _Answer(400, str(error)) from error
         except TimeoutError as error:
-            raise _Answer(503, "busy, try again", ((b"retry-after", b"2"),)) from error
+            raise _Answer(503, BUSY, _RETRY) from error
         except Refused as error:
-            refused.inc(len(decoded.batch))
-            if error.retry:
-                raise _Answer(503, str(error), ((b"retry-after", b"2"),)) from error
-            raise _Answer(400, str(error)) from error
-        received.inc(len(decoded.batch))
-        refused.inc(decoded.rejected)
-        if decoded.foreign and peer is not None:
-            self._claims.refused("otlp_http", signal, peer, decoded.foreign, decoded.why)
-        return _RESPONSES[signal](decoded)
-
-    def _decode(self, signal: str, body: bytes, judge: Judge | None, as_json: bool) -> Decoded:
-        if signal == "traces":
-            return otlp_traces.decode_traces(body, judge, as_json=as_json)
-        if signal == "metrics":
-            return otlp_metrics.decode_metrics(
-                body, judge, self._clock.now(), self._deltas, as_json=as_json, mesh_metrics=self._mesh_metrics
-            )
-        return otlp.decode_logs(body, judge, self._clock.now(), as_json=as_json)
+            raise (_Answer(503, str(error), _RETRY) if error.retry else _Answer(400, str(error))) from error
 
 
 def _decompressed(body: bytes, encoding: bytes, max_bytes: int) -> bytes:

@@ -16,6 +16,7 @@ from collectors.receivers.listeners import Address, ListenAddress, ServerTls, bi
 from collectors.receivers.mesh_tls import FollowingTls
 from collectors.receivers.otlp_grpc import Identify, OtlpGrpcReceiver, mesh_peers
 from collectors.receivers.otlp_http import OtlpHttpReceiver
+from collectors.receivers.otlp_intake import Intake
 from collectors.settings.context import Context
 from collectors.settings.types import Model, Size, wrong
 from collectors.tls import PeerRefused, server_credentials
@@ -114,17 +115,21 @@ class OtlpListeners:
     def _on_close(self, close: Callable[..., Awaitable[object]], *arguments: Any) -> None:
         self._closing.push_async_callback(close, *arguments)
 
-    async def _serve_grpc(self, listener: ListenerSettings, sock: socket.socket) -> Address:
+    def _intake(self, name: str, listener: ListenerSettings) -> Intake:
         context = self._context
-        identify, credentials = _grpc_door(listener, context)
-        receiver = OtlpGrpcReceiver(
+        return Intake(
+            name,
             self._consumer,
             context.telemetry,
             context.clock,
             context.claims,
-            identify,
-            max_request_bytes=self._settings.max_request_bytes,
             mesh_metrics=listener.mesh_metrics,
+        )
+
+    async def _serve_grpc(self, listener: ListenerSettings, sock: socket.socket) -> Address:
+        identify, credentials = _grpc_door(listener, self._context)
+        receiver = OtlpGrpcReceiver(
+            self._intake("otlp_grpc", listener), identify, max_request_bytes=self._settings.max_request_bytes
         )
         # gRPC binds by itself. What was bound kept the port until now; nothing else is told of it in between.
         address = bound_address(sock)
@@ -133,16 +138,10 @@ class OtlpListeners:
         return Address(address.host, await receiver.listen(str(address), credentials))
 
     async def _serve_http(self, listener: ListenerSettings, sock: socket.socket) -> Address:
-        context = self._context
         application = OtlpHttpReceiver(
-            self._consumer,
-            context.telemetry,
-            context.clock,
-            context.claims,
-            max_request_bytes=self._settings.max_request_bytes,
-            mesh_metrics=listener.mesh_metrics,
+            self._intake("otlp_http", listener), max_request_bytes=self._settings.max_request_bytes
         )
-        server = _http_server(application, listener, context)
+        server = _http_server(application, listener, self._context)
         self._on_close(server.close)
         address = bound_address(sock)
         await server.listen(sock)

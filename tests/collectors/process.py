@@ -5,50 +5,40 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from tests.collectors.authority import Doors
 
+COLLECT = [sys.executable, "-c", "import sys; from collectors.app import main; sys.exit(main())"]
 
-class Collector:
-    """Starts it and waits until it serves; `ready` has its addresses. Leaves nothing behind."""
+
+class Child:
+    """Starts a collector and waits until it serves; `ready` has its addresses. Leaves nothing behind."""
 
     def __init__(
-        self, doors: Doors, state: Path, *flags: str, expect_ready: bool = True, pass_fds: tuple[int, ...] = ()
+        self, command: Sequence[str], log: Path, *, expect_ready: bool = True, pass_fds: tuple[int, ...] = ()
     ) -> None:
         read, write = os.pipe()
-        command = [
-            sys.executable, "-c", "import sys; from collectors.app import main; sys.exit(main())",
-            "--state", str(state), "--control", doors.csr, "--control-ads", doors.ads,
-            "--root", str(doors.directory / "root.pem"), "--token-file", str(doors.directory / "token"),
-            "--ready-fd", str(write),
-        ]  # fmt: skip
-        ports = ["--forward", "--otlp-grpc", "--otlp-http", "--health"]
-        command += [text for port in ports if port not in flags for text in (port, "127.0.0.1:0")]
-        self.stderr_path = state / "collect.log"
-        state.mkdir(exist_ok=True)
-        with open(self.stderr_path, "ab") as log:
-            self.process = subprocess.Popen([*command, *flags], pass_fds=(write, *pass_fds), stderr=log, stdout=log)
+        self._log = log
+        with open(log, "ab") as file:
+            self.process = subprocess.Popen(
+                [*command, "--ready-fd", str(write)], pass_fds=(write, *pass_fds), stderr=file, stdout=file
+            )
         os.close(write)
-        with os.fdopen(read) as file:
-            line = file.readline()
+        with os.fdopen(read) as told:
+            line = told.readline()
         self.ready: dict[str, str] = json.loads(line) if line else {}
-        assert bool(line) == expect_ready, self.stderr()
+        assert bool(line) == expect_ready, self.log()
 
-    def stderr(self) -> str:
-        return self.stderr_path.read_text()
+    def log(self) -> str:
+        return self._log.read_text()
 
     def address(self, name: str) -> tuple[str, int]:
         host, _, port = self.ready[name].rpartition(":")
         return host, int(port)
-
-    def same_ports(self) -> list[str]:
-        """Flags for a successor."""
-        flags = []
-        for name, address in self.ready.items():
-            flags += ["--" + name.replace("_", "-"), address]
-        return flags
 
     def kill(self) -> None:
         """As by the kernel: no time to say goodbye."""
@@ -60,7 +50,7 @@ class Collector:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(10)
 
-    def __enter__(self) -> "Collector":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -68,3 +58,28 @@ class Collector:
     ) -> None:
         if self.process.poll() is None:
             self.kill()
+
+
+class Collector(Child):
+    """Of a mesh, with an identity of its authority."""
+
+    def __init__(
+        self, doors: Doors, state: Path, *flags: str, expect_ready: bool = True, pass_fds: tuple[int, ...] = ()
+    ) -> None:
+        mesh = [
+            "--state", str(state), "--control", doors.csr, "--control-ads", doors.ads,
+            "--root", str(doors.directory / "root.pem"), "--token-file", str(doors.directory / "token"),
+        ]  # fmt: skip
+        ports = ["--forward", "--otlp-grpc", "--otlp-http", "--health"]
+        listen = [text for port in ports if port not in flags for text in (port, "127.0.0.1:0")]
+        state.mkdir(exist_ok=True)
+        super().__init__(
+            [*COLLECT, *mesh, *listen, *flags], state / "collect.log", expect_ready=expect_ready, pass_fds=pass_fds
+        )
+
+    def same_ports(self) -> list[str]:
+        """Flags for a successor."""
+        flags = []
+        for name, address in self.ready.items():
+            flags += ["--" + name.replace("_", "-"), address]
+        return flags

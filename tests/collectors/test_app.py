@@ -271,10 +271,10 @@ async def test_a_mistake_is_one_line_and_exit_status_1(doors: Doors, tmp_path: P
         store.close()
     server.close()
     await server.wait_closed()
-    lines = [line for line in collector.stderr().splitlines() if line.startswith("remora collect: ")]
+    lines = [line for line in collector.log().splitlines() if line.startswith("remora collect: ")]
     assert len(lines) == 1
     assert said in lines[0]
-    assert "Traceback" not in collector.stderr()
+    assert "Traceback" not in collector.log()
 
 
 GOOD = ["--state", "s", "--control", "127.0.0.1:1", "--root", "r", "--token-file", "t"]
@@ -354,6 +354,6 @@ async def test_a_workload_s_certificate_writes_no_access_record_about_another(do
         async with httpx.AsyncClient() as client:
             metrics = (await client.get(f"http://{collector.ready['health']}/metrics")).text
         assert 'remora_collector_foreign_records_total{receiver="forward",signal="logs"} 1.0' in metrics
-        refusals = [line for line in collector.stderr().splitlines() if "refused 1 records" in line]
+        refusals = [line for line in collector.log().splitlines() if "refused 1 records" in line]
         assert len(refusals) == 1
         assert str(other) in refusals[0]

@@ -24,8 +24,9 @@ from collectors.pipeline import Refused
 from collectors.receivers import otlp, otlp_traces
 from collectors.receivers.claims import Claims
 from collectors.receivers.members import Members
-from collectors.receivers.otlp_grpc import MAX_REQUEST_BYTES, OtlpGrpcReceiver, mesh_peers
+from collectors.receivers.otlp_grpc import OtlpGrpcReceiver, mesh_peers
 from collectors.receivers.otlp_http import OtlpHttpReceiver
+from collectors.receivers.otlp_intake import MAX_REQUEST_BYTES, Intake
 from collectors.telemetry import Telemetry
 from collectors.tls import Credentials, PeerRefused, ServerTls, authenticate_der, client_context, server_credentials
 from collectors.web import WebServer
@@ -85,11 +86,14 @@ class Rig:
         self.mint = Mint()
         self.credentials = self.mint.credentials(COLLECTOR, dns=(NAME,))
         self.members = Members()
-        clock = FakeClock()
-        claims = Claims(lambda: self.members, self.telemetry, clock)
-        self.grpc = OtlpGrpcReceiver(self.sink, self.telemetry, clock, claims, mesh_peers(DOMAIN))
+        self.clock = FakeClock()
+        claims = Claims(lambda: self.members, self.telemetry, self.clock)
+        grpc_intake, http_intake = (
+            Intake(name, self.sink, self.telemetry, self.clock, claims) for name in ("otlp_grpc", "otlp_http")
+        )
+        self.grpc = OtlpGrpcReceiver(grpc_intake, mesh_peers(DOMAIN))
         self.web = WebServer(
-            OtlpHttpReceiver(self.sink, self.telemetry, clock, claims),
+            OtlpHttpReceiver(http_intake),
             tls=ServerTls(self.credentials, alpn=("http/1.1",)).context,
             identify=self._identify,
         )

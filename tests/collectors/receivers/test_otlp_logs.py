@@ -18,7 +18,7 @@ from opentelemetry.sdk.resources import Resource
 from collectors.receivers import otlp
 from collectors.receivers.claims import Judge
 from collectors.receivers.members import Members
-from collectors.receivers.otlp_grpc import MAX_REQUEST_BYTES
+from collectors.receivers.otlp_intake import MAX_REQUEST_BYTES
 from collectors.records import Batch, LogRecord
 from collectors.store.rows import to_rows
 from mesh.spiffe import SpiffeId

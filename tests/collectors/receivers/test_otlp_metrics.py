@@ -40,7 +40,7 @@ async def test_what_the_sdk_measures_arrives_under_prometheus_names(
     rig: Rig,
     temporality: AggregationTemporality,
 ) -> None:
-    rig.grpc._clock.time = 4e9  # type: ignore[attr-defined]  # the SDK has the machine's clock
+    rig.clock.time = 4e9  # the SDK has the machine's clock
     held = rig.mint.credentials()
     sender = OTLPMetricExporter(
         endpoint=rig.grpc_address,
