@@ -1,6 +1,7 @@
 """An HTTP server for a small ASGI application: uvicorn's protocol on a socket and a context of ours, without its signal
 handlers, its polling loop and its key files."""
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Callable
@@ -9,9 +10,11 @@ from typing import Any
 import uvicorn
 
 from mesh.asgi import Application, Receive, Scope, Send, framing_problem, refuse
+from mesh.lifecycle import TaskScope
 from mesh.spiffe import SpiffeId
 
 _PEER = "remora.peer"
+_GOODBYE_S = 0.2
 
 
 class WebServer:
@@ -64,9 +67,19 @@ class WebServer:
         self._server, self._sock = server, sock
 
     async def close(self) -> None:
-        """Answer what is being asked, then close."""
-        if self._server is not None and self._sock is not None:
-            await self._server.shutdown(sockets=[self._sock])
+        """Answer what is being asked, then close. Clients have _GOODBYE_S to take the last answers and to say goodbye
+        in TLS: one that vanished with its machine never does."""
+        if self._server is None or self._sock is None:
+            return
+        state = self._server.server_state
+        async with TaskScope() as scope:
+            stopping = scope.spawn(self._server.shutdown(sockets=[self._sock]), name="web goodbye")
+            while state.tasks and not stopping.done():
+                await asyncio.wait((stopping, *state.tasks), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((stopping,), timeout=_GOODBYE_S)
+            for connection in list(state.connections):
+                connection.transport.abort()
+            await stopping
 
 
 def _unambiguous(application: Application) -> Application:

@@ -1,5 +1,7 @@
 """OTLP/gRPC: the trace, log and metric services."""
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -10,6 +12,7 @@ from collectors.pipeline import Refused
 from collectors.receivers.otlp import MalformedRequest
 from collectors.receivers.otlp_intake import BUSY, MAX_REQUEST_BYTES, Intake
 from collectors.tls import PeerRefused, authenticate_pem
+from mesh.lifecycle import TaskScope
 from mesh.spiffe import SpiffeId
 
 _log = logging.getLogger("remora.otlp")
@@ -17,6 +20,9 @@ _log = logging.getLogger("remora.otlp")
 Identify = Callable[[Mapping[str, Iterable[bytes]]], SpiffeId | None]
 """Who sends, by a call's authentication context; None: nobody in particular, of whom nothing is checked. Raises
 PeerRefused."""
+
+_GOODBYE_S = 0.2
+"""For the last answers to leave, and for clients to hang up."""
 
 _SERVICES = {
     "traces": "opentelemetry.proto.collector.trace.v1.TraceService",
@@ -42,6 +48,10 @@ class OtlpGrpcReceiver:
         self._identify = identify
         self._max_request_bytes = max_request_bytes
         self._server: grpc.aio.Server | None = None
+        self._running = 0
+        self._idle = asyncio.Event()
+        """No call is under way."""
+        self._idle.set()
 
     async def listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
         """Serve TLS, or plaintext without `credentials`, on `address` (host:port, port 0 means any); returns the port.
@@ -78,11 +88,32 @@ class OtlpGrpcReceiver:
         return port
 
     async def close(self, timeout_s: float) -> None:
-        """Accept no more calls, let those that run come to their end."""
-        if self._server is not None:
-            await self._server.stop(timeout_s)
+        """Accept no more calls, let those that run come to their end; then end every connection.
+
+        gRPC's own time to stop is over when every client has hung up, which one that vanished with its machine never
+        does, though nothing of its is under way.
+        """
+        if self._server is None:
+            return
+        async with TaskScope() as scope:
+            stopping = scope.spawn(self._server.stop(timeout_s), name="otlp goodbye")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._idle.wait()
+            await asyncio.wait((stopping,), timeout=_GOODBYE_S)
+            await self._server.stop(None)
 
     async def _export(self, signal: str, body: bytes, context: _Context) -> bytes:
+        self._running += 1
+        self._idle.clear()
+        try:
+            return await self._answer(signal, body, context)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    async def _answer(self, signal: str, body: bytes, context: _Context) -> bytes:
         try:
             peer = self._identify(context.auth_context())
         except PeerRefused as error:

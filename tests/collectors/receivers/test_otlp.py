@@ -3,8 +3,10 @@
 import asyncio
 import gzip
 import json
+import socket
+import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -35,6 +37,7 @@ from tests.collectors.authority import COLLECTOR, DOMAIN, PRODUCTPAGE, Mint
 from tests.collectors.build import NOW, FakeClock
 from tests.collectors.fakes import Sink, bound
 
+Eventually = Callable[..., Awaitable[None]]
 NAME = "remora-collector.remora-system.svc"
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
@@ -267,6 +270,49 @@ async def test_a_certificate_of_ours_is_refused(rig: Rig, changes: dict[str, Any
         with pytest.raises(httpx.TransportError):
             await client.post("/v1/traces", content=body, headers={"content-type": "application/x-protobuf"})
     assert rig.sink.batches == []
+
+
+async def test_grpc_stops_although_a_client_that_vanished_never_hangs_up() -> None:
+    clock, telemetry = FakeClock(), Telemetry()
+    intake = Intake("otlp_grpc", Sink(), telemetry, clock, Claims(Members, telemetry, clock))
+    receiver = OtlpGrpcReceiver(intake, lambda context: None)
+    port = await receiver.listen("127.0.0.1:0", None)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")  # and SETTINGS
+    assert await reader.readexactly(9), "the server's own"
+    began = time.monotonic()
+    await receiver.close(30.0)
+    assert time.monotonic() - began < 5.0
+    writer.close()
+
+
+async def test_grpc_stops_when_what_is_under_way_is_stored_and_answered(rig: Rig, eventually: Eventually) -> None:
+    rig.sink.open.clear()
+    calling = asyncio.ensure_future(rig.call(TRACES, encode_spans(make_spans()).SerializeToString()))
+    await eventually(lambda: rig.sink.entered == 1, "it is under way")
+    closing = asyncio.ensure_future(rig.grpc.close(30.0))
+    await asyncio.wait((closing,), timeout=0.5)
+    assert not closing.done(), "it waits for the call"
+    rig.sink.open.set()
+    assert await calling == b""
+    await asyncio.wait_for(closing, 5.0)
+    assert len(rig.sink.batches) == 1
+
+
+async def test_http_stops_although_a_client_that_vanished_never_says_goodbye(rig: Rig) -> None:
+    def connect() -> ssl.SSLSocket:
+        host, _, port = rig.url.removeprefix("https://").partition(":")
+        plain = socket.create_connection((host, int(port)))
+        return client_context(rig.mint.credentials()).wrap_socket(plain, server_hostname=NAME)
+
+    client = await asyncio.to_thread(connect)  # which from here on reads nothing
+    client.send(b"POST /v1/traces HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-protobuf\r\n")
+    client.send(b"content-length: 0\r\n\r\n")
+    assert b" 200 " in await asyncio.to_thread(client.recv, 4096)
+    began = time.monotonic()
+    await rig.web.close()
+    assert time.monotonic() - began < 2.0
+    client.close()
 
 
 async def test_grpc_serves_new_handshakes_with_a_new_certificate(rig: Rig) -> None:
