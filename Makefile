@@ -24,13 +24,19 @@ COMPILE = @command -v cc >/dev/null || { echo "No C compiler: the proxy's hot pa
 	echo "Compiling the proxy's hot path (about a minute on two cores; once)"; \
 	$(BIN)/python -m sidecar.compile || echo "The hot path could not be compiled and stays interpreted." >&2
 
+# A second make, of another terminal, waits until the first has installed everything, and finds it done.
+alone = +@$(MAKE) --question $(1) 2>/dev/null || flock "$(CURDIR)" $(MAKE) --no-print-directory $(1)
+
 .PHONY: help setup setup-dev compile up test test-compiled test-e2e check fmt golden fuzz bench bench-collect bench-control profile clean
 
 help: ## This list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
-setup: $(VENV)/.installed ## Make .venv with the command at .venv/bin/remora
-setup-dev: $(VENV)/.installed-dev
+setup: ## Make .venv with the command at .venv/bin/remora
+	$(call alone,$(VENV)/.installed)
+
+setup-dev:
+	$(call alone,$(VENV)/.installed-dev)
 
 compile: setup ## Compile the proxy's hot path again, after a change of its sources; until then it runs interpreted
 	$(BIN)/python -m sidecar.compile
@@ -107,15 +113,19 @@ $(VENV)/bin/python:
 		exit 1; }
 	"$(PYTHON)" -m venv $(VENV)
 
+# The last thing that venv makes: missing where it was killed.
+$(VENV)/bin/pip: | $(VENV)/bin/python
+	$(BIN)/python -m ensurepip --default-pip
+
 # The stamps make the second time quick. They depend on pyproject.toml: a changed dependency installs again.
-$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/pip
 	$(PIP) --editable '.[all,compile]'
 	$(PIP) --force-reinstall --no-deps '$(OTLP_TYPES)'
 	$(COMPILE)
 	$(BYTECODE)
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/pip
 	$(PIP) --editable '.[all,compile,dev]'
 	$(PIP) --force-reinstall --no-deps '$(OTLP_TYPES)'
 	$(COMPILE)
