@@ -20,6 +20,9 @@ MAX_CHUNK_CHARS = 256
 MAX_OPTIONS_BYTES = 64 * 1024
 """Of a message's options: a chunk id, a count, a word or two."""
 
+EVENT_BYTES = 256
+"""What an entry takes in memory at least."""
+
 _PIECE_BYTES = 256 * 1024
 _EVENT_TIME = struct.Struct(">II")
 _RAW_WIDTHS = {0xD9: 1, 0xC4: 1, 0xDA: 2, 0xC5: 2, 0xDB: 4, 0xC6: 4}
@@ -55,7 +58,7 @@ class Delivery:
     events: list[Event]
     chunk: str | None
     size_bytes: int
-    """As it came, or inflated if that is more."""
+    """As it came, or inflated if that is more; EVENT_BYTES for each event if that is even more."""
 
 
 class ForwardParser:
@@ -161,7 +164,7 @@ class ForwardParser:
         chunk, compressed = _options(unpacker.unpack() if width == 3 else None)
         if compressed:
             raise ProtocolError("compressed entries must be packed")
-        return Delivery(tag, events, chunk, size)
+        return Delivery(tag, events, chunk, max(size, EVENT_BYTES * len(events)))
 
     def _packed(self, message: bytes, span: tuple[int, int], width: int, tag: str) -> Delivery:
         # As bytes, also where an old sender packs entries as a str: msgpack's text would not give the same bytes back.
@@ -182,7 +185,8 @@ class ForwardParser:
         entries = list(unpacker)
         if not entries or entries.pop() is not None:
             raise ProtocolError("packed entries end within an entry")
-        return Delivery(tag, events_of(entries), chunk, max(len(message), len(packed)))
+        size = max(len(message), len(packed), EVENT_BYTES * len(entries))
+        return Delivery(tag, events_of(entries), chunk, size)
 
     def _unpacker(self, data: bytes | memoryview) -> Any:
         limits = self._limits

@@ -20,6 +20,7 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 
 from collectors.receivers.claims import Judge
 from collectors.receivers.events import severity_of
+from collectors.receivers.otlp_bounds import RECORD_BYTES, TooMuch, check_copies, check_json, check_parts
 from collectors.records import PRINCIPAL_KEY, Batch, LogRecord
 
 LOGS_TAG = "otlp.logs"
@@ -60,7 +61,7 @@ def decode_logs(body: bytes, judge: Judge | None, now: float, *, as_json: bool =
     """
     request = parse(logs_service_pb2.ExportLogsServiceRequest, body, as_json)
     batch = Batch(size_bytes=4 * len(body))
-    rejected, why, position = 0, "", 0
+    rejected, why, position, copied = 0, "", 0, 0
     # Of two senders that say the same, each has said it.
     sender = "" if judge is None else judge.principal
     digest = hashlib.blake2b(body, digest_size=16, key=hashlib.sha256(sender.encode()).digest()).hexdigest()
@@ -69,10 +70,11 @@ def decode_logs(body: bytes, judge: Judge | None, now: float, *, as_json: bool =
         service = str(resource.get("service.name") or "unknown_service")
         workload = workload_of(resource, service)
         problem = "" if judge is None else judge.resource(resource, workload)
+        count = sum(len(each.log_records) for each in resource_logs.scope_logs)
         if problem:
-            count = sum(len(each.log_records) for each in resource_logs.scope_logs)
             rejected, why, position = rejected + count, problem, position + count
             continue
+        copied = copies(copied, resource_logs.resource, count)
         resource["service.name"] = resource["service"] = service
         resource.pop("message", None)
         resource.pop(PRINCIPAL_KEY, None)
@@ -83,6 +85,7 @@ def decode_logs(body: bytes, judge: Judge | None, now: float, *, as_json: bool =
             for record in scope_logs.log_records:
                 batch.logs.append(_log(record, common, workload, f"otlp:{digest}/{position}", now))
                 position += 1
+    batch.size_bytes += RECORD_BYTES * len(batch)
     return Decoded(batch, rejected, why, rejected)
 
 
@@ -130,13 +133,27 @@ def parse(kind: Any, body: bytes, as_json: bool) -> Any:
     """A request of the protobuf class `kind`. Raises MalformedRequest."""
     try:
         if not as_json:
+            check_parts(kind.DESCRIPTOR.name, body)
             return kind.FromString(body)
+        check_json(body)
         document = json.loads(body)
         if not isinstance(document, dict):
             raise MalformedRequest("the body is no JSON object")
-        return json_format.ParseDict(_with_base64_ids(document, 0), kind(), ignore_unknown_fields=True)
+        request = json_format.ParseDict(_with_base64_ids(document, 0), kind(), ignore_unknown_fields=True)
+        check_parts(kind.DESCRIPTOR.name, request.SerializeToString())
+        return request
+    except TooMuch as error:
+        raise MalformedRequest(f"an {kind.DESCRIPTOR.name} {error}") from error
     except (DecodeError, json_format.ParseError, ValueError, TypeError, RecursionError) as error:
         raise MalformedRequest(f"not an {kind.DESCRIPTOR.name}: {str(error)[:200]}") from error
+
+
+def copies(copied: int, resource: Any, records: int) -> int:
+    """`copied` bytes, and those of a resource that `records` records repeat. Raises MalformedRequest."""
+    try:
+        return check_copies(copied, resource.ByteSize(), records)
+    except TooMuch as error:
+        raise MalformedRequest(f"it {error}") from error
 
 
 def _with_base64_ids(value: Any, depth: int) -> Any:
@@ -167,8 +184,8 @@ def workload_of(resource: dict[str, Any], service: str) -> str:
 def attributes_of(pairs: Iterable[Any]) -> dict[str, Any]:
     """KeyValues as a dict of JSON's types; over the bound they are cut, and say so."""
     found: dict[str, Any] = {}
-    for pair in pairs:
-        if len(found) >= MAX_ATTRIBUTES:
+    for count, pair in enumerate(pairs):
+        if count >= MAX_ATTRIBUTES:
             found["otel.attributes_cut"] = True
             break
         found[pair.key] = value_of(pair.value, 0)

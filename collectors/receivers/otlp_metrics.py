@@ -19,6 +19,7 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 
 from collectors.receivers.claims import Judge
 from collectors.receivers.otlp import Decoded, attributes_of, parse, workload_of
+from collectors.receivers.otlp_bounds import RECORD_BYTES
 from collectors.receivers.otlp_deltas import Deltas
 from collectors.receivers.otlp_names import identity_of, labels_of, metric_name
 from collectors.records import Batch, Exemplar, Histogram, Labels, Sample
@@ -74,6 +75,7 @@ def decode_metrics(
             for metric in scope_metrics.metrics:
                 decoding.metric(metric, {**scope, **identity})
         decoding.target_info(resource, identity)
+    decoding.batch.size_bytes += RECORD_BYTES * len(decoding.batch)
     return Decoded(decoding.batch, decoding.rejected, decoding.why, foreign)
 
 

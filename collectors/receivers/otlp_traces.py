@@ -6,7 +6,8 @@ from typing import Any
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from collectors.receivers.claims import Judge
-from collectors.receivers.otlp import MAX_ATTRIBUTES, Decoded, attributes_of, parse, workload_of
+from collectors.receivers.otlp import MAX_ATTRIBUTES, Decoded, attributes_of, copies, parse, workload_of
+from collectors.receivers.otlp_bounds import RECORD_BYTES
 from collectors.records import PRINCIPAL_ATTRIBUTE, Batch, SpanRecord
 
 MAX_EVENTS = 128
@@ -23,16 +24,17 @@ def decode_traces(body: bytes, judge: Judge | None, *, as_json: bool = False) ->
     """An ExportTraceServiceRequest of whom `judge` knows; None: nobody vouches for it. Raises MalformedRequest."""
     request = parse(trace_service_pb2.ExportTraceServiceRequest, body, as_json)
     batch = Batch(size_bytes=4 * len(body))
-    rejected, foreign, why = 0, 0, ""
+    rejected, foreign, why, copied = 0, 0, "", 0
     for resource_spans in request.resource_spans:
         resource = attributes_of(resource_spans.resource.attributes)
         service = str(resource.get("service.name") or "unknown_service")
         workload = workload_of(resource, service)
         problem = "" if judge is None else judge.resource(resource, workload)
+        count = sum(len(scope_spans.spans) for scope_spans in resource_spans.scope_spans)
         if problem:
-            count = sum(len(scope_spans.spans) for scope_spans in resource_spans.scope_spans)
             rejected, foreign, why = rejected + count, foreign + count, problem
             continue
+        copied = copies(copied, resource_spans.resource, count)
         origin = _Origin(resource, service, workload, None if judge is None else judge.principal)
         for scope_spans in resource_spans.scope_spans:
             scope = (scope_spans.scope.name, scope_spans.scope.version)
@@ -42,6 +44,7 @@ def decode_traces(body: bytes, judge: Judge | None, *, as_json: bool = False) ->
                     rejected, why = rejected + 1, problem
                 else:
                     batch.spans.append(origin.record(span, scope))
+    batch.size_bytes += RECORD_BYTES * len(batch)
     return Decoded(batch, rejected, why, foreign)
 
 

@@ -1,0 +1,150 @@
+"""What a small OTLP request can become: it is refused before anything is built of it, and never weighs nothing."""
+
+import tracemalloc
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import pytest
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+from collectors.receivers import otlp, otlp_metrics, otlp_traces
+from collectors.receivers.forward_parser import EVENT_BYTES, ForwardParser
+from collectors.receivers.otlp import Decoded, MalformedRequest
+from collectors.receivers.otlp_bounds import MAX_JSON_CONTAINERS, MAX_PARTS, RECORD_BYTES, TooMuch, check_parts
+from collectors.receivers.otlp_deltas import Deltas
+from tests.collectors.build import NOW
+
+MANY = 2 * MAX_PARTS
+REPEATED = r"repeats more than \d+ bytes of resources in its records"
+FLAT_BYTES = 8 * 1024 * 1024
+
+
+def varint(number: int) -> bytes:
+    out = b""
+    while number > 0x7F:
+        out += bytes([number & 0x7F | 0x80])
+        number >>= 7
+    return out + bytes([number])
+
+
+def field(number: int, content: bytes) -> bytes:
+    """One with a length."""
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def nested(path: Iterable[int], content: bytes) -> bytes:
+    for number in reversed(list(path)):
+        content = field(number, content)
+    return content
+
+
+decode_logs = partial(otlp.decode_logs, judge=None, now=NOW)
+decode_traces = partial(otlp_traces.decode_traces, judge=None)
+decode_metrics = partial(otlp_metrics.decode_metrics, judge=None, now=NOW, deltas=Deltas())
+Decode = Callable[[bytes], Decoded]
+
+
+@pytest.mark.parametrize(
+    ("decode", "body"),
+    [
+        pytest.param(decode_logs, field(1, b"") * MANY, id="resources"),
+        pytest.param(decode_logs, nested([1], field(2, b"") * MANY), id="scopes"),
+        pytest.param(decode_logs, nested([1, 2], field(2, b"") * MANY), id="log records"),
+        pytest.param(decode_traces, nested([1, 2], field(2, b"") * MANY), id="spans"),
+        pytest.param(decode_metrics, nested([1, 2], field(2, b"") * MANY), id="metrics"),
+        pytest.param(decode_metrics, nested([1, 2, 2, 5], field(1, b"") * MANY), id="points of a gauge"),
+        pytest.param(decode_metrics, nested([1, 2, 2, 11], field(1, b"") * MANY), id="points of a summary"),
+        pytest.param(decode_logs, nested([1, 2], field(900, b"") * MANY), id="fields that nobody knows"),
+        pytest.param(decode_logs, field(1, field(2, field(2, b"") * (MAX_PARTS // 4))) * 8, id="many in many places"),
+    ],
+)
+def test_what_has_too_many_parts_is_refused(decode: Decode, body: bytes) -> None:
+    with pytest.raises(MalformedRequest, match=f"has more than {MAX_PARTS} parts; send smaller batches"):
+        decode(body)
+
+
+def test_as_many_parts_as_are_allowed_are_taken() -> None:
+    # The resource, its scope, and the rest.
+    body = nested([1, 2], field(2, b"") * (MAX_PARTS - 2))
+    check_parts("ExportLogsServiceRequest", body)
+    with pytest.raises(TooMuch):
+        check_parts("ExportLogsServiceRequest", body + field(1, b""))
+
+
+def test_what_repeats_a_large_resource_in_many_records_is_refused() -> None:
+    request = logs_service_pb2.ExportLogsServiceRequest()
+    resource = request.resource_logs.add()
+    resource.resource.attributes.add(key="large").value.string_value = "x" * 1024 * 1024
+    records = resource.scope_logs.add().log_records
+    for _ in range(60):
+        records.add()
+    assert len(decode_logs(request.SerializeToString()).batch.logs) == 60
+    for _ in range(10):
+        records.add()
+    with pytest.raises(MalformedRequest, match=REPEATED):
+        decode_logs(request.SerializeToString())
+
+    traces = trace_service_pb2.ExportTraceServiceRequest()
+    spans = traces.resource_spans.add()
+    spans.resource.CopyFrom(resource.resource)
+    scope = spans.scope_spans.add()
+    for _ in range(70):
+        scope.spans.add()
+    with pytest.raises(MalformedRequest, match=REPEATED):
+        decode_traces(traces.SerializeToString())
+
+
+@pytest.mark.parametrize("unit", [b"{}", b"[]"], ids=["objects", "lists"])
+def test_json_with_too_many_containers_is_refused_before_it_is_read(unit: bytes) -> None:
+    body = b'{"resourceLogs":[' + b",".join([unit] * (MAX_JSON_CONTAINERS + 1)) + b"]}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedRequest, match=f"has more than {MAX_JSON_CONTAINERS} objects and lists"):
+            decode_logs(body, as_json=True)
+        assert tracemalloc.get_traced_memory()[1] < FLAT_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+def test_json_has_the_same_bound_of_parts() -> None:
+    body = b'{"resourceLogs":[' + b",".join([b"{}"] * (MAX_PARTS + 1)) + b"]}"
+    with pytest.raises(MalformedRequest, match=f"has more than {MAX_PARTS} parts"):
+        decode_logs(body, as_json=True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"\x0a", b"\x0a\x05\x00", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x0b\x0c", b"\x09\x00", b"\x80"],
+    ids=["no length", "too long", "an endless length", "a group", "half a number", "half a key"],
+)
+def test_what_is_no_protobuf_is_refused(body: bytes) -> None:
+    with pytest.raises(MalformedRequest):
+        decode_logs(body)
+
+
+def test_fields_of_every_kind_are_passed_over() -> None:
+    number, fixed64, fixed32 = b"\xf8\x07\x80\x01", b"\xf9\x07" + bytes(8), b"\xfd\x07" + bytes(4)
+    body = number + fixed64 + nested([1, 2], fixed32 + field(2, b"")) + fixed32
+    assert len(decode_logs(body).batch.logs) == 1
+
+
+def test_attributes_that_are_all_the_same_end_at_the_bound_of_attributes() -> None:
+    request = metrics_service_pb2.ExportMetricsServiceRequest()
+    attributes = request.resource_metrics.add().resource.attributes
+    for _ in range(otlp.MAX_ATTRIBUTES + 1):
+        attributes.add(key="same")
+    assert otlp.attributes_of(attributes)["otel.attributes_cut"] is True
+
+
+def test_records_weigh_what_they_take_and_not_only_their_bytes() -> None:
+    count = 1_000
+    logs = decode_logs(nested([1, 2], field(2, b"") * count)).batch
+    assert len(logs) == count
+    assert logs.size_bytes >= count * RECORD_BYTES
+
+    for entries in (b"\xdd" + count.to_bytes(4, "big"), b"\xc6" + (3 * count).to_bytes(4, "big")):
+        (delivery,) = ForwardParser().feed(b"\x92\xa1t" + entries + b"\x92\x00\x80" * count)
+        assert len(delivery.events) == count
+        assert delivery.size_bytes >= count * EVENT_BYTES
