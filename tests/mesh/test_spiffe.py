@@ -44,7 +44,9 @@ def test_anything_but_the_exact_form_is_refused(uri: str) -> None:
         SpiffeId.parse(uri)
 
 
-@given(st.text(max_size=80))
+@given(
+    st.text(max_size=80) | st.from_regex(r"[a-zA-Z0-9._-]{1,20}/ns/[a-z0-9.-]{1,9}/sa/[a-z0-9.%-]{1,9}", fullmatch=True)
+)
 def test_parsing_gives_an_id_that_writes_the_same_text_or_refuses(text: str) -> None:
     try:
         identity = SpiffeId.parse("spiffe://" + text)

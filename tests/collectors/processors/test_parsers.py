@@ -227,8 +227,12 @@ async def test_the_text_can_be_kept() -> None:
     assert record.body["log.original"] == '{"msg": "m"}'
 
 
-def test_json_of_any_depth_is_taken_or_not() -> None:
-    assert parse_json('{"a":' * 20 + "1" + "}" * 20) is not None
+@pytest.mark.parametrize(("depth", "taken"), [(20, True), (100, False), (100_000, False)])
+def test_json_is_taken_to_a_depth_that_everybody_reads(depth: int, taken: bool) -> None:
+    found: Any = parse_json('{"a":' * depth + "1" + "}" * depth)
+    for _ in range(depth if taken else 0):
+        (found,) = found.values()
+    assert found == (1 if taken else None)
 
 
 @pytest.mark.parametrize(

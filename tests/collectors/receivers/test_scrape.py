@@ -89,12 +89,21 @@ def test_broken_text_is_refused(text: str) -> None:
         list(Exposition({}).read(text + "\n"))
 
 
-@given(st.text(max_size=60).map(lambda text: "istio_" + text) | st.text(max_size=60))
-def test_any_text_is_series_or_refused(text: str) -> None:
+@given(
+    st.text(max_size=60).map(lambda text: "istio_" + text)
+    | st.text(max_size=60)
+    | st.text('istio_ab{}="\\\n #0123.eE+-', max_size=60).map(lambda text: "istio_a" + text)
+)
+def test_any_text_is_the_same_series_the_first_time_and_when_its_lines_are_known_or_refused(text: str) -> None:
+    exposition = Exposition({})
     try:
-        list(Exposition({}).read(text))
+        first = [(slot.name, slot.labels, slot.kind, str(slot.value)) for slot in exposition.read(text)]
     except BrokenExposition:
-        pass
+        with pytest.raises(BrokenExposition):
+            list(exposition.read(text))
+        return
+    assert all(name.startswith("istio_") and name in text for name, *_ in first)
+    assert [(slot.name, slot.labels, slot.kind, str(slot.value)) for slot in exposition.read(text)] == first
 
 
 def test_lines_with_a_time_of_their_own_are_left_out_and_counted() -> None:

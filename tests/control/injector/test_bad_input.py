@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from control.injector import Denied, Injected, InjectorSettings, NamespaceFacts, inject
+from control.injector.json_patch import apply
 from control.injector.pod import MAX_ANNOTATIONS_BYTES
 
 SHOP = NamespaceFacts("shop", {"remora.io/injection": "enabled"})
@@ -44,7 +45,9 @@ def test_a_pod_nested_a_hundred_deep_is_injected() -> None:
     for _ in range(100):
         inner = {"a": inner}
     pod["spec"]["affinity"] = inner
-    assert isinstance(inject(pod, SHOP, InjectorSettings()), Injected)
+    outcome = inject(pod, SHOP, InjectorSettings())
+    assert isinstance(outcome, Injected)
+    assert apply(pod, outcome.patch)["spec"]["affinity"] == inner
 
 
 def test_more_annotations_than_kubernetes_takes_are_denied_before_the_api_server_does() -> None:
@@ -80,7 +83,9 @@ def test_a_label_that_is_no_text_is_denied_with_how_to_write_it() -> None:
     assert denied(pod) == 'metadata.labels[version]: is no text; quote it: "1.5"'
 
 
-def test_half_a_surrogate_pair_is_no_crash() -> None:
+def test_half_a_surrogate_pair_is_left_as_it_is() -> None:
     pod = web()
     pod["metadata"]["annotations"] = {"a": "\ud800"}
-    assert isinstance(inject(pod, SHOP, InjectorSettings()), Injected | Denied)
+    outcome = inject(pod, SHOP, InjectorSettings())
+    assert isinstance(outcome, Injected)
+    assert apply(pod, outcome.patch)["metadata"]["annotations"]["a"] == "\ud800"

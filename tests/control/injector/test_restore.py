@@ -1,5 +1,6 @@
 """The record of an injection undoes it: exactly, and, after somebody's edits, all but the edits."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -22,10 +23,14 @@ def test_what_is_recorded_of_two_documents_makes_the_first_of_the_second(before:
 
 @given(after=MAPPINGS, entries=DOCUMENTS)
 def test_a_record_that_is_none_is_refused_or_passed_by_and_never_an_exception(after: Any, entries: Any) -> None:
+    before = copy.deepcopy(after)
     try:
-        restore(after, [{"at": entries if isinstance(entries, list) else [entries]}])
+        found = restore(after, [{"at": entries if isinstance(entries, list) else [entries]}])
     except BadRecord:
         pass
+    else:
+        assert found.keys() <= before.keys()
+    assert same(after, before)
 
 
 def injected_web() -> tuple[dict[str, Any], dict[str, Any]]:

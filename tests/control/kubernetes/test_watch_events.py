@@ -54,10 +54,21 @@ def test_a_line_without_end_is_bounded() -> None:
         list(decoder.feed(b"x"))
 
 
-@given(st.binary(max_size=300))
-def test_any_bytes_are_events_or_none(data: bytes) -> None:
+LINES = st.binary(max_size=100) | st.sampled_from([BYTES, b"\n", b'{"type": "ADDED", "object": {}}\n'])
+
+
+@given(st.lists(LINES, max_size=4).map(b"".join))
+def test_any_bytes_come_to_the_same_whole_and_byte_by_byte(data: bytes) -> None:
+    assert outcome([data]) == outcome([data[at : at + 1] for at in range(len(data))])
+
+
+def outcome(pieces: list[bytes]) -> tuple[list[WatchEvent], str]:
+    """The events, and why there are no more; empty: there may be."""
+    decoder = EventDecoder()
+    found: list[WatchEvent] = []
     try:
-        for event in EventDecoder().feed(data):
-            assert isinstance(event.version, str)
-    except NoWatchEvent:
-        pass
+        for piece in pieces:
+            found.extend(decoder.feed(piece))
+    except NoWatchEvent as error:
+        return found, str(error)
+    return found, ""

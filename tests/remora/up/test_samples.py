@@ -8,6 +8,7 @@ import pytest
 from control.api.parse import parse
 from control.api.source import SourceFile
 from remora.client import Control
+from remora.failure import Failure
 from remora.state import State
 from remora.up import samples
 from tests.remora.conftest import FakeControl
@@ -56,7 +57,7 @@ def test_what_the_user_stored_stays(control: FakeControl, client: Control) -> No
 
 def test_a_failed_apply_is_tried_again_by_the_next_up(control: FakeControl, client: Control, tmp_path: Path) -> None:
     control.answer("POST", "/v1/apply", {"error": "disk full"}, status=500)
-    with pytest.raises(Exception, match="disk full"):
+    with pytest.raises(Failure, match="disk full"):
         samples.apply_once(State(control.state), client)
     control.answer("POST", "/v1/apply", {"changes": [], "warnings": []})
     assert samples.apply_once(State(control.state), client) is True

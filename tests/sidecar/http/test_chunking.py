@@ -125,6 +125,8 @@ def test_anything_at_all_is_read_or_refused(junk: bytes, places: list[int]) -> N
         assert not any(isinstance(event, ProtocolError) for event in events[:-1])
     answers = ResponseReader()
     answers.expect(b"GET")
-    for piece in cut(b"HTTP/1.1 200 OK\r\n" + junk, places):
-        answers.receive(piece)
-    answers.end_of_stream()
+    seen = [event for piece in cut(b"HTTP/1.1 200 OK\r\n" + junk, places) for event in answers.receive(piece)]
+    seen += answers.end_of_stream()
+    assert all(isinstance(event, ResponseHead | bytes | Trailers | ProtocolError) or event is END for event in seen)
+    # It is over now, one way or the other, and once.
+    assert [event is END or isinstance(event, ProtocolError) for event in seen].count(True) == 1
