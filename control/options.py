@@ -30,6 +30,10 @@ _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 
 
+OUTBOUND_POLICIES = ("ALLOW_ANY", "REGISTRY_ONLY")
+"""Istio's `outboundTrafficPolicy`: whether connections to nobody of the mesh go on to where they were going."""
+
+
 @dataclass(frozen=True, slots=True)
 class KubernetesOptions:
     """`--kubernetes` and what belongs to it."""
@@ -67,6 +71,8 @@ class Options:
     trust_domain: str = "cluster.local"
     trace_sampling_percent: float = 1.0
     access_log: bool = True
+    outbound_traffic_policy: str = "ALLOW_ANY"
+    """One of OUTBOUND_POLICIES."""
     laptop: bool = False
     cluster_id: str = "Kubernetes"
     """Name of the cluster in metrics; `--laptop` has its own."""
@@ -109,6 +115,12 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Optio
         action=argparse.BooleanOptionalAction,
         default=True,
         help="have sidecars record every request (default: yes)",
+    )
+    mesh.add_argument(
+        "--outbound-traffic-policy",
+        choices=OUTBOUND_POLICIES,
+        default="ALLOW_ANY",
+        help="where what is for nobody of the mesh goes: on, or nowhere (default: %(default)s)",
     )
     mesh.add_argument(
         "--certificate-lifetime",

@@ -93,6 +93,7 @@ class Plane:
             system_roots_pem=_system_roots(),
             sampling_percent=self._options.trace_sampling_percent,
             access_log=self._options.access_log,
+            allow_any=self._options.outbound_traffic_policy == "ALLOW_ANY",
             cluster_id="laptop" if self._options.laptop else self._options.cluster_id,
         )
         return lambda: replace(fixed, root_pem=self.stored.authority.roots.pem)

@@ -73,6 +73,12 @@ async def _facts(kubeconfig: str, context: str, permissions: list[tuple[str, str
     try:
         return await gather(client, permissions)
     except ApiError as error:
+        if error.status == 401:
+            raise Failure(
+                f"the API server at {client.host} does not know you: {error}",
+                f"the credentials of {kubeconfig}{f', context {context},' if context else ''} have expired or are "
+                "another cluster's: log in again, as for kubectl (try: kubectl auth whoami), or name another --context",
+            ) from error
         raise Failure(f"the API server at {client.host} does not answer: {error}") from error
     finally:
         await client.close()

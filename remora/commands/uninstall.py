@@ -24,6 +24,7 @@ def uninstall(
 
     Webhooks are first, so that nothing waits for them. Nothing is sent anywhere.
     """
+    from remora.install.names import ROOT_CONFIG_MAP
     from remora.install.reading import load
     from remora.install.removal import removal
     from remora.install.text import documents
@@ -34,10 +35,12 @@ def uninstall(
         raise typer.BadParameter("a revision has no data of its own; leave --revision out", param_hint="--purge")
     sys.stdout.write(documents(removal(values.revision, purge=purge)))
     print_error("pods keep the sidecars that they have until they are made anew: kubectl rollout restart, by namespace")
-    if purge:
-        print_error(
-            "in every namespace stays the mesh's root: "
-            "kubectl delete configmap -A --field-selector metadata.name=remora-ca-root-cert"
-        )
-    elif not values.revision:
+    if values.revision:
+        return
+    if not purge:
         print_error("rules, the authority's key and the collector's volume stay (--purge)")
+    # It is in namespaces that only the cluster can list, and pods that have a sidecar mount it.
+    print_error(
+        f"in every namespace stays the mesh's root, the ConfigMap {ROOT_CONFIG_MAP}, which pods with a sidecar mount; "
+        f"without them: kubectl delete configmap -A --field-selector metadata.name={ROOT_CONFIG_MAP}"
+    )

@@ -337,6 +337,9 @@ class Values(Model):
     """Of requests that arrive without a decision."""
     access_log: Bool = True
     """Have sidecars record every request."""
+    outbound_traffic_policy: Literal["ALLOW_ANY", "REGISTRY_ONLY"] = "ALLOW_ANY"
+    """Where pods' connections to nobody of the mesh go: on, or nowhere. As in Istio's MeshConfig; what is to be reached
+    then has a Service or a ServiceEntry."""
     take_istios_place: Bool = False
     """Heed `istio-injection: enabled` and `istio.io/rev`, too. Not while Istio's own injector is there."""
     create_namespace: Bool = True

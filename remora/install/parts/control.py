@@ -110,6 +110,7 @@ def _args() -> list[Node]:
         Concat("--trust-domain=", Ref("trustDomain")),
         Concat("--trace-sampling=", Ref("traceSamplingPercent")),
         When(Ref("accessLog"), "--access-log", "--no-access-log"),
+        Concat("--outbound-traffic-policy=", Ref("outboundTrafficPolicy")),
         Concat("--certificate-lifetime=", Ref("control.certificateLifetimeSeconds")),
         f"--injector-settings={settings.FILE}",
         Concat("--log-level=", Ref("control.logLevel")),

@@ -15,6 +15,7 @@ def test_defaults_are_those_of_the_interface_page() -> None:
     assert not options.laptop
     assert options.state == Path("/s")
     assert options.certificate_lifetime_s == 86_400
+    assert options.outbound_traffic_policy == "ALLOW_ANY"
 
 
 def test_the_state_directory_follows_the_xdg_convention() -> None:
@@ -31,6 +32,7 @@ def test_the_state_directory_follows_the_xdg_convention() -> None:
         (["--trace-sampling", "101"], "0 to 100"),
         (["--trace-sampling", "nan"], "0 to 100"),
         (["--trust-domain", "UPPER"], "lower case"),
+        (["--outbound-traffic-policy", "registry_only"], "ALLOW_ANY"),
         (["--certificate-lifetime", "0"], "1 to 604800"),
         (["--ready-fd", "-1"], "file descriptor"),
         (["--host", "a b"], "no address"),

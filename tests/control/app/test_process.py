@@ -279,6 +279,29 @@ async def failing(state: Path, *flags: str) -> tuple[int, list[str]]:
     return process.returncode or 0, output.decode().splitlines()
 
 
+@pytest.mark.parametrize(("policy", "cluster"), [("ALLOW_ANY", "PassthroughCluster"), ("REGISTRY_ONLY", "BlackHole")])
+async def test_where_what_is_for_nobody_goes_is_a_flag(
+    tmp_path: Path, policy: str, cluster: str, eventually: Eventually
+) -> None:
+    control = ControlProcess(tmp_path / "state", "--outbound-traffic-policy", policy)
+    await control.start()
+    port = {"name": "http", "service_port": 8080, "app": "10.0.0.7:8080"}
+    nowhere: dict[str, None] = dict.fromkeys(("inbound", "outbound"))
+    body = workload("web-v1", capture=True, addresses=["10.0.0.7"], ports=[port], **nowhere)
+    async with control.rest() as rest:
+        answer = await rest.post("/v1/workloads", json=body)
+        assert answer.status_code == 201, answer.text
+
+        async def told() -> bool:
+            return (await rest.get("/v1/config/default/web-v1/listeners")).status_code == 200
+
+        await eventually(told, "it is planned")
+        listeners = (await rest.get("/v1/config/default/web-v1/listeners")).json()["resources"]
+    (outbound,) = (each for each in listeners if each["name"] == "virtualOutbound")
+    assert cluster in json.dumps(outbound)
+    assert await control.stop() == 0
+
+
 ANY_PORTS = ("--ads-port", "0", "--csr-port", "0", "--rest-port", "0")
 
 

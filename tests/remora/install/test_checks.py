@@ -310,6 +310,18 @@ async def test_the_command_asks_a_cluster(tmp_path: Path, capsys: pytest.Capture
         assert found["permissions"]["said"] == "you may not create deployments.apps in remora-system"
 
 
+async def test_who_is_not_known_is_told_to_log_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with FakeApiServer() as server:
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_bytes(orjson.dumps(server.kubeconfig()))
+        server.access.revoke("admin")
+        assert await asyncio.to_thread(run, ["check", "--kubeconfig", str(kubeconfig)]) == 1
+    said = capsys.readouterr().err
+    assert "does not know you" in said
+    assert f"the credentials of {kubeconfig} have expired or are another cluster's" in said
+    assert "does not answer" not in said
+
+
 def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = {
         "apiVersion": "v1",

@@ -1,5 +1,8 @@
 """`remora uninstall`: everything that was installed, in an order in which nothing hangs, and no data unless asked."""
 
+import pytest
+
+from remora.cli import run
 from remora.install.crds.definitions import all_definitions
 from remora.install.objects import identity, objects
 from remora.install.reading import load
@@ -16,6 +19,20 @@ def test_all_that_an_installation_makes_is_named() -> None:
 def test_what_holds_data_stays_unless_it_is_purged() -> None:
     kept = {each["kind"] for each in removal("", purge=False)}
     assert not {"Namespace", "CustomResourceDefinition", "Secret", "PersistentVolumeClaim"} & kept
+
+
+@pytest.mark.parametrize("flags", [(), ("--purge",)], ids=["kept", "purged"])
+def test_what_stays_in_every_namespace_is_said_with_how_to_delete_it(
+    flags: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["uninstall", *flags]) == 0
+    said = capsys.readouterr().err
+    assert "kubectl delete configmap -A --field-selector metadata.name=remora-ca-root-cert" in said
+
+
+def test_a_revision_leaves_the_mesh_s_root_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["uninstall", "--revision", "canary"]) == 0
+    assert "remora-ca-root-cert" not in capsys.readouterr().err
 
 
 def test_webhooks_go_first_and_the_namespace_last() -> None:
