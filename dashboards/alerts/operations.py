@@ -8,7 +8,7 @@ from dashboards.alerts.rules import Alert, Group
 _PROXY = "{{ $labels.namespace }}/{{ $labels.workload }}"
 
 ABSENT: dict[str, str] = {
-    "envoy_cluster_outlier_detection_ejections_active": "Remora's own proxy ejects no endpoint; Envoy beside it does",
+    "envoy_cluster_outlier_detection_ejections_active": "shown where a DestinationRule asks for outlier detection",
     "envoy_cluster_upstream_rq_retry": "shown once a request was tried again",
     "remora_access_log_dropped_total": "shown once a worker dropped a record",
     "remora_spans_dropped_total": "shown once a worker dropped a span",
@@ -141,7 +141,8 @@ def _proxies() -> Iterator[Alert]:
         "sum by (workload, namespace, envoy_cluster_name) (envoy_cluster_outlier_detection_ejections_active) > 0",
         "ticket",
         summary=f"{_PROXY} has taken endpoints of {{{{ $labels.envoy_cluster_name }}}} out: {{{{ $value }}}}",
-        description="They failed too often one after the other. `remora config endpoints` shows which.",
+        description="They failed too often one after the other. The sidecar's log names them, and so does `/clusters` "
+        "of its admin interface.",
         for_s=120,
     )
     yield Alert(

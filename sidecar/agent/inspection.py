@@ -6,7 +6,8 @@ from typing import Any
 
 
 def join_clusters(texts: Iterable[str]) -> dict[str, Any]:
-    """Each worker has its own connections and counters: the statistics of an endpoint are summed."""
+    """Each worker has its own connections and counters: the statistics of an endpoint are summed. One
+    that some worker has ejected is shown as ejected."""
     clusters: dict[str, dict[str, Any]] = {}
     for text in texts:
         for status in json.loads(text).get("cluster_statuses", []):
@@ -23,6 +24,8 @@ def _join_hosts(known: dict[str, Any], other: dict[str, Any]) -> None:
         if same is None:
             known["host_statuses"].append(host)
             continue
+        if host.get("health_status", {}).get("failed_outlier_check"):
+            same.setdefault("health_status", {})["failed_outlier_check"] = True
         values = {stat.get("name"): stat for stat in same.get("stats", [])}
         for stat in host.get("stats", []):
             mine = values.get(stat.get("name"))
@@ -47,9 +50,9 @@ def clusters_as_text(joined: dict[str, Any]) -> str:
         for host in status.get("host_statuses", []):
             address = _address(host)
             lines += [f"{name}::{address}::{s.get('name')}::{s.get('value', '0')}" for s in host.get("stats", [])]
-            health = host.get("health_status", {}).get("eds_health_status", "HEALTHY")
-            lines.append(f"{name}::{address}::health_flags::{'healthy' if health == 'HEALTHY' else health.lower()}")
+            lines.append(f"{name}::{address}::health_flags::{_health_flags(host.get('health_status', {}))}")
             lines.append(f"{name}::{address}::weight::{host.get('weight', 1)}")
+            lines.append(f"{name}::{address}::priority::{host.get('priority', 0)}")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -57,6 +60,14 @@ def listeners_as_text(joined: dict[str, Any]) -> str:
     """`name::address`, one a line."""
     statuses = joined["listener_statuses"]
     return "".join(f"{each.get('name', '')}::{_socket(each.get('local_address', {}))}\n" for each in statuses)
+
+
+def _health_flags(status: dict[str, Any]) -> str:
+    reported = status.get("eds_health_status", "HEALTHY")
+    flags = "" if reported == "HEALTHY" else reported.lower()
+    if status.get("failed_outlier_check"):
+        flags += "/failed_outlier_check"
+    return flags or "healthy"
 
 
 def _address(host: dict[str, Any]) -> str:

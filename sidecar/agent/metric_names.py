@@ -23,6 +23,14 @@ HELP: dict[str, str] = {
     "envoy_cluster_upstream_rq_retry": "Requests to the cluster that were tried again.",
     "envoy_cluster_upstream_rq_timeout": "Requests that the cluster did not answer in time.",
     "envoy_cluster_http2_keepalive_timeout": "Connections to the cluster cut since a PING was not answered.",
+    "envoy_cluster_outlier_detection_ejections_active": "Endpoints that are left out since they failed.",
+    "envoy_cluster_outlier_detection_ejections_enforced_total": "Endpoints that were ejected.",
+    "envoy_cluster_outlier_detection_ejections_enforced_consecutive_5xx": "Ejected for answers of 500 or above.",
+    "envoy_cluster_outlier_detection_ejections_enforced_consecutive_gateway_failure": "Ejected for 502, 503 or 504.",
+    "envoy_cluster_outlier_detection_ejections_enforced_consecutive_local_origin_failure": (
+        "Ejected since they could not be connected to, or did not answer."
+    ),
+    "envoy_cluster_outlier_detection_ejections_overflow": "Endpoints not ejected since too many were.",
     "envoy_cluster_membership_total": "Endpoints of the cluster.",
     "envoy_cluster_membership_healthy": "Endpoints of the cluster that are thought healthy.",
     "envoy_listener_downstream_cx_total": "Connections accepted by the listener.",

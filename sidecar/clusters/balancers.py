@@ -1,7 +1,7 @@
 """Choose one endpoint of a cluster: round robin, least request, random. Pure: the dice are injected.
 
 Follows Envoy's load balancers: equal weights rotate or draw twice and compare; differing weights are served by an
-earliest-deadline-first schedule. An endpoint reported unhealthy is chosen only if there is no healthy one.
+earliest-deadline-first schedule. Which endpoints there are to choose from, `priorities` says.
 """
 
 import heapq
@@ -20,6 +20,10 @@ class Candidate(Protocol):
     active: int
     """Requests under way."""
 
+    @property
+    def healthy(self) -> bool:
+        """As far as the control plane and its own answers say."""
+
 
 E = TypeVar("E", bound=Candidate)
 E_co = TypeVar("E_co", bound=Candidate, covariant=True)
@@ -33,17 +37,15 @@ class Balancer(Protocol[E]):
 
 
 def make_balancer(balancing: Balancing, endpoints: Sequence[E], rng: random.Random) -> Balancer[E]:
-    """The balancer for these endpoints. One without weight is drained: never picked."""
-    weighted = [endpoint for endpoint in endpoints if endpoint.config.weight > 0]
-    usable = [endpoint for endpoint in weighted if endpoint.config.healthy] or weighted
-    if len(usable) < 2:
-        return _Single(usable)
+    """The balancer for these endpoints, each of which has a weight and may be picked."""
+    if len(endpoints) < 2:
+        return _Single(endpoints)
     if balancing is Balancing.RANDOM:
-        return _Random(usable, rng)
+        return _Random(endpoints, rng)
     least = balancing is Balancing.LEAST_REQUEST
-    if any(endpoint.config.weight != usable[0].config.weight for endpoint in usable):
-        return _Scheduled(usable, rng, least)
-    return _LeastRequest(usable, rng) if least else _RoundRobin(usable, rng)
+    if any(endpoint.config.weight != endpoints[0].config.weight for endpoint in endpoints):
+        return _Scheduled(endpoints, rng, least)
+    return _LeastRequest(endpoints, rng) if least else _RoundRobin(endpoints, rng)
 
 
 def _untried(endpoints: Sequence[E], tried: Sequence[E]) -> Sequence[E]:

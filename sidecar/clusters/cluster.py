@@ -3,12 +3,14 @@
 import random
 from collections.abc import Sequence
 
-from sidecar.clusters.balancers import Balancer, make_balancer
+from sidecar.clusters.balancers import Balancer
 from sidecar.clusters.counts import ClusterCounts
 from sidecar.clusters.dial import Security, Surroundings
+from sidecar.clusters.ejections import Ejections, Monitor
 from sidecar.clusters.endpoint import LiveEndpoint
 from sidecar.clusters.h2_pool import H2Pool
 from sidecar.clusters.pool import Pool
+from sidecar.clusters.priorities import make_choice
 from sidecar.config.cluster import Cluster, Discovery, Protocol
 from sidecar.config.endpoint import Address, Endpoint
 
@@ -33,7 +35,9 @@ class LiveCluster:
         self._rng = rng
         self._endpoints: dict[tuple[Address, bool], LiveEndpoint] = {}
         self._resolved: tuple[Endpoint, ...] | None = None
-        self._balancer: Balancer[LiveEndpoint] = make_balancer(config.balancing, (), rng)
+        self.ejections: Ejections | None = None
+        """Where the configuration asks for outlier detection."""
+        self._balancer: Balancer[LiveEndpoint] = make_choice(config, (), rng)
         self._use(() if config.discovery is Discovery.DNS else config.endpoints)
 
     @property
@@ -41,7 +45,7 @@ class LiveCluster:
         return tuple(self._endpoints.values())
 
     def pick(self, tried: Sequence[LiveEndpoint] = ()) -> LiveEndpoint | None:
-        """The balancer's choice, another than those `tried` where there is one; None without endpoints."""
+        """The balancer's choice, another than those `tried` where there is one; None without usable endpoints."""
         return self._balancer.pick(tried)
 
     def update(self, config: Cluster, security: Security | None) -> None:
@@ -81,7 +85,33 @@ class LiveCluster:
         self._endpoints = present
         for live in former.values():
             live.pool.retire()
-        self._balancer = make_balancer(self.config.balancing, tuple(present.values()), self._rng)
+        self._detect()
+        self._balance()
+
+    def _detect(self) -> None:
+        """Outliers among the present endpoints, or none."""
+        config = self.config.outlier
+        ejections = self.ejections
+        if config is None:
+            if ejections is not None:
+                ejections.close()
+                self.ejections = None
+                for live in self._endpoints.values():
+                    live.outlier = None
+            return
+        if ejections is None:
+            ejections = self.ejections = Ejections(self.name, config, self._around, self._rng, self._balance)
+        monitors: list[Monitor] = []
+        for live in self._endpoints.values():
+            monitor = live.outlier
+            if monitor is None:
+                monitor = live.outlier = Monitor(ejections, live.config.address)
+            monitors.append(monitor)
+        ejections.follow(config, monitors)
+
+    def _balance(self) -> None:
+        """Endpoints, or their health, are others now."""
+        self._balancer = make_choice(self.config, tuple(self._endpoints.values()), self._rng)
 
     def _pool(self, address: Address, security: Security | None) -> Pool:
         protocol = self.config.protocol
@@ -98,6 +128,8 @@ class LiveCluster:
 
     def retire(self) -> None:
         """The cluster is gone from the configuration: idle connections close, requests finish."""
+        if self.ejections is not None:
+            self.ejections.close()
         for live in self._endpoints.values():
             live.pool.retire()
 

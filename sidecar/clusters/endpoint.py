@@ -1,5 +1,6 @@
 """One endpoint as it is used: its configuration, its pool, how busy it is."""
 
+from sidecar.clusters.ejections import Monitor
 from sidecar.clusters.pool import Pool
 from sidecar.clusters.raw_pool import RawPool
 from sidecar.config.endpoint import Endpoint
@@ -9,7 +10,7 @@ from sidecar.telemetry.bindings import Upstream
 class LiveEndpoint:
     """What a balancer picks from. Survives snapshots as long as its address and TLS identity stay."""
 
-    __slots__ = ("_tunnels", "active", "binding", "config", "pool", "secure")
+    __slots__ = ("_tunnels", "active", "binding", "config", "outlier", "pool", "secure")
 
     def __init__(self, config: Endpoint, pool: Pool) -> None:
         self.config = config
@@ -21,6 +22,14 @@ class LiveEndpoint:
         """Requests that have it picked and are not over."""
         self.binding: Upstream | None = None
         """The endpoint as telemetry knows it, once a request has asked."""
+        self.outlier: Monitor | None = None
+        """Whom to tell how requests go, where the cluster detects outliers."""
+
+    @property
+    def healthy(self) -> bool:
+        """Not reported unhealthy, and not ejected."""
+        outlier = self.outlier
+        return self.config.healthy and (outlier is None or not outlier.ejected)
 
     def tunnels(self) -> Pool:
         """The pool of connections that carry a CONNECT's bytes; made when the first is wanted."""

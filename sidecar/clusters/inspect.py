@@ -48,9 +48,17 @@ def _host(endpoint: LiveEndpoint) -> dict[str, Any]:
             {"name": "cx_idle", "value": str(endpoint.pool.idle), "type": "GAUGE"},
             {"name": "rq_active", "value": str(endpoint.active), "type": "GAUGE"},
         ],
-        "health_status": {"eds_health_status": "HEALTHY" if config.healthy else "UNHEALTHY"},
+        "health_status": _health(endpoint),
         "weight": config.weight,
+        "priority": config.priority,
         "tls": endpoint.secure,
         "workload": config.workload.name,
         "version": config.workload.version,
     }
+
+
+def _health(endpoint: LiveEndpoint) -> dict[str, Any]:
+    health: dict[str, Any] = {"eds_health_status": "HEALTHY" if endpoint.config.healthy else "UNHEALTHY"}
+    if endpoint.outlier is not None and endpoint.outlier.ejected:
+        health["failed_outlier_check"] = True
+    return health

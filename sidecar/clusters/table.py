@@ -119,16 +119,29 @@ class ClusterTable:
         for live in self._live.values():
             labels = (("envoy_cluster_name", live.name),)
             grown += [Growth(metric, labels, by) for metric, by in live.counts.growth().items()]
+            if live.ejections is not None:
+                outlier = live.ejections.detector.counts
+                grown += [Growth(metric, labels, by) for metric, by in outlier.growth().items()]
         return grown
 
     def readings(self) -> list[Reading]:
-        """Gauges of clusters that have been used."""
-        return [
+        """Gauges of clusters that have been used, and of those that detect outliers."""
+        used = [
             Reading(f"envoy_cluster_upstream_{name}", (("envoy_cluster_name", live.name),), float(value))
             for live in self._live.values()
             if live.counts.cx_total or live.counts.rq_total
             for name, value in (("cx_active", live.counts.cx_active), ("rq_active", live.counts.rq_active))
         ]
+        ejected = [
+            Reading(
+                "envoy_cluster_outlier_detection_ejections_active",
+                (("envoy_cluster_name", live.name),),
+                float(live.ejections.detector.active),
+            )
+            for live in self._live.values()
+            if live.ejections is not None
+        ]
+        return used + ejected
 
 
 def _offering(tls: UpstreamTls, protocol: Protocol) -> UpstreamTls:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from sidecar.config.endpoint import Endpoint
+from sidecar.config.outlier import OutlierDetection
 
 
 class Discovery(Enum):
@@ -127,3 +128,9 @@ class Cluster:
     """Connect from the first of these that is of the endpoint's family; empty: as the system chooses."""
     cleanup_s: float = 5.0
     """By original destination: addresses that nobody used for so long are forgotten."""
+    outlier: OutlierDetection | None = None
+    """None: however an endpoint answers, it is used."""
+    panic_percent: float = 50.0
+    """With fewer healthy endpoints than this, all are used, healthy or not; 0: never."""
+    overprovisioning_percent: int = 140
+    """A priority is thought able to carry its healthy endpoints' share of the requests times this."""

@@ -23,8 +23,10 @@ class Endpoint:
     address: Address
     weight: int = 1
     healthy: bool = True
-    """False when the control plane reports it unhealthy or draining: picked only if no other is left."""
+    """False when the control plane reports it unhealthy or draining: picked only in panic."""
     tls: bool = False
     """The instance has a sidecar: a cluster whose `tls.only_where_offered` is set uses TLS for it alone."""
     workload: Workload = field(default_factory=Workload)
     """For the metrics' destination labels."""
+    priority: int = 0
+    """0 is the first; those of the next get what the healthy ones of the first cannot carry."""

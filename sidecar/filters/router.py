@@ -96,11 +96,13 @@ class Router(Sending):
     def timed_out(self) -> None:
         """The client's time for the whole request is up; `cancel` follows."""
         self._cluster.counts.rq_timeout += 1
+        self._report_timeout()
 
     def try_timed_out(self) -> None:
         """`try_deadline` has passed."""
         self.try_deadline = NEVER
         self._cluster.counts.rq_timeout += 1
+        self._report_timeout()
         retries = self._retries
         assert retries is not None
         if not self._responded and (retries.on_reset or 504 in retries.statuses) and self._try_again(CLOSED):
@@ -115,6 +117,7 @@ class Router(Sending):
 
     def connect_failed(self, error: ConnectFailed) -> None:
         self._waiting = False
+        self._report_failure(503, connected=False)
         retries = self._retries
         if retries is not None and retries.on_connect_failure and self._try_again(CLOSED):
             return
@@ -131,6 +134,11 @@ class Router(Sending):
                         client.informed(event)
                         continue
                     self._switch()
+                endpoint = self.endpoint
+                assert endpoint is not None
+                outlier = endpoint.outlier
+                if outlier is not None:
+                    outlier.answered(_outcome(event) if client.head.grpc else event.status)
                 retries = self._retries
                 if retries is not None and (
                     event.status in retries.statuses or (client.head.grpc and _refused(event, retries))
@@ -202,6 +210,7 @@ class Router(Sending):
         if self._done or lost is None:
             return
         if self._responded:
+            self._report_failure(503, connected=True)
             self._give_up(failures.lost_inside(loss))
             return
         # Neither says anything about the upstream: what may be repeated is sent again once, without a policy's leave.
@@ -209,6 +218,7 @@ class Router(Sending):
             self._resent = True
             self._again(fresh=True)
             return
+        self._report_failure(503, connected=True)
         retries = self._retries
         if retries is not None:
             wanted = retries.on_refused if loss is REFUSED else retries.on_reset
@@ -274,7 +284,19 @@ class Router(Sending):
         self._attempt(fresh=fresh)
         self.flush()
 
+    def _report_failure(self, status: int, *, connected: bool) -> None:
+        """For outlier detection: no answer, or no whole one; `status` stands for it."""
+        endpoint = self.endpoint
+        if endpoint is not None and endpoint.outlier is not None:
+            endpoint.outlier.failed(status, connected=connected)
+
+    def _report_timeout(self) -> None:
+        """The same, if the upstream had the request and has said nothing."""
+        if self.stream is not None and not self._responded:
+            self._report_failure(504, connected=True)
+
     def _upstream_broke(self, error: ProtocolError) -> None:
+        self._report_failure(503, connected=True)
         if self._responded:
             self._give_up(failures.lost_inside(CLOSED))
             return
@@ -325,3 +347,9 @@ def _refused(head: ResponseHead, retries: Retries) -> bool:
     if not retries.grpc_statuses or head.length:
         return False
     return grpc.find_status(head.headers) in retries.grpc_statuses
+
+
+def _outcome(head: ResponseHead) -> int:
+    """For outlier detection, of a call of gRPC: an answer that is nothing but a status counts by it."""
+    status = grpc.find_status(head.headers)
+    return head.status if status is None else grpc.http_of_status(status)

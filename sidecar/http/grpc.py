@@ -20,6 +20,9 @@ _UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"
 # As Envoy answers; 429 and the 5xx of gateways invite to try again.
 _STATUSES: Final = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 
+# https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto, from 0 on.
+_HTTP: Final = (200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401)
+
 _PLAIN: Final = frozenset(range(0x20, 0x7F)) - {0x25}
 _SHOWN_BYTES: Final = 1024
 _PREFIX_BYTES: Final = 5
@@ -42,6 +45,11 @@ def timeout_s(value: bytes) -> float | None:
 def status_of_http(status: int) -> int:
     """The gRPC status for an HTTP status that came without one."""
     return _STATUSES.get(status, UNKNOWN)
+
+
+def http_of_status(status: int) -> int:
+    """The HTTP status that a gRPC status stands for; of one that nobody knows 500."""
+    return _HTTP[status] if status < len(_HTTP) else 500
 
 
 def find_status(headers: list[Header]) -> int | None:

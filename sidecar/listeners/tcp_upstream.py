@@ -116,6 +116,8 @@ async def reach(relay: "TcpConnection", context: TcpContext, choice: TcpChoice) 
             upstream.gone()
             counts.cx_connect_fail += 1
             record.failure = error.reason
+            if endpoint.outlier is not None:
+                endpoint.outlier.failed(504 if error.timed_out else 503, connected=False)
             tried.append(endpoint)
         except asyncio.CancelledError:
             if not relay.has(upstream):
@@ -123,6 +125,8 @@ async def reach(relay: "TcpConnection", context: TcpContext, choice: TcpChoice) 
             raise
         else:
             counts.cx_total += 1
+            if endpoint.outlier is not None:
+                endpoint.outlier.answered(200)  # of bytes there is no other answer
             return
         if record.attempts >= context.config.max_connect_attempts:
             record.add_flag("UF")

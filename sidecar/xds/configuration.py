@@ -106,7 +106,11 @@ def _assemble_clusters(resources: Resources, serving: Configuration | None) -> t
             if assignment is not None:
                 value = assignment.decoded.value
                 assert isinstance(value, LoadAssignment)
-                cluster = replace(cluster, endpoints=value.endpoints)
+                cluster = replace(
+                    cluster,
+                    endpoints=value.endpoints,
+                    overprovisioning_percent=value.overprovisioning_percent,
+                )
         clusters.append(cluster)
     return tuple(clusters)
 

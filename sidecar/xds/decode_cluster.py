@@ -15,14 +15,14 @@ from sidecar.config.cluster import (
     Thresholds,
     UpstreamTls,
 )
-from sidecar.config.endpoint import Endpoint
 from sidecar.xds.decode_addresses import decode_sources, expect_ads
 from sidecar.xds.decode_endpoints import decode_endpoints
 from sidecar.xds.decode_limits import MAX_WINDOW, decode_window
+from sidecar.xds.decode_outlier import decode_outlier, decode_panic
 from sidecar.xds.decode_tls import decode_upstream_tls
 from sidecar.xds.fields import Fields, by_name
 from sidecar.xds.metadata import namespace
-from sidecar.xds.needs import Decoding
+from sidecar.xds.needs import Decoding, LoadAssignment
 
 _DISCOVERY = {
     "STATIC": Discovery.STATIC,
@@ -79,10 +79,11 @@ def decode_cluster(fields: Fields, decoding: Decoding) -> Cluster:
         )
     balancing = _NONE_TO_CHOOSE if original else _BALANCING
     bind = fields.child("upstream_bind_config")
+    loads = _decode_membership(fields, decoding, name, discovery)
     return Cluster(
         name=name,
         discovery=discovery,
-        endpoints=_decode_membership(fields, decoding, name, discovery),
+        endpoints=loads.endpoints,
         balancing=balancing[fields.only("lb_policy", balancing)],
         connect_timeout_s=connect_timeout_s,
         tls=_decode_tls(fields, decoding),
@@ -97,6 +98,9 @@ def decode_cluster(fields: Fields, decoding: Decoding) -> Cluster:
         tcp_keepalive=_decode_tcp_keepalive(fields),
         source_addresses=() if bind is None else decode_sources(bind),
         cleanup_s=_decode_cleanup(fields) if original else _DEFAULT_CLEANUP_S,
+        outlier=decode_outlier(fields, discovery),
+        panic_percent=decode_panic(fields),
+        overprovisioning_percent=loads.overprovisioning_percent,
     )
 
 
@@ -129,20 +133,20 @@ def _decode_buffer(fields: Fields) -> int:
     return size
 
 
-def _decode_membership(fields: Fields, decoding: Decoding, name: str, discovery: Discovery) -> tuple[Endpoint, ...]:
+def _decode_membership(fields: Fields, decoding: Decoding, name: str, discovery: Discovery) -> LoadAssignment:
     """Endpoints that the cluster brings itself; for EDS the name to subscribe to is noted instead."""
     if discovery is Discovery.EDS:
         eds = fields.must("eds_cluster_config")
         expect_ads(eds.must("eds_config"))
         decoding.assignments.add(eds.text("service_name") or name)
-        return ()
+        return LoadAssignment(name, ())
     assignment = fields.child("load_assignment")
     if assignment is None:
-        return ()
+        return LoadAssignment(name, ())
     if discovery is Discovery.ORIGINAL:
         raise fields.reject("load_assignment", "a cluster of type ORIGINAL_DST has no endpoints of its own")
     assignment.informational("cluster_name")
-    return decode_endpoints(assignment, host_names=discovery is Discovery.DNS)
+    return decode_endpoints(assignment, name, host_names=discovery is Discovery.DNS)
 
 
 def _decode_thresholds(fields: Fields) -> Thresholds:

@@ -1,6 +1,7 @@
 """EDS `ClusterLoadAssignment` -> endpoints."""
 
 from mesh.records import Workload
+from sidecar.config.cluster import Cluster
 from sidecar.config.endpoint import Endpoint
 from sidecar.xds.decode_addresses import decode_address
 from sidecar.xds.fields import Fields
@@ -11,29 +12,43 @@ _HEALTHY = {"UNKNOWN": True, "HEALTHY": True, "DEGRADED": True}
 _UNHEALTHY = {"UNHEALTHY": False, "DRAINING": False, "TIMEOUT": False}
 
 
+MAX_PRIORITY = 128
+"""Envoy's."""
+
+
 def decode_load_assignment(fields: Fields, decoding: Decoding) -> LoadAssignment:
     name = fields.text("cluster_name")
-    return LoadAssignment(name, decode_endpoints(fields))
+    return decode_endpoints(fields, name)
 
 
-def decode_endpoints(fields: Fields, *, host_names: bool = False) -> tuple[Endpoint, ...]:
-    """The endpoints of a ClusterLoadAssignment, whatever its locality: all localities are one set."""
+def decode_endpoints(fields: Fields, name: str, *, host_names: bool = False) -> LoadAssignment:
+    """A ClusterLoadAssignment, whatever its localities: those of one priority are one set."""
     endpoints: list[Endpoint] = []
     for locality in fields.children("endpoints"):
         # The locality's weight counts in Envoy only where the cluster asks for locality-weighted balancing, which the
         # cluster's decoder rejects.
         locality.informational("locality", "load_balancing_weight")
-        if locality.value("priority") != 0:
-            raise locality.reject("priority", "only priority 0 is supported")
-        endpoints += [_decode_endpoint(each, host_names) for each in locality.children("lb_endpoints")]
+        priority: int = locality.value("priority")
+        if priority > MAX_PRIORITY:
+            raise locality.reject("priority", f"must be at most {MAX_PRIORITY}")
+        endpoints += [_decode_endpoint(each, host_names, priority) for each in locality.children("lb_endpoints")]
+    return LoadAssignment(name, tuple(endpoints), _decode_overprovisioning(fields))
+
+
+def _decode_overprovisioning(fields: Fields) -> int:
+    default = Cluster("").overprovisioning_percent
     policy = fields.child("policy")
-    if policy is not None:
-        # Matters between priorities alone, of which there is one.
-        policy.informational("overprovisioning_factor", "weighted_priority_health")
-    return tuple(endpoints)
+    if policy is None:
+        return default
+    if policy.value("weighted_priority_health"):
+        raise policy.reject("weighted_priority_health", "is not supported: endpoints count one each")
+    factor: int = policy.wrapped("overprovisioning_factor", default)
+    if factor < 1:
+        raise policy.reject("overprovisioning_factor", "must be at least 1")
+    return factor
 
 
-def _decode_endpoint(fields: Fields, host_names: bool) -> Endpoint:
+def _decode_endpoint(fields: Fields, host_names: bool, priority: int) -> Endpoint:
     endpoint = fields.must("endpoint")
     address = decode_address(endpoint.must("address"), host_name=host_names)
     if address.port == 0:
@@ -46,7 +61,7 @@ def _decode_endpoint(fields: Fields, host_names: bool) -> Endpoint:
     tls_mode = namespace_texts(fields, "envoy.transport_socket_match").get("tlsMode")
     principal = namespace_texts(fields, "remora").get("principal", "unknown")
     workload = _decode_workload(fields, namespace_texts(fields, "istio").get("workload", ""), principal)
-    return Endpoint(address, weight, status in _HEALTHY, tls_mode == "istio", workload)
+    return Endpoint(address, weight, status in _HEALTHY, tls_mode == "istio", workload, priority)
 
 
 def _decode_workload(fields: Fields, text: str, principal: str) -> Workload:

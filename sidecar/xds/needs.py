@@ -17,6 +17,7 @@ class LoadAssignment:
 
     name: str
     endpoints: tuple[Endpoint, ...]
+    overprovisioning_percent: int = Cluster("").overprovisioning_percent
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,7 +187,7 @@ def _queries() -> Iterator[tuple[Board, Query]]:
 def test_no_expression_names_a_metric_that_nobody_shows(observed: Observed) -> None:
     """A name that is misspelt finds nothing, which `may_be_empty` would excuse."""
     known = observed.prometheus.names() | HELP.keys()
-    # Envoy's, of whose proxy beside ours the board speaks; ours ejects nothing.
+    # Of clusters with outlier detection, which this mesh's rules do not ask for.
     known |= {"envoy_cluster_outlier_detection_ejections_active", "remora_control_streams_refused_total"}
     known |= {f"remora_collector_{name}_total" for name in ("foreign_records", "lost_records", "closed_connections")}
     # Of back ends besides the store, which this mesh has none of.

@@ -13,9 +13,10 @@ ALL = list(Balancing)
 
 
 class _Instance:
-    def __init__(self, name: str, weight: int = 1, healthy: bool = True, active: int = 0) -> None:
-        self.config = Endpoint(Address(name, 80), weight=weight, healthy=healthy)
+    def __init__(self, name: str, weight: int = 1, active: int = 0) -> None:
+        self.config = Endpoint(Address(name, 80), weight=weight)
         self.active = active
+        self.healthy = True
 
     def __repr__(self) -> str:
         return self.config.address.host
@@ -35,23 +36,6 @@ def test_without_endpoints_none_is_picked(balancing: Balancing) -> None:
 def test_the_only_endpoint_is_picked_even_if_tried(balancing: Balancing) -> None:
     only = _Instance("a")
     assert make_balancer(balancing, [only], random.Random(1)).pick([only]) is only
-
-
-@pytest.mark.parametrize("balancing", ALL)
-def test_unhealthy_endpoints_are_left_out(balancing: Balancing) -> None:
-    instances = [_Instance("a", healthy=False), _Instance("b"), _Instance("c", healthy=False)]
-    assert set(_names(balancing, instances, 50)) == {"b"}
-
-
-@pytest.mark.parametrize("balancing", ALL)
-def test_if_all_are_unhealthy_all_are_picked(balancing: Balancing) -> None:
-    assert set(_names(balancing, [_Instance("a", healthy=False), _Instance("b", healthy=False)], 50)) == {"a", "b"}
-
-
-@pytest.mark.parametrize("balancing", ALL)
-def test_an_endpoint_of_weight_nothing_is_drained(balancing: Balancing) -> None:
-    assert set(_names(balancing, [_Instance("a", weight=0), _Instance("b"), _Instance("c")], 50)) == {"b", "c"}
-    assert make_balancer(balancing, [_Instance("a", weight=0)], random.Random(1)).pick() is None
 
 
 @pytest.mark.parametrize("balancing", ALL)

@@ -95,12 +95,13 @@ async def test_statistics_as_envoy_names_them(admin: int) -> None:
     assert (await ask(admin, "GET", "/stats?format=xml")).status == 400
 
 
-def clusters(active: int) -> dict[str, object]:
+def clusters(active: int, *, ejected: bool = False) -> dict[str, object]:
     host = {
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": 80}},
         "stats": [{"name": "cx_active", "value": str(active), "type": "GAUGE"}],
-        "health_status": {"eds_health_status": "UNHEALTHY"},
+        "health_status": {"eds_health_status": "UNHEALTHY"} | ({"failed_outlier_check": True} if ejected else {}),
         "weight": 2,
+        "priority": 1,
     }
     return {"cluster_statuses": [{"name": "a", "host_statuses": [host]}]}
 
@@ -117,9 +118,16 @@ async def test_clusters_of_several_workers_are_one(admin: int, views: FakeViews)
         "a::127.0.0.1:80::cx_active::5",
         "a::127.0.0.1:80::health_flags::unhealthy",
         "a::127.0.0.1:80::weight::2",
+        "a::127.0.0.1:80::priority::1",
     ]
     plain = json.loads((await ask(admin, "GET", "/clusters?format=json")).body)
     assert plain["cluster_statuses"][0]["host_statuses"][0]["stats"][0]["value"] == "5"
+
+
+async def test_an_endpoint_that_one_worker_has_ejected_is_shown_as_ejected(admin: int, views: FakeViews) -> None:
+    views.workers = [{"clusters": clusters(1)}, {"clusters": clusters(4, ejected=True)}]
+    answer = await ask(admin, "GET", "/clusters")
+    assert "a::127.0.0.1:80::health_flags::unhealthy/failed_outlier_check" in answer.body.splitlines()
 
 
 async def test_listeners_are_shown_once(admin: int, views: FakeViews) -> None:

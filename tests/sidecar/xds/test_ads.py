@@ -210,7 +210,7 @@ def test_a_bad_resource_is_refused_at_once_with_the_old_version_and_the_new_nonc
 
 def test_a_refused_response_with_names_goes_on_asking_for_them(serving: Script) -> None:
     bad = assignment("a", 1)
-    bad["endpoints"][0]["priority"] = 1
+    bad["endpoints"][0]["priority"] = 129
     (nack,) = serving.response(Kind.EDS, "e2", pack(Kind.EDS, bad))
     assert (nack.version, nack.nonce, nack.names) == ("e1", "n5", ("a",))
 

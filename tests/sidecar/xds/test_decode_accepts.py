@@ -18,6 +18,7 @@ from sidecar.config.cluster import (
 )
 from sidecar.config.endpoint import Address, Endpoint
 from sidecar.config.listener import Codec, Direction, DownstreamTls, Listener, TransportMatch
+from sidecar.config.outlier import OutlierDetection
 from sidecar.config.route import (
     DirectResponse,
     Fault,
@@ -130,6 +131,49 @@ def test_envoys_defaults_hold_where_a_cluster_says_nothing() -> None:
     assert decode(Kind.CDS, pack(Kind.CDS, {"name": "s", "type": "STATIC"})).value == Cluster(
         "s", Discovery.STATIC, balancing=Balancing.ROUND_ROBIN, connect_timeout_s=5.0
     )
+
+
+def test_outliers_are_detected_by_envoys_defaults_where_only_rates_are_switched_off() -> None:
+    assert decode_cluster(outlier_detection={"enforcing_success_rate": 0}).outlier == OutlierDetection()
+
+
+def test_every_number_of_outlier_detection_is_taken() -> None:
+    cluster = decode_cluster(
+        outlier_detection={
+            "consecutive_5xx": 1,
+            "enforcing_consecutive_5xx": 2,
+            "consecutive_gateway_failure": 3,
+            "enforcing_consecutive_gateway_failure": 4,
+            "split_external_local_origin_errors": True,
+            "consecutive_local_origin_failure": 5,
+            "enforcing_consecutive_local_origin_failure": 6,
+            "interval": "7s",
+            "base_ejection_time": "8s",
+            "max_ejection_time": "9.5s",
+            "max_ejection_time_jitter": "0.5s",
+            "max_ejection_percent": 10,
+            "always_eject_one_host": True,
+            "enforcing_success_rate": 0,
+            "enforcing_local_origin_success_rate": 0,
+        },
+        common_lb_config={"healthy_panic_threshold": {"value": 11}},
+    )
+    assert cluster.outlier == OutlierDetection(1, 2, 3, 4, True, 5, 6, 7.0, 8.0, 9.5, 0.5, 10, True)
+    assert cluster.panic_percent == 11.0
+
+
+def test_the_longest_ejection_is_never_shorter_than_the_first() -> None:
+    cluster = decode_cluster(outlier_detection={"enforcing_success_rate": 0, "base_ejection_time": "400s"})
+    assert cluster.outlier is not None
+    assert cluster.outlier.max_ejection_s == 400.0
+
+
+def test_endpoints_have_priorities_and_these_a_factor() -> None:
+    plain = assignment("c", 80)
+    plain["endpoints"].append({"priority": 2, **assignment("c", 81)["endpoints"][0]})
+    plain["policy"] = {"overprovisioning_factor": 200}
+    near, far = Endpoint(Address("127.0.0.1", 80)), Endpoint(Address("127.0.0.1", 81), priority=2)
+    assert decode(Kind.EDS, pack(Kind.EDS, plain)).value == LoadAssignment("c", (near, far), 200)
 
 
 def test_a_static_cluster_brings_its_endpoints() -> None:

@@ -49,6 +49,11 @@ def http2_options(**options: Any) -> dict[str, Any]:
     return {"typed_extension_protocol_options": {OPTIONS: packed}}
 
 
+def outlier(**options: Any) -> dict[str, Any]:
+    """Outlier detection by failures in a row."""
+    return {"outlier_detection": {"enforcing_success_rate": 0, **options}}
+
+
 LISTENER = listener("l", 80, chain(manager(rds=rds("r"))))
 HTTP = "filter_chains[0].filters[0].typed_config"
 IN_HTTP = "filter_chains.0.filters.0.typed_config"
@@ -64,7 +69,58 @@ LUA = {"name": "lua", "typed_config": {"@type": TYPE + "google.protobuf.Duration
 @pytest.mark.parametrize(
     ("changes", "path", "why"),
     [
-        pytest.param({"outlier_detection": {}}, "outlier_detection", "is not supported", id="outlier detection"),
+        pytest.param(
+            {"outlier_detection": {}},
+            "outlier_detection.enforcing_success_rate",
+            "must be 0",
+            id="ejection by rates of success, Envoy's default",
+        ),
+        pytest.param(
+            outlier(split_external_local_origin_errors=True),
+            "outlier_detection.enforcing_local_origin_success_rate",
+            "must be 0",
+            id="the same for failures on our side",
+        ),
+        pytest.param(
+            outlier(enforcing_failure_percentage=1),
+            "outlier_detection.enforcing_failure_percentage",
+            "must be 0",
+            id="ejection by rates of failure",
+        ),
+        pytest.param(
+            outlier(monitors=[{"name": "m"}]), "outlier_detection.monitors", "not supported", id="monitors of others"
+        ),
+        pytest.param(
+            outlier(base_ejection_time="20s", max_ejection_time="10s"),
+            "outlier_detection.max_ejection_time",
+            "less than base_ejection_time, 20 s",
+            id="at most less than at least",
+        ),
+        pytest.param(
+            outlier(interval="0s"), "outlier_detection.interval", "at least 0.001s", id="sweeps without a pause"
+        ),
+        pytest.param(outlier(interval="90000s"), "outlier_detection.interval", "at most", id="sweeps that never come"),
+        pytest.param(
+            outlier(max_ejection_percent=101), "outlier_detection.max_ejection_percent", "0 to 100", id="more than all"
+        ),
+        pytest.param(
+            outlier() | {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED", "eds_cluster_config": None},
+            "outlier_detection",
+            "ORIGINAL_DST",
+            id="outliers among addresses that clients choose",
+        ),
+        pytest.param(
+            {"common_lb_config": {"healthy_panic_threshold": {"value": 101}}},
+            "common_lb_config.healthy_panic_threshold.value",
+            "0 to 100",
+            id="panic always",
+        ),
+        pytest.param(
+            {"common_lb_config": {"locality_weighted_lb_config": {}}},
+            "common_lb_config.locality_weighted_lb_config",
+            "not supported",
+            id="weights of localities",
+        ),
         pytest.param({"health_checks": [{"timeout": "1s"}]}, "health_checks", "not supported", id="health checks"),
         pytest.param({"lb_policy": "RING_HASH"}, "lb_policy", "RING_HASH", id="ring hash"),
         pytest.param({"lb_policy": 99}, "lb_policy", "99 is no value", id="a policy of the future"),
@@ -429,7 +485,16 @@ def test_routes(changes: dict[str, Any], path: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "path", "why"),
     [
-        pytest.param({"endpoints.0.priority": 1}, "endpoints[0].priority", "only priority 0", id="fail-over"),
+        pytest.param({"endpoints.0.priority": 129}, "endpoints[0].priority", "at most 128", id="a priority too many"),
+        pytest.param(
+            {"policy": {"weighted_priority_health": True}},
+            "policy.weighted_priority_health",
+            "not supported",
+            id="health by weight",
+        ),
+        pytest.param(
+            {"policy": {"overprovisioning_factor": 0}}, "policy.overprovisioning_factor", "at least 1", id="no capacity"
+        ),
         pytest.param(
             {"policy": {"drop_overloads": [{"category": "x"}]}}, "policy.drop_overloads", "not supported", id="drops"
         ),
