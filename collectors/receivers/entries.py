@@ -51,23 +51,32 @@ def _plain_events(entries: Sequence[Any]) -> list[Event] | None:
     """The events where there is nothing to object to and nothing to convert, else None."""
     if not _LISTS.issuperset(map(type, entries)):
         return None
-    columns = list(zip(*entries, strict=False))
-    if len(columns) < 2:
+    parts = list(zip(*entries, strict=False))
+    if len(parts) < 2:
         return None
-    times, records = columns[:2]
+    times, records = parts[:2]
     if not _NUMBERS.issuperset(map(type, times)) or not _MAPS.issuperset(map(type, records)):
         return None
     if not _are_sound(times) or min(times) < 0 or max(times) >= MAX_TIME_S:
         return None
-    if not _PLAIN.issuperset(map(type, chain.from_iterable(map(dict.values, records)))):
-        return None
-    if not _are_sound([value for record in records for value in record.values() if type(value) is float]):
-        return None
+    shapes = set(map(tuple, records))
     try:
-        "".join(chain.from_iterable(records))
+        "".join(chain.from_iterable(shapes))
     except TypeError:  # a key that is bytes
         return None
+    values = map(dict.values, records)
+    # Of records with the same keys, each key's values: few have a number among them that needs a look.
+    columns = zip(*values, strict=True) if len(shapes) == 1 else [list(chain.from_iterable(values))]
+    if not all(map(_is_plain, columns)):
+        return None
     return list(map(_EVENT, zip(map(float, times), records, strict=True)))
+
+
+def _is_plain(values: Sequence[Any]) -> bool:
+    kinds = set(map(type, values))
+    return _PLAIN.issuperset(kinds) and (
+        float not in kinds or _are_sound([value for value in values if type(value) is float])
+    )
 
 
 def _are_sound(numbers: Sequence[int | float]) -> bool:

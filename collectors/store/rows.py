@@ -10,7 +10,7 @@ import msgpack
 
 from collectors.failures import Failure, of_log, of_span
 from collectors.records import Batch, Histogram, Labels, LogRecord, Sample, SpanRecord
-from collectors.store.bodies import encode_body
+from collectors.store.bodies import BodyEncoder
 from collectors.store.errors import RejectedBatch
 from collectors.store.exemplars import ExemplarRow, rows_of
 from collectors.store.message import render, text_of
@@ -51,7 +51,7 @@ class Rows:
 def to_rows(batch: Batch) -> Rows:
     """Raises RejectedBatch for a time that is no number and for a body that is no plain data."""
     try:
-        logs = [_log_row(record) for record in batch.logs]
+        logs = _log_rows(batch.logs)
         spans = [_span_row(record) for record in batch.spans]
         samples = [_sample_row(sample) for sample in batch.samples]
     except (TypeError, ValueError, OverflowError) as error:
@@ -68,17 +68,12 @@ def _finite(value: float) -> float:
     return value
 
 
-def _log_row(record: LogRecord) -> Row:
-    return (
-        record.id,
-        _finite(record.time),
-        record.tag,
-        record.workload,
-        record.severity,
-        render(record.tag, record.body),
-        record.trace_id,
-        encode_body(record.tag, record.body),
-    )
+def _log_rows(records: Sequence[LogRecord]) -> list[Row]:
+    encode = BodyEncoder().encode
+    return [
+        (id_, _finite(time), tag, workload, severity, render(tag, body), trace_id, encode(tag, body))
+        for id_, time, tag, workload, severity, trace_id, body in records
+    ]
 
 
 def _span_row(record: SpanRecord) -> Row:
