@@ -14,7 +14,7 @@ NO_PATHS = {"kind/name"}
 
 def there(path: str) -> bool:
     """A folder, a file with or without its ending, or, with `*`, one of them. A decision is known by its number."""
-    return any(any((ROOT / part).glob(f"{path}{end}")) for part in PARTS for end in ("", ".py", "-*.md"))
+    return any(any((ROOT / part).glob(f"{path}{end}")) for part in PARTS for end in ("", ".py", ".md", "-*.md"))
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"[a-z_0-9]+(?:/[a-z_0-9*]+)+", TEXT)) - NO_PATHS))
