@@ -19,12 +19,14 @@ TIMEOUT_S = 60.0
 
 
 def violation_text(violation: Mapping[str, Any]) -> str:
-    """`file:line: kind/name: field.path: what is wrong`, without the parts that are not known."""
+    """`file:line: kind/name: field.path: what is wrong`, without the parts that are not known; for a stored rule, which
+    is in no file, `kind namespace/name: field.path: what is wrong`."""
     where = str(violation.get("file") or "")
     if where and violation.get("line"):
         where += f":{violation['line']}"
-    kind, name = violation.get("kind"), violation.get("name")
-    what = f"{kind or '?'}/{name or '?'}" if kind or name else ""
+    kind, name, namespace = violation.get("kind"), violation.get("name"), violation.get("namespace")
+    between = "/" if where or not namespace else f" {namespace}/"
+    what = f"{kind or '?'}{between}{name or '?'}" if kind or name else ""
     severity = "warning" if violation.get("severity") == "warning" else ""
     parts = (where, what, str(violation.get("path") or ""), severity, str(violation.get("message") or ""))
     return ": ".join(part for part in parts if part)

@@ -9,7 +9,6 @@ from control.api.hosts import owner
 from control.api.kinds.destination_rule import DestinationRuleSpec
 from control.api.kinds.virtual_service import VirtualServiceSpec
 from control.api.resource import Path, Resource
-from control.api.source import CLUSTER
 from control.api.violation import Violation
 from control.translate.matches import gateway_name
 
@@ -76,6 +75,5 @@ def _destination_rules(host: str, one: Resource, other: Resource) -> Iterator[Vi
 
 
 def _where(resource: Resource) -> str:
-    stored = not resource.file or resource.file.startswith(f"{CLUSTER}/")
-    place = "" if stored else f" ({resource.file}:{resource.line})"
+    place = f" ({resource.file}:{resource.line})" if resource.file else ""
     return f"{resource.key}{place}"

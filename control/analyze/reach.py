@@ -6,7 +6,7 @@ from control.analyze.subject import Subject
 from control.api.kinds.http_action import percent_of
 from control.api.kinds.http_match import HttpMatch
 from control.api.kinds.virtual_service import HttpRoute
-from control.api.resource import Path, line_of
+from control.api.resource import Path
 from control.api.violation import Severity, Violation
 
 
@@ -18,16 +18,16 @@ def reach(subject: Subject) -> Iterator[Violation]:
         for index, route in enumerate(spec.http):
             at: Path = ("spec", "http", index)
             if taken is not None:
-                line = line_of(resource.lines, taken, resource.line)
-                message = f"is never reached: the route before it, line {line}, takes every request; move it up"
+                message = (
+                    f"is never reached: the route before it, {resource.place(taken)}, takes every request; move it up"
+                )
                 yield resource.violation(at, message, "warning")
                 continue
             for number, match in enumerate(route.match):
                 here: Path = (*at, "match", number)
                 earlier = seen.setdefault(match.model_dump_json(exclude={"name"}), here)
                 if earlier is not here:
-                    line = line_of(resource.lines, earlier, resource.line)
-                    message = f"is never reached: line {line} has the same condition; remove one"
+                    message = f"is never reached: {resource.place(earlier)} has the same condition; remove one"
                     yield resource.violation(here, message, "warning")
             if catches_everything(route):
                 taken = at

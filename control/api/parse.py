@@ -31,10 +31,11 @@ def parse(files: Sequence[SourceFile], *, default_namespace: str = "default") ->
     return Parsed(tuple(reader.resources), tuple(reader.violations))
 
 
-def parse_document(value: object, file: str, text: str | Callable[[], str] = "") -> Parsed:
-    """Read one rule that is plain data already, as an API server gives it. `text` is how it is written as YAML."""
+def parse_document(value: object, text: str | Callable[[], str] = "") -> Parsed:
+    """Read one rule that is plain data already, as an API server gives it: it has neither file nor lines. `text` is how
+    it is written as YAML."""
     reader = _Reader("default")
-    source = _Source(file, 1, {}, (), text)
+    source = _Source("", 0, {}, (), text)
     problem = size_problem(value)
     if problem:
         # Before anything else looks at it: what costs time or stack is that there is so much of it.

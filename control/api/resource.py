@@ -58,6 +58,10 @@ class Resource:
     def name(self) -> str:
         return self.key.name
 
+    def place(self, path: Path) -> str:
+        """Where a field is, within a sentence: `line 12`, or `spec.http[0]` of what is in no file."""
+        return f"line {line_of(self.lines, path, self.line)}" if self.file else spell(path)
+
     def violation(self, path: Path, message: str, severity: Severity = "error") -> Violation:
         """A finding at `path` of this resource."""
         return Violation(self.file, line_of(self.lines, path, self.line), *self.key, spell(path), message, severity)

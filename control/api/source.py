@@ -8,9 +8,6 @@ MAX_FILE_BYTES = 2 * 1024 * 1024
 MAX_CALL_BYTES = 8 * 1024 * 1024
 """All files of one call together."""
 
-CLUSTER = "kubernetes"
-"""Where violations say that a rule of a cluster is from, which has no file; `/` and its namespace follow."""
-
 MAX_DOCUMENTS = 10_000
 """Documents of one call, items of a List counted each."""
 

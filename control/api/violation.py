@@ -11,8 +11,9 @@ class Violation:
     """One finding. `kind`, `namespace`, `name` and `path` are empty where the text did not get that far."""
 
     file: str
+    """Empty for what is in none: a cluster's rule."""
     line: int
-    """1-based."""
+    """1-based; 0 where there is no file."""
     kind: str = ""
     namespace: str = ""
     name: str = ""
@@ -22,10 +23,13 @@ class Violation:
     severity: Severity = "error"
 
     def __str__(self) -> str:
-        """`file:line: kind/name: path: message`, one line; parts that are unknown are left out."""
-        parts = [f"{self.file}:{self.line}"]
+        """`file:line: kind/name: path: message`, one line; parts that are unknown are left out. What is in no file is
+        `kind namespace/name: path: message`."""
+        parts = [f"{self.file}:{self.line}"] if self.file else []
         if self.kind or self.name:
-            parts.append(f"{self.kind or '?'}/{self.name or '?'}")
+            name = self.name or "?"
+            what = f"/{name}" if self.file or not self.namespace else f" {self.namespace}/{name}"
+            parts.append(f"{self.kind or '?'}{what}")
         if self.path:
             parts.append(self.path)
         if self.severity == "warning":

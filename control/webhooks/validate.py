@@ -70,7 +70,7 @@ class Validation:
 def judge(world: World, found: Json, namespace: str) -> tuple[list[Violation], list[Violation]]:
     """Errors and warnings about `found`, with it stored beside what there is."""
     text = orjson.dumps(found).decode()
-    parsed = parse([SourceFile("the object", text)], default_namespace=namespace or "default")
+    parsed = parse([SourceFile("", text)], default_namespace=namespace or "default")
     errors = [each for each in parsed.violations if each.severity == "error"]
     errors += [each for resource in parsed.resources for each in forbidden_places(resource)]
     warnings = [each for each in parsed.violations if each.severity != "error"]

@@ -9,7 +9,7 @@ import typer
 from remora.commands.options import NamespaceOption, OutputOption, StateOption
 from remora.output import Format
 
-EPILOG = "Examples: remora get all\n\nremora get vs reviews -o yaml"
+EPILOG = "Examples: remora get all -A\n\nremora get vs reviews -n shop -o yaml"
 
 
 def get(
@@ -17,9 +17,20 @@ def get(
     kind: Annotated[str, typer.Argument(help="Kind: VirtualService, vs, Service, Workload, ... or all.")],
     name: Annotated[str | None, typer.Argument(help="One name; all of the kind without.", show_default=False)] = None,
     namespace: NamespaceOption = None,
+    everywhere: Annotated[
+        bool,
+        typer.Option("--all-namespaces", "-A", help="All namespaces, as without --namespace. Not with a NAME."),
+    ] = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List stored rules, services and workloads, or show one."""
+    if everywhere and namespace is not None:
+        raise typer.BadParameter("excludes --namespace; give one of them", param_hint="--all-namespaces")
+    if everywhere and name is not None:
+        raise typer.BadParameter(
+            f"nothing is found by its name in all namespaces; list them (remora get {kind} -A), or name one with -n",
+            param_hint="--all-namespaces",
+        )
     from remora.client import Control
     from remora.output import print_data, print_table, print_yaml
     from remora.state import State

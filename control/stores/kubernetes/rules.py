@@ -10,7 +10,6 @@ import yaml
 from control.api.kinds import KINDS, Kind
 from control.api.parse import parse_document
 from control.api.resource import Key, Resource
-from control.api.source import CLUSTER
 from control.api.violation import Violation
 from control.kubernetes.resources import ApiResource
 from control.kubernetes.status import UNREPORTED, Reported, reported
@@ -105,8 +104,7 @@ class Written:
 
 
 def _parsed(document: Mapping[str, Any], created_at: float) -> tuple[Resource | None, tuple[Violation, ...]]:
-    file = f"{CLUSTER}/{document['metadata']['namespace']}"
-    parsed = parse_document(document, file, Written(document))
+    parsed = parse_document(document, Written(document))
     errors = tuple(each for each in parsed.violations if each.severity == "error")
     if errors or not parsed.resources:
         return None, errors

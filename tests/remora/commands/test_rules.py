@@ -93,6 +93,31 @@ def test_get_asks_for_one_namespace(remora: Remora, control: FakeControl) -> Non
     assert (result.status, result.err) == (0, "no vs is stored\n")
 
 
+def test_get_in_all_namespaces_is_what_it_is_without_one(remora: Remora, control: FakeControl) -> None:
+    control.answer("GET", "/v1/resources/vs", {"resources": [RESOURCE]})
+    for flag in ("-A", "--all-namespaces"):
+        assert remora("get", "vs", flag).out == remora("get", "vs").out
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [(("vs", "-A", "-n", "prod"), "excludes --namespace"), (("vs", "reviews", "-A"), "by its name in all namespaces")],
+    ids=["and one namespace", "and a name"],
+)
+def test_all_namespaces_are_for_lists_alone(remora: Remora, argv: tuple[str, ...], said: str) -> None:
+    result = remora("get", *argv)
+    assert (result.status, result.out) == (2, "")
+    assert said in result.err
+
+
+def test_a_finding_in_a_stored_rule_is_at_the_rule_and_in_no_file(remora: Remora, control: FakeControl) -> None:
+    stored = VIOLATION | {"file": "", "line": 0, "severity": "warning"}
+    control.answer("POST", "/v1/analyze", {"violations": [stored]})
+    assert remora("analyze").err == (
+        "VirtualService default/reviews: spec.http[0].route: warning: weights add up to 90; they must add up to 100\n"
+    )
+
+
 def test_get_one_rule(remora: Remora, control: FakeControl) -> None:
     control.answer("GET", "/v1/resources/vs/default/reviews", RESOURCE)
     assert remora("get", "vs", "reviews", "-o", "json").json() == DOCUMENT

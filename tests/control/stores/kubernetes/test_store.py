@@ -125,7 +125,7 @@ async def test_a_bad_rule_is_said_in_its_status_and_never_displaces_the_last_goo
         assert made.metric("remora_rules_refused") == 1
         said = [each for each in caplog.messages if "spec.http[0].route[0].weight" in each]
         assert len(said) == 1
-        assert said[0].startswith("kubernetes/default:1: VirtualService/web: ")
+        assert said[0].startswith("VirtualService default/web: ")
         server.seed({**virtual_service(BETTER), "status": server.get(*ADDRESS).get("status")})
         await eventually(lambda: conditions(server)["Accepted"][0] == "True", "it is accepted again")
         await eventually(lambda: made.world.resources[WEB].spec.http[0].timeout == 3, "it holds")
