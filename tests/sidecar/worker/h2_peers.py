@@ -243,6 +243,21 @@ async def answer_ok(peer: H2Peer, stream: Stream) -> None:
         await peer.send(stream, b"ok", end=True)
 
 
+class H2Gate:
+    """A handler that answers 200 without a body from when it is opened."""
+
+    def __init__(self) -> None:
+        self._opened = asyncio.Event()
+
+    def open(self) -> None:
+        """Those that wait are answered."""
+        self._opened.set()
+
+    async def __call__(self, peer: H2Peer, stream: Stream) -> None:
+        await self._opened.wait()
+        peer.send_head(stream, [(b":status", b"200")], end=True)
+
+
 class H2Origin:
     """An upstream: `handler` decides what happens to each request."""
 

@@ -210,6 +210,21 @@ class Origin:
         await self._server.wait_closed()
 
 
+class Gate:
+    """A handler that answers 200 "ok" from when it is opened; the request's body is left alone."""
+
+    def __init__(self) -> None:
+        self._opened = asyncio.Event()
+
+    def open(self) -> None:
+        """Those that wait are answered."""
+        self._opened.set()
+
+    async def __call__(self, incoming: Incoming) -> None:
+        await self._opened.wait()
+        await incoming.answer()
+
+
 def answering(status: int = 200, body: bytes = b"ok", *fields: str) -> Handler:
     """A handler that reads the request's body and gives this answer."""
 

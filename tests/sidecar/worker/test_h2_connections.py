@@ -15,7 +15,7 @@ from sidecar.config.listener import Codec, Direction, DownstreamTls, FilterChain
 from sidecar.config.messages import Applied
 from tests.sidecar.net.authority import Authority, Leaf
 from tests.sidecar.worker.h2_peers import H2Client, H2Origin, H2Peer, Stream, get
-from tests.sidecar.worker.peers import Client, Incoming, Origin
+from tests.sidecar.worker.peers import Client, Gate, Incoming, Origin
 from tests.sidecar.worker.proxy import Proxy, cluster, everything, forward_to, plain_listener
 
 Eventually = Callable[..., Awaitable[None]]
@@ -162,13 +162,7 @@ async def test_an_upstream_s_protocol_by_alpn(
 async def test_draining_says_goodbye_and_lets_streams_finish(
     proxy: Proxy, origin: Origin, h2_client: H2Client, eventually: Eventually
 ) -> None:
-    go_on = asyncio.Event()
-
-    async def gate(incoming: Incoming) -> None:
-        await go_on.wait()
-        await incoming.answer()
-
-    origin.handler = gate
+    gate = origin.handler = Gate()
     peer = await h2_client.connect(await serve(proxy, origin.address))
     stream = peer.open(get())
     await eventually(lambda: origin.requests, "the request reaches the upstream")
@@ -177,7 +171,7 @@ async def test_draining_says_goodbye_and_lets_streams_finish(
     await peer.until(lambda: len(peer.goaways) == 2, "both GOAWAYs")
     assert peer.goaways == [(2**31 - 1, 0), (1, 0)]
     assert not draining.done()
-    go_on.set()
+    gate.open()
 
     assert (await peer.answer(stream)).status == 200
     await draining

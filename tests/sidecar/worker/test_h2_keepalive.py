@@ -11,7 +11,7 @@ from sidecar.config.cluster import Http2, Protocol, TcpKeepAlive
 from sidecar.config.endpoint import Address
 from sidecar.config.messages import Applied, Metrics
 from sidecar.config.route import RetryOn, RetryPolicy
-from tests.sidecar.worker.h2_peers import H2Client, H2Origin, H2Peer, Stream, get
+from tests.sidecar.worker.h2_peers import H2Client, H2Gate, H2Origin, H2Peer, Stream, get
 from tests.sidecar.worker.peers import Client, Origin
 from tests.sidecar.worker.proxy import Proxy, cluster, everything, forward_to, plain_listener
 
@@ -113,19 +113,13 @@ async def test_what_may_be_repeated_is_sent_to_another_endpoint(
 async def test_an_upstream_that_answers_is_asked_again_and_again(
     proxy: Proxy, h2_origin: H2Origin, client: Client, eventually: Eventually
 ) -> None:
-    go_on = asyncio.Event()
-
-    async def slow(peer: H2Peer, stream: Stream) -> None:
-        await go_on.wait()
-        peer.send_head(stream, [(b":status", b"200")], end=True)
-
-    h2_origin.handler = slow
+    gate = h2_origin.handler = H2Gate()
     http2 = Http2(ping_interval_s=0.05, ping_timeout_s=0.2)
     connection = await client.connect(await serve(proxy, h2_origin.address, http2=http2))
     asking = asyncio.ensure_future(connection.get())
     await asyncio.sleep(0.6)  # longer than interval and time-out together
     assert not asking.done()
-    go_on.set()
+    gate.open()
     assert (await asking).status == 200
     assert len(h2_origin.peers) == 1
     assert proxy.worker.cluster("up").counts.keepalive_timeout == 0
@@ -251,18 +245,12 @@ async def test_a_small_buffer_for_answers_is_left_again(proxy: Proxy, origin: Or
 async def test_no_more_streams_on_a_connection_than_the_cluster_says(
     proxy: Proxy, h2_origin: H2Origin, h2_client: H2Client, eventually: Eventually
 ) -> None:
-    go_on = asyncio.Event()
-
-    async def gate(peer: H2Peer, stream: Stream) -> None:
-        await go_on.wait()
-        peer.send_head(stream, [(b":status", b"200")], end=True)
-
-    h2_origin.handler = gate
+    gate = h2_origin.handler = H2Gate()
     peer = await h2_client.connect(await serve(proxy, h2_origin.address, http2=Http2(max_streams=2)))
     streams = [peer.open(get()) for _ in range(5)]
     await eventually(lambda: len(h2_origin.requests) == 5, "all of them arrive")
     assert sorted(len(each.streams) for each in h2_origin.peers) == [1, 2, 2]
-    go_on.set()
+    gate.open()
     for stream in streams:
         assert (await peer.answer(stream)).status == 200
 

@@ -11,7 +11,7 @@ from sidecar.config.cluster import Protocol
 from sidecar.config.endpoint import Address
 from sidecar.config.messages import Applied
 from sidecar.config.route import RetryOn, RetryPolicy
-from tests.sidecar.worker.h2_peers import H2Client, H2Origin, H2Peer, Stream, get
+from tests.sidecar.worker.h2_peers import H2Client, H2Gate, H2Origin, H2Peer, Stream, get
 from tests.sidecar.worker.peers import Client, Origin
 from tests.sidecar.worker.proxy import Proxy, cluster, everything, forward_to, plain_listener
 
@@ -199,15 +199,16 @@ async def test_a_reset_before_the_answer_is_not_sent_again_without_a_policy(
     assert proxy.records[0].details == "upstream_reset_before_response_started{remote_reset}"
 
 
+async def half_an_answer(peer: H2Peer, stream: Stream) -> None:
+    peer.send_head(stream, [(b":status", b"200")])
+    await peer.send(stream, b"half")
+    peer.reset(stream, h2.errors.ErrorCodes.CANCEL)
+
+
 async def test_a_reset_inside_the_answer_resets_the_client_s_stream(
     proxy: Proxy, h2_origin: H2Origin, h2_client: H2Client
 ) -> None:
-    async def half(peer: H2Peer, stream: Stream) -> None:
-        peer.send_head(stream, [(b":status", b"200")])
-        await peer.send(stream, b"half")
-        peer.reset(stream, h2.errors.ErrorCodes.CANCEL)
-
-    h2_origin.handler = half
+    h2_origin.handler = half_an_answer
     peer = await h2_client.connect(await serve(proxy, h2_origin.address))
     stream = await peer.answer(peer.open(get()))
     assert (stream.ended, stream.reset) == (False, h2.errors.ErrorCodes.INTERNAL_ERROR)
@@ -217,12 +218,7 @@ async def test_a_reset_inside_the_answer_resets_the_client_s_stream(
 async def test_a_reset_inside_the_answer_cuts_an_http_1_client(
     proxy: Proxy, h2_origin: H2Origin, client: Client
 ) -> None:
-    async def half(peer: H2Peer, stream: Stream) -> None:
-        peer.send_head(stream, [(b":status", b"200")])
-        await peer.send(stream, b"half")
-        peer.reset(stream, h2.errors.ErrorCodes.CANCEL)
-
-    h2_origin.handler = half
+    h2_origin.handler = half_an_answer
     connection = await client.connect(await serve(proxy, h2_origin.address))
     await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert await connection.was_cut()
@@ -431,18 +427,12 @@ async def test_what_is_no_answer_is_502_upe(
 async def test_a_removed_cluster_lets_its_streams_finish_and_closes(
     proxy: Proxy, h2_origin: H2Origin, h2_client: H2Client, eventually: Eventually
 ) -> None:
-    go_on = asyncio.Event()
-
-    async def gate(peer: H2Peer, stream: Stream) -> None:
-        await go_on.wait()
-        peer.send_head(stream, [(b":status", b"200")], end=True)
-
-    h2_origin.handler = gate
+    gate = h2_origin.handler = H2Gate()
     peer = await h2_client.connect(await serve(proxy, h2_origin.address))
     stream = peer.open(get())
     await eventually(lambda: h2_origin.requests, "the request reaches the upstream")
     await proxy.apply(clusters=(), listeners=())
-    go_on.set()
+    gate.open()
 
     assert (await peer.answer(stream)).status == 200
     await eventually(lambda: not h2_origin.open, "the connection is closed")

@@ -20,7 +20,7 @@ from sidecar.config.route import (
     VirtualHost,
 )
 from sidecar.config.secret import Certificate, TrustAnchors
-from tests.sidecar.worker.peers import Client, Incoming, Origin, answering
+from tests.sidecar.worker.peers import Client, Gate, Incoming, Origin, answering
 from tests.sidecar.worker.proxy import Proxy, cluster, everything, forward_to, plain_listener
 
 
@@ -124,13 +124,7 @@ async def test_only_the_changed_listener_drains(proxy: Proxy, origin: Origin, cl
 
 
 async def test_a_removed_listener_finishes_its_requests(proxy: Proxy, origin: Origin, client: Client) -> None:
-    go_on = asyncio.Event()
-
-    async def gate(incoming: Incoming) -> None:
-        await go_on.wait()
-        await incoming.answer()
-
-    origin.handler = gate
+    gate = origin.handler = Gate()
     address = proxy.bind()
     await proxy.apply(
         clusters=(cluster("up", origin.address),),
@@ -141,7 +135,7 @@ async def test_a_removed_listener_finishes_its_requests(proxy: Proxy, origin: Or
     while not origin.requests:
         await asyncio.sleep(0.01)
     await proxy.apply(listeners=())
-    go_on.set()
+    gate.open()
 
     answer = await connection.answer()
     assert (answer.status, answer.get(b"connection")) == (200, b"close")
@@ -257,13 +251,7 @@ async def test_routes_by_name_are_shared_and_swapped(proxy: Proxy, origin: Origi
 
 
 async def test_draining_finishes_what_is_under_way(proxy: Proxy, origin: Origin, client: Client) -> None:
-    go_on = asyncio.Event()
-
-    async def gate(incoming: Incoming) -> None:
-        await go_on.wait()
-        await incoming.answer()
-
-    origin.handler = gate
+    gate = origin.handler = Gate()
     address = proxy.bind()
     await proxy.apply(
         clusters=(cluster("up", origin.address),),
@@ -276,7 +264,7 @@ async def test_draining_finishes_what_is_under_way(proxy: Proxy, origin: Origin,
 
     draining = asyncio.get_running_loop().create_task(proxy.worker.drain(5.0))
     assert await idle.closed() == b""
-    go_on.set()
+    gate.open()
     answer = await busy.answer()
     await draining
 

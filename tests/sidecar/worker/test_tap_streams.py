@@ -12,7 +12,7 @@ from sidecar.config.endpoint import Address
 from sidecar.config.messages import Applied, Tap, Tapped
 from sidecar.config.tap import TapFilter, TapRecord
 from sidecar.http import websocket
-from tests.sidecar.worker.h2_peers import Fields, H2Client, H2Origin, H2Peer, Stream, get
+from tests.sidecar.worker.h2_peers import Fields, H2Client, H2Gate, H2Origin, H2Peer, Stream, get
 from tests.sidecar.worker.peers import Client, Incoming, Origin, answering
 from tests.sidecar.worker.proxy import Proxy, cluster, everything, forward_to, plain_listener
 from tests.sidecar.worker.test_connect import ASK, Server, tunnels
@@ -252,13 +252,7 @@ async def test_a_connect(proxy: Proxy, origin: Origin, client: Client, eventuall
 async def test_a_tap_that_opens_while_a_stream_is_under_way_tells_the_next_ones(
     proxy: Proxy, h2_origin: H2Origin, h2_client: H2Client
 ) -> None:
-    go_on = asyncio.Event()
-
-    async def gate(peer: H2Peer, stream: Stream) -> None:
-        await go_on.wait()
-        peer.send_head(stream, [(b":status", b"200")], end=True)
-
-    h2_origin.handler = gate
+    gate = h2_origin.handler = H2Gate()
     address = proxy.bind()
     await proxy.apply(
         clusters=(cluster("up", h2_origin.address, protocol=Protocol.HTTP2),),
@@ -270,7 +264,7 @@ async def test_a_tap_that_opens_while_a_stream_is_under_way_tells_the_next_ones(
         await asyncio.sleep(0.01)
     proxy.worker.tap(Tap(1, TapFilter()))
     after = peer.open(get("/after"))
-    go_on.set()
+    gate.open()
     for stream in (before, after):
         assert (await peer.answer(stream)).status == 200
     assert [record.target for record in told(proxy)] == [b"/after"]

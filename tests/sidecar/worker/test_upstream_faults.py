@@ -9,7 +9,7 @@ from sidecar.config.cluster import Thresholds
 from sidecar.config.endpoint import Address
 from sidecar.config.messages import Applied
 from sidecar.config.route import Forward, RetryOn, RetryPolicy, Route, RouteMatch, WeightedCluster
-from tests.sidecar.worker.peers import Client, Incoming, Origin, answering
+from tests.sidecar.worker.peers import Client, Gate, Incoming, Origin, answering
 from tests.sidecar.worker.proxy import Proxy, cluster, everything, forward_to, listening_socket, plain_listener
 
 Eventually = Callable[..., Awaitable[None]]
@@ -383,20 +383,14 @@ async def test_too_many_requests_are_uo(proxy: Proxy, origin: Origin, client: Cl
 async def test_too_many_waiting_are_uo_and_the_others_are_served_one_by_one(
     proxy: Proxy, origin: Origin, client: Client
 ) -> None:
-    go_on = asyncio.Event()
-
-    async def gate(incoming: Incoming) -> None:
-        await go_on.wait()
-        await incoming.answer()
-
-    origin.handler = gate
+    gate = origin.handler = Gate()
     address = await serve(proxy, origin.address, thresholds=Thresholds(max_connections=1, max_pending=2))
     connections = [await client.connect(address) for _ in range(4)]
     for connection in connections:
         await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         await asyncio.sleep(0.02)
     refused = await connections[3].answer()
-    go_on.set()
+    gate.open()
 
     assert refused.status == 503
     assert [(await connection.answer()).status for connection in connections[:3]] == [200, 200, 200]

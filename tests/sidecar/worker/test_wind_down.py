@@ -9,7 +9,7 @@ from sidecar.config.endpoint import Address
 from sidecar.config.listener import Direction
 from sidecar.config.messages import Applied
 from tests.sidecar.worker.h2_peers import H2Client, get
-from tests.sidecar.worker.peers import Client, Incoming, Origin
+from tests.sidecar.worker.peers import Client, Gate, Origin
 from tests.sidecar.worker.proxy import Proxy, cluster, everything, forward_to, plain_listener
 
 Eventually = Callable[..., Awaitable[None]]
@@ -52,19 +52,13 @@ async def test_a_request_under_way_is_finished(
     proxy: Proxy, origin: Origin, client: Client, eventually: Eventually
 ) -> None:
     inbound, _ = await serve(proxy, origin)
-    go_on = asyncio.Event()
-
-    async def gate(incoming: Incoming) -> None:
-        await go_on.wait()
-        await incoming.answer()
-
-    origin.handler = gate
+    gate = origin.handler = Gate()
     connection = await client.connect(inbound)
     async with asyncio.TaskGroup() as group:
         asked = group.create_task(connection.get())
         await eventually(lambda: origin.requests, "it is under way")
         proxy.worker.wind_down()
-        go_on.set()
+        gate.open()
     assert (asked.result().status, asked.result().get(b"connection")) == (200, b"close")
 
 
