@@ -180,6 +180,10 @@ async def test_an_unknown_parameter_is_refused(admin: int) -> None:
         pytest.param({"host": ""}, id="no name"),
         pytest.param({"origin": "https://evil.example"}, id="a page's request"),
         pytest.param({"origin": "null"}, id="a sandboxed page's request"),
+        pytest.param({"host": "localhost:15000", "origin": "http://localhost:3"}, id="a page at another port"),
+        pytest.param({"host": "localhost:15000", "origin": "http://localhost"}, id="a page at the usual port"),
+        pytest.param({"host": "localhost:15000", "origin": "http://127.0.0.1:15000"}, id="a page at another name"),
+        pytest.param({"host": "localhost:15000", "origin": "https://localhost:15000"}, id="a page by another scheme"),
         pytest.param({"sec_fetch_site": "cross-site"}, id="a browser's word for it"),
         pytest.param({"sec_fetch_site": "same-site"}, id="a neighbour's page"),
     ],
@@ -206,7 +210,8 @@ async def test_a_stranger_s_name_can_not_hide_before_a_second_one(name: str, adm
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:15000", "127.0.0.1", "127.5.6.7:80", "[::1]:15000", "[::1]"])
 async def test_people_on_this_machine_can(host: str, admin: int) -> None:
-    assert (await ask(admin, "GET", "/ready", host=host, origin="http://localhost:3")).status == 200
+    assert (await ask(admin, "GET", "/ready", host=host)).status == 200
+    assert (await ask(admin, "GET", "/ready", host=host, origin=f"http://{host.lower()}")).status == 200
 
 
 @pytest.mark.parametrize(
