@@ -24,9 +24,11 @@ def button(text: str, kind: str, on_click: Callable[[], Any], *, icon: str = "")
     return made.props("unelevated no-caps").classes(f"action {kind}")
 
 
-def icon_button(icon: str, label: str, on_click: Callable[[], Any]) -> ui.button:
-    """A button that is only a picture; `label` says it to those who do not see it."""
-    made = ui.button(icon=icon, on_click=lambda: on_click(), color=None).props("flat round dense").classes("icon-only")
+def icon_button(icon: str, label: str, on_click: Callable[[], Any] | None = None) -> ui.button:
+    """A button that is only a picture; `label` says it to those who do not see it. Without `on_click` the browser does
+    what it is for."""
+    handler = None if on_click is None else lambda: on_click()
+    made = ui.button(icon=icon, on_click=handler, color=None).props("flat round dense").classes("icon-only")
     made.props["aria-label"] = label
     return made
 

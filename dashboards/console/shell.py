@@ -57,6 +57,7 @@ class Frame:
         self.body = ui.element("main").classes("page")
         ui.on("viewport", self._resized)
         ui.on("visible", self._seen)
+        ui.on("theme", self._theme_switched)
 
     @property
     def palette(self) -> Palette:
@@ -131,7 +132,9 @@ class Frame:
                         ui.icon(icon)
                         ui.label(title)
             self._state = ui.link("connecting", "/rules#proxies").classes("mesh-state")
-            icon_button("contrast", "Switch between dark and light", self._switch_theme)
+            icon_button("contrast", "Switch between dark and light").on(
+                "click", js_handler="() => remora.switchTheme()"
+            )
 
     async def show_mesh_state(self) -> None:
         """Ask the control plane how the proxies are; the header says it in a few words."""
@@ -155,11 +158,10 @@ class Frame:
         self._state.set_text(text)
         self._state.classes(remove="ok warn bad", add=kind)
 
-    def _switch_theme(self) -> None:
-        self._dark = not self._dark
-        self._theme.value = self._dark
-        name = "dark" if self._dark else "light"
-        ui.run_javascript(f"document.cookie = '{THEME_COOKIE}={name}; path=/; max-age=31536000; samesite=strict'")
+    def _theme_switched(self, event: events.GenericEventArguments) -> None:
+        dark = isinstance(event.args, dict) and event.args.get("dark") is True
+        # The element, too, which would otherwise put back what it was made with.
+        self._dark = self._theme.value = dark
         for listener in self._theme_listeners:
             listener()
 

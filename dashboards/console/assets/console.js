@@ -55,7 +55,16 @@
     return box;
   }
 
-  window.remora = { moment, cell, tip };
+  /** Dark or light, at once; the server hears of it when it is there to hear. What is seen now decides, not what the
+   * server believes: it does not know which theme the browser began with. */
+  function switchTheme() {
+    const dark = !document.body.classList.contains("body--dark");
+    setDark(dark);
+    document.cookie = `remora_theme=${dark ? "dark" : "light"}; path=/; max-age=31536000; samesite=strict`;
+    emitEvent("theme", { dark });
+  }
+
+  window.remora = { moment, cell, tip, switchTheme };
 
   function report() {
     if (!window.socket?.connected) return;

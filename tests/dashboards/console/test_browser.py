@@ -1,13 +1,15 @@
 """The console's pages in a real browser, beside a store and a control plane with a busy Bookinfo."""
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
-from playwright.async_api import Page, expect
+import pytest
+from playwright.async_api import Page, WebSocketRoute, expect
 
 GRAPH_ITEMS = """() => {
     const element = [...document.querySelectorAll('.nicegui-echart')].pop();
@@ -216,6 +218,28 @@ async def test_the_theme_can_be_switched_and_is_remembered(page: Page, bookinfo:
     await expect(page.locator("body")).to_have_class(re.compile("body--dark"))
     await page.goto(f"{bookinfo.base}/logs")
     await expect(page.locator("body")).to_have_class(re.compile("body--dark"))
+
+
+@pytest.mark.parametrize(("began", "after"), [("light", "body--dark"), ("dark", "body--light")])
+async def test_the_theme_switches_before_the_server_hears_of_it_whatever_the_browser_began_with(
+    page: Page, bookinfo: Any, began: Literal["light", "dark"], after: str
+) -> None:
+    connect = asyncio.Event()
+
+    async def hold(socket: WebSocketRoute) -> None:
+        await connect.wait()
+        socket.connect_to_server()
+
+    await page.emulate_media(color_scheme=began)
+    await page.route_web_socket(re.compile("_nicegui_ws"), hold)
+    await page.goto(bookinfo.at("/rules"))
+    await page.get_by_label("Switch between dark and light").click()
+    await expect(page.locator("body")).to_have_class(re.compile(after))
+    connect.set()
+    # The editor's theme is the server's to set: it has heard of the click once that is the same.
+    text = "rgb(156, 220, 254)" if after == "body--dark" else "rgb(56, 58, 66)"
+    await expect(page.locator(".cm-editor")).to_have_css("color", text)
+    await expect(page.locator("body")).to_have_class(re.compile(after))
 
 
 RULE = """apiVersion: networking.istio.io/v1
