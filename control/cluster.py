@@ -25,7 +25,9 @@ from control.kubernetes.root_certificates import RootCertificates
 from control.kubernetes.webhook_bundles import WebhookBundles, configurations
 from control.listening import bound, spell_address
 from control.options import KubernetesOptions, Options
-from control.plane import Plane, Stored
+from control.plane import COLLECTOR_ACCOUNT, Plane, Stored
+from control.rest.console import AUDIENCE as CONSOLE_AUDIENCE
+from control.rest.console import ConsoleDoor
 from control.rest.guard import open_token
 from control.rest.server import RestServer
 from control.stores.kubernetes import KubernetesStore
@@ -130,6 +132,13 @@ class InCluster:
         self._count_review = lambda outcome: reviews.labels(outcome).inc()
         self._reviews_elsewhere: dict[str, tuple[KubeClient, TokenReviews]] = {}
         door = TokenReviews(client, scope, self._count_review)
+        consoles = TokenReviews(client, scope, self._count_review, CONSOLE_AUDIENCE)
+
+        async def account(token: str) -> tuple[str, str]:
+            found = await consoles.account(token)
+            return found.namespace, found.name
+
+        console = where.namespace, COLLECTOR_ACCOUNT
         self.stored = Stored(
             self._store,
             self._authority,
@@ -139,6 +148,7 @@ class InCluster:
             hosts=(f"{where.service}.{where.namespace}.svc", f"{where.service}.{where.namespace}.svc.cluster.local"),
             registry=registry,
             clusters=lambda: [asdict(each) for each in self._store.clusters()],
+            console=ConsoleDoor(account, console, clock, may_edit=where.console_edits_rules),
         )
 
     def _reviews_of(self, cluster: str) -> TokenReviews | None:

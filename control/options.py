@@ -51,6 +51,8 @@ class KubernetesOptions:
     webhook_port: int = 15017
     other_clusters: bool = False
     """Secrets of `namespace` with the label remora.io/cluster tell of more clusters."""
+    console_edits_rules: bool = False
+    """False: the console reads them."""
     lease: LeaseTerms = field(default_factory=LeaseTerms)
 
     @property
@@ -167,6 +169,9 @@ def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="join the clusters that Secrets labelled remora.io/cluster tell of",
     )
+    group.add_argument(
+        "--console-edits-rules", action="store_true", help="let people who reach the console change rules, too"
+    )
     terms = LeaseTerms()
     group.add_argument(
         "--lease-duration", type=_whole_seconds, default=terms.lease_s, metavar="S",
@@ -184,7 +189,10 @@ def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
 
 def _kubernetes(parser: argparse.ArgumentParser, arguments: dict[str, Any]) -> KubernetesOptions | None:
     """Takes its flags out of `arguments`. Exits with status 2 where they contradict."""
-    names = ("kubeconfig", "context", "namespace", "revision", "injector_settings", "webhook_port", "other_clusters")
+    names = (
+        "kubeconfig", "context", "namespace", "revision", "injector_settings", "webhook_port", "other_clusters",
+        "console_edits_rules",
+    )  # fmt: skip
     given = {name: arguments.pop(name) for name in names}
     terms = [arguments.pop(name) for name in ("lease_duration", "renew_deadline", "retry_period")]
     if not arguments.pop("kubernetes"):

@@ -18,6 +18,7 @@ from control.debug.metrics import AuthorityMetrics, add_common
 from control.debug.targets import SYSTEM_NAMESPACE, TargetList, discovered
 from control.ir.settings import MeshSettings
 from control.options import Options
+from control.rest.console import ConsoleDoor
 from control.rest.guard import Guard
 from control.rest.routes import TARGETS_PATH, Parts, make_routes
 from control.rest.rules import Rules, RuleStore
@@ -33,7 +34,7 @@ from mesh.spiffe import SpiffeId
 MAX_STREAMS = 20_000
 """ADS streams and renewals at the same time."""
 COLLECTOR_ACCOUNT = "remora-collector"
-"""Who may read the list of targets, of the mesh's own namespace."""
+"""Of the mesh's own namespace: who may read the list of targets, and whose pod has the console."""
 MAX_SIGNING = 256
 """First certificates under way at the same time; more are told to try again."""
 
@@ -62,6 +63,8 @@ class Stored:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     clusters: Callable[[], list[dict[str, Any]]] = list
     """The other clusters of the mesh, as `GET /v1/status` tells of them."""
+    console: ConsoleDoor | None = None
+    """Lets a cluster's console in; a laptop's shows the administrator's token."""
 
 
 class Plane:
@@ -149,10 +152,11 @@ class Plane:
                 self.publisher.world, self._options.trust_domain, addresses.rest, self._options.state / "collector.json"
             ),
             clusters=self.stored.clusters,
+            console_edits_rules=self._options.kubernetes is None or self._options.kubernetes.console_edits_rules,
         )
         readers = {TARGETS_PATH: self.stored.prometheus_token}
         hosts = frozenset({self._options.host, *self.stored.hosts})
-        return Guard(make_routes(parts), self.stored.admin_token, hosts, readers)
+        return Guard(make_routes(parts), self.stored.admin_token, hosts, readers, self.stored.console)
 
     def _certificates(self, prove: Prove) -> CertificateService:
         return CertificateService(self.stored.authority, self._clock, prove, self._authority_metrics.count)

@@ -58,14 +58,20 @@ def nobody_elsewhere(_cluster: str) -> None:
 
 
 class TokenReviews:
-    """Asks the API server about tokens. Reviews belong to `scope`: a caller that leaves does not end another's."""
+    """Asks the API server about tokens for `audience`. Reviews belong to `scope`: a caller that leaves does not end
+    another's."""
 
     def __init__(
-        self, client: KubeClient, scope: TaskScope, count: Callable[[str], None] = lambda _outcome: None
+        self,
+        client: KubeClient,
+        scope: TaskScope,
+        count: Callable[[str], None] = lambda _outcome: None,
+        audience: str = AUDIENCE,
     ) -> None:
         self._client = client
         self._scope = scope
         self._count = count
+        self._audience = audience
         self._under_way: dict[str, asyncio.Task[Account | CertificateError]] = {}
 
     async def account(self, token: str) -> Account:
@@ -103,24 +109,24 @@ class TokenReviews:
         body = {
             "apiVersion": TOKEN_REVIEWS.api_version,
             "kind": "TokenReview",
-            "spec": {"token": token, "audiences": [AUDIENCE]},
+            "spec": {"token": token, "audiences": [self._audience]},
         }
         try:
             answer = await self._client.create(TOKEN_REVIEWS, body)
         except ApiError as error:
             _log.error("tokens cannot be checked: %s", error)
             raise ProofUnavailable(str(error)) from error
-        return read_status(answer.get("status"))
+        return read_status(answer.get("status"), self._audience)
 
 
-def read_status(status: object) -> Account:
+def read_status(status: object, audience: str = AUDIENCE) -> Account:
     """A TokenReview's answer. Raises Unauthenticated; its message is for the log."""
     if not isinstance(status, dict) or status.get("authenticated") is not True:
         said = status.get("error") if isinstance(status, dict) else None
         raise Unauthenticated(f"the API server does not accept the token: {str(said or 'no reason given')[:200]}")
     # A server that knows nothing of audiences leaves the list out; then the token may be anybody's for anything.
-    if AUDIENCE not in (status.get("audiences") or []):
-        raise Unauthenticated(f"the token is not for audience {AUDIENCE}")
+    if audience not in (status.get("audiences") or []):
+        raise Unauthenticated(f"the token is not for audience {audience}")
     user = status.get("user")
     user = user if isinstance(user, dict) else {}
     name = user.get("username")

@@ -9,7 +9,7 @@ from control.kubernetes.resources import ApiResource
 CONTROL_MANAGER = "remora"
 """What the control plane writes by itself: status, root certificates."""
 COMMAND_MANAGER = "remora-cli"
-"""What people write through `remora apply`."""
+"""What people write through `remora apply` and the console."""
 
 
 async def apply(

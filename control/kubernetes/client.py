@@ -125,9 +125,18 @@ class KubeClient:
         call = Call("patch", resource, namespace, name, subresource)
         return await self.call("PATCH", call, body=body, content_type=content_type, params=params)
 
-    async def delete(self, resource: ApiResource, name: str, namespace: str = "") -> Json:
-        """Raises ApiError; `not_found` where there is none."""
-        return await self.call("DELETE", Call("delete", resource, namespace, name))
+    async def delete(
+        self, resource: ApiResource, name: str, namespace: str = "", *, resource_version: str = ""
+    ) -> Json:
+        """With `resource_version` only that version; `conflict` if it is another meanwhile. Raises ApiError;
+        `not_found` where there is none."""
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"resourceVersion": resource_version},
+        }
+        body = options if resource_version else None
+        return await self.call("DELETE", Call("delete", resource, namespace, name), body=body)
 
     async def call(
         self,

@@ -19,8 +19,18 @@ class File(_Body):
         return SourceFile(self.name, self.text)
 
 
+class Expectation(_Body):
+    """A rule as whoever calls has read it: with any other etag by now, nothing is done. Empty: there was none."""
+
+    kind: str = Field(max_length=100)
+    namespace: str = Field(max_length=63)
+    name: str = Field(max_length=253)
+    etag: str = Field(max_length=64)
+
+
 class ApplyBody(_Body):
     files: list[File] = Field(max_length=10_000)
+    expect: list[Expectation] = Field(default=[], max_length=10_000)
     dry_run: bool = False
 
 
@@ -37,6 +47,7 @@ class DeleteBody(_Body):
 
     files: list[File] = Field(default=[], max_length=10_000)
     resources: list[Name] = Field(default=[], max_length=10_000)
+    expect: list[Expectation] = Field(default=[], max_length=10_000)
     dry_run: bool = False
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from control.rest.console import ConsoleDoor
 from mesh.asgi import (
     Application,
     BodyTooLarge,
@@ -61,17 +62,20 @@ class Guard:
         token: str,
         hosts: frozenset[str] = frozenset(),
         readers: Mapping[str, str] = MappingProxyType({}),
+        console: ConsoleDoor | None = None,
     ) -> None:
-        """`token` opens everything; `readers` are tokens that open one path, for GET, and nothing else."""
+        """`token` opens everything; `readers` are tokens that open one path, for GET, and nothing else; `console`
+        knows a cluster's console."""
         self._app = app
         self._expected = f"Bearer {token}".encode()
         self._readers = {path: f"Bearer {each}".encode() for path, each in readers.items()}
         self._hosts = HOST_NAMES | hosts
+        self._console = console
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} here")
-        refusal = self._refusal(scope)
+        refusal = self._misdirected(scope) or await self._unauthorized(scope)
         body = b""
         if refusal is None:
             try:
@@ -88,7 +92,7 @@ class Guard:
             return
         await self._app(scope, _replay(body, receive), send)
 
-    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+    def _misdirected(self, scope: Scope) -> tuple[int, str] | None:
         problem = framing_problem(scope)
         if problem:
             return 400, problem
@@ -100,20 +104,36 @@ class Guard:
         # A Prometheus in a cluster asks by a pod's address, which nobody can be led to believe is his own.
         if host not in self._hosts and not (path in OPEN_PATHS and _is_address(host)):
             return 421, "this is the control plane; call it by its own name"
+        return None
+
+    async def _unauthorized(self, scope: Scope) -> tuple[int, str] | None:
+        path, method = scope["path"], scope["method"]
         if path in OPEN_PATHS:
             return None
+        headers: Headers = scope["headers"]
         offered = [value for name, value in headers if name == b"authorization"]
-        reader = self._readers.get(path) if scope["method"] in ("GET", "HEAD") else None
-        if len(offered) != 1 or not _is_one_of(offered[0], self._expected, reader):
-            _log.warning("a call of %s without the administrator's token", path[:200])
-            return 401, "the administrator's token is missing or wrong (STATE/admin.token)"
-        return None
+        reader = self._readers.get(path) if method in ("GET", "HEAD") else None
+        if len(offered) == 1:
+            if _is_one_of(offered[0], self._expected, reader):
+                return None
+            token = _service_account_token(offered[0])
+            if self._console is not None and token:
+                return await self._console.judge(token, method, path)
+        _log.warning("a call of %s without the administrator's token", path[:200])
+        return 401, "the administrator's token is missing or wrong (STATE/admin.token)"
 
 
 def _is_one_of(offered: bytes, expected: bytes, reader: bytes | None) -> bool:
     """Takes the same time whichever it is."""
     is_admin = hmac.compare_digest(offered, expected)
     return hmac.compare_digest(offered, reader or expected) or is_admin
+
+
+def _service_account_token(offered: bytes) -> str:
+    """The token, if it looks like one (a JWT); empty for what the API server need not be asked about."""
+    scheme, _, token = offered.partition(b" ")
+    looks = scheme.lower() == b"bearer" and token.isascii() and token.count(b".") == 2
+    return token.decode("ascii") if looks else ""
 
 
 def _is_address(host: str) -> bool:

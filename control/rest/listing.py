@@ -1,31 +1,43 @@
 """Resources as `get` shows them: stored rules, services that follow from workloads, and workloads themselves."""
 
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.compat import StringIO
 
 from control.api.kinds import KINDS, find_kind
-from control.api.resource import Resource
+from control.api.resource import Key
 from control.api.services import Service
 from control.api.workload import Workload
 from control.api.world import World
 from control.rest.refusals import NotFound
+from control.stores.stored import StoredRule, stored_rule
 
 _WORKLOAD_WORDS = frozenset({"workload", "workloads", "wl"})
 
+Stored = Mapping[Key, StoredRule]
 
-def listed(world: World, word: str, namespace: str | None, name: str | None = None) -> list[dict[str, Any]]:
+
+def summaries(stored: Stored) -> list[dict[str, Any]]:
+    """Every rule, without what it says."""
+    return [_summary(rule) for rule in _ordered(stored.values())]
+
+
+def listed(
+    world: World, stored: Stored, word: str, namespace: str | None, name: str | None = None
+) -> list[dict[str, Any]]:
     """Resources of the kind that `word` means, or of all kinds of rules for `all`. Takes long where many rules have to
     be written as YAML: for a thread.
 
     Raises NotFound for a word that means nothing."""
 
-    def wanted(each: Resource | Service | Workload) -> bool:
+    def wanted(each: Key | Service | Workload) -> bool:
         return (namespace is None or each.namespace == namespace) and (name is None or each.name == name)
 
     if word.lower() == "all":
-        return [_rule(each) for kind in KINDS for each in world.of_kind(kind) if wanted(each)]
+        return [_rule(each) for each in _ordered(stored.values()) if wanted(each.key)]
     if word.lower() in _WORKLOAD_WORDS:
         return [_workload(each) for _, each in sorted(world.workloads.items()) if wanted(each)]
     kind = find_kind(word)
@@ -34,30 +46,40 @@ def listed(world: World, word: str, namespace: str | None, name: str | None = No
         raise NotFound(f"{word[:100]!r} is no kind that Remora knows; known are {known}")
     if kind.name == "Service":
         return [_service(each) for each in world.services.values() if wanted(each)]
-    return [_rule(each) for each in world.of_kind(kind.name) if wanted(each)]
+    return [_rule(each) for each in _ordered(stored.values()) if each.key.kind == kind.name and wanted(each.key)]
 
 
-def one(world: World, word: str, namespace: str, name: str) -> dict[str, Any]:
+def one(world: World, stored: Stored, word: str, namespace: str, name: str) -> dict[str, Any]:
     """Raises NotFound."""
-    for each in listed(world, word, namespace, name):
+    for each in listed(world, stored, word, namespace, name):
         return each
     raise NotFound(f"{word} {namespace}/{name} is not stored")
 
 
-def _rule(resource: Resource) -> dict[str, Any]:
+def _ordered(rules: Iterable[StoredRule]) -> list[StoredRule]:
+    """By kind, oldest first, then by namespace and name."""
+    places = {kind: place for place, kind in enumerate(KINDS)}
+    return sorted(rules, key=lambda rule: (places[rule.key.kind], rule.created_at, rule.key))
+
+
+def _summary(rule: StoredRule) -> dict[str, Any]:
     return {
-        "kind": resource.kind,
-        "namespace": resource.namespace,
-        "name": resource.name,
-        "yaml": resource.text,
-        "document": dict(resource.document),
-        "created_at": resource.created_at,
+        "kind": rule.key.kind,
+        "namespace": rule.key.namespace,
+        "name": rule.key.name,
+        "created_at": rule.created_at,
+        "etag": rule.etag,
+        "conditions": [asdict(each) for each in rule.verdicts],
     }
+
+
+def _rule(rule: StoredRule) -> dict[str, Any]:
+    return _summary(rule) | {"yaml": rule.text, "document": dict(rule.document)}
 
 
 def _service(service: Service) -> dict[str, Any]:
     if service.resource is not None:
-        return _rule(service.resource)
+        return _rule(stored_rule(service.resource))
     document = {
         "apiVersion": "v1",
         "kind": "Service",

@@ -1,7 +1,7 @@
 """The endpoints of docs/interfaces.md. Each one only reads its arguments, calls one thing, and writes the answer."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ from control.api.resource import Key
 from control.api.workload import Workload
 from control.debug.dump import SECTIONS, dump
 from control.debug.status import sync_status
-from control.rest.bodies import AnalyzeBody, ApplyBody, ComponentBody, DeleteBody
-from control.rest.listing import listed, one
+from control.rest.bodies import AnalyzeBody, ApplyBody, ComponentBody, DeleteBody, Expectation
+from control.rest.listing import listed, one, summaries
 from control.rest.refusals import BadCall, NotFound, Refusal
 from control.rest.rules import Outcome, Rules
 from control.rest.workloads import Registration
@@ -39,6 +39,8 @@ class Parts:
     """For Prometheus' service discovery by HTTP."""
     clusters: Callable[[], list[dict[str, Any]]] = list
     """The other clusters of the mesh."""
+    console_edits_rules: bool = True
+    """Whether the console may change what it lists."""
 
 
 def make_routes(parts: Parts) -> FastAPI:
@@ -57,30 +59,39 @@ def _add_rules(app: FastAPI, parts: Parts) -> None:
     async def apply(body: ApplyBody) -> dict[str, Any]:
         if not body.files:
             raise BadCall("no files")
-        return _outcome(await parts.rules.apply([each.source() for each in body.files], dry_run=body.dry_run))
+        files = [each.source() for each in body.files]
+        return _outcome(await parts.rules.apply(files, _expected(body.expect), dry_run=body.dry_run))
 
     @app.post("/v1/delete")
     async def delete(body: DeleteBody) -> dict[str, Any]:
         if bool(body.files) == bool(body.resources):
             raise BadCall("give either files or resources")
         if body.files:
+            if body.expect:
+                raise BadCall("expect goes with resources, not with files")
             files = [each.source() for each in body.files]
             return _outcome(await parts.rules.delete_files(files, dry_run=body.dry_run))
         keys = tuple(dict.fromkeys(_key(each.kind, each.namespace, each.name) for each in body.resources))
-        return _outcome(await parts.rules.delete(keys, dry_run=body.dry_run))
+        return _outcome(await parts.rules.delete(keys, _expected(body.expect), dry_run=body.dry_run))
 
     @app.post("/v1/analyze")
     async def analyze(body: AnalyzeBody) -> dict[str, Any]:
         found = await parts.rules.analyze([each.source() for each in body.files])
         return {"violations": [violation.to_json() for violation in found]}
 
+    @app.get("/v1/rules")
+    async def rules() -> dict[str, Any]:
+        found = await asyncio.to_thread(summaries, parts.rules.stored())
+        return {"rules": found, "console_edits_rules": parts.console_edits_rules}
+
     @app.get("/v1/resources/{kind}")
     async def resources(kind: str, namespace: str | None = None) -> dict[str, Any]:
-        return {"resources": await asyncio.to_thread(listed, parts.publisher.world, kind, namespace)}
+        world, stored = parts.publisher.world, parts.rules.stored()
+        return {"resources": await asyncio.to_thread(listed, world, stored, kind, namespace)}
 
     @app.get("/v1/resources/{kind}/{namespace}/{name}")
     async def resource(kind: str, namespace: str, name: str) -> dict[str, Any]:
-        return await asyncio.to_thread(one, parts.publisher.world, kind, namespace, name)
+        return await asyncio.to_thread(one, parts.publisher.world, parts.rules.stored(), kind, namespace, name)
 
 
 def _add_workloads(app: FastAPI, parts: Parts) -> None:
@@ -132,6 +143,10 @@ def _add_insight(app: FastAPI, parts: Parts) -> None:
         return Response(parts.metrics(), media_type=METRICS_TYPE)
 
 
+def _expected(expect: Sequence[Expectation]) -> dict[Key, str]:
+    return {_key(each.kind, each.namespace, each.name): each.etag for each in expect}
+
+
 def _key(word: str, namespace: str, name: str) -> Key:
     kind = find_kind(word)
     if kind is None:
@@ -149,6 +164,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
                 "name": change.key.name,
                 "before": change.before,
                 "after": change.after,
+                "etag": change.etag,
             }
             for change in outcome.changes
         ],

@@ -19,3 +19,11 @@ class StoreCorrupt(StoreError):
 
 class NothingApplied(StoreError):
     """A change could not be written, for lack of space for example; the store is as it was."""
+
+
+class ChangedMeanwhile(NothingApplied):
+    """What was to be changed is not any more what whoever asked for it had read."""
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        super().__init__("nothing was applied: " + "; ".join(f"{each.name}: {each.message}" for each in violations))
+        self.violations = tuple(violations)

@@ -8,7 +8,7 @@ import contextlib
 import fcntl
 import os
 import threading
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,10 +21,11 @@ from control.api.source import MAX_DOCUMENTS
 from control.api.violation import Violation
 from control.api.workload import Workload
 from control.api.world import WorkloadKey, World
-from control.stores.errors import NothingApplied, StoreCorrupt, StoreError
+from control.stores.errors import ChangedMeanwhile, NothingApplied, StoreCorrupt, StoreError
 from control.stores.journal import Journal, Written
 from control.stores.registry import Registry
 from control.stores.rules_directory import RulesDirectory, as_stored, path_of
+from control.stores.stored import StoredRule, changed_meanwhile, stored_rule
 from mesh.clock import Clock, SystemClock
 from mesh.files import write_atomic
 
@@ -58,6 +59,10 @@ class FileStore:
     def world(self) -> World:
         """The present World: immutable, replaced by every change."""
         return self._world
+
+    def stored(self) -> Mapping[Key, StoredRule]:
+        """Every rule; a file that is none stops a start, and an edit that makes one is not taken over."""
+        return {key: stored_rule(resource) for key, resource in self._world.resources.items()}
 
     def open(self) -> World:
         """Read everything; a directory that never was a store becomes an empty one.
@@ -128,9 +133,18 @@ class FileStore:
         """As it is written: files keep comments."""
         return resource
 
-    def change(self, resources: Iterable[Resource], deleted: Collection[Key]) -> World:
-        """Both at once. What is equal to what is stored is left alone; if all is, the World stays the same one."""
+    def change(
+        self,
+        resources: Iterable[Resource],
+        deleted: Collection[Key],
+        expected: Mapping[Key, str] = MappingProxyType({}),
+    ) -> World:
+        """Both at once. What is equal to what is stored is left alone; if all is, the World stays the same one.
+
+        Raises NothingApplied; ChangedMeanwhile where something is not as `expected` (`changed_meanwhile`) any more."""
         with self._mutex:
+            if found := changed_meanwhile(self.stored() if expected else {}, expected):
+                raise ChangedMeanwhile(found)
             changed = []
             for resource in resources:
                 before = self._world.resources.get(resource.key)

@@ -6,6 +6,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+Key = tuple[str, str, str]
+"""A rule's kind, namespace and name."""
+
 
 class MalformedAnswer(ValueError):
     """The answer has not the shape that docs/interfaces.md describes."""
@@ -38,20 +41,66 @@ class Change:
     name: str
     before: str | None
     after: str | None
+    etag: str
+    """Of `before`; empty where there was nothing."""
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What the mesh says of a stored rule."""
+
+    type: str
+    """"Accepted", "Analyzed", ..."""
+    status: str
+    """"True" or "False"."""
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A stored rule, without what it says."""
+
+    kind: str
+    namespace: str
+    name: str
+    etag: str
+    """Another one for every other text."""
+    conditions: tuple[Condition, ...]
+    """None on a laptop, whose store takes no rule that is wrong."""
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleList:
+    """The answer of `/v1/rules`."""
+
+    rules: tuple[Rule, ...]
+    editable: bool
+    """Whether the console may change them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A stored document."""
+    """A document; `etag` and `conditions` are a stored rule's."""
 
     kind: str
     namespace: str
     name: str
     yaml: str
     document: Mapping[str, Any]
+    etag: str
+    conditions: tuple[Condition, ...]
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> Key:
         return (self.kind, self.namespace, self.name)
 
 
@@ -103,6 +152,18 @@ def parse_changes(answer: Any) -> tuple[Change, ...]:
     return _each(_field(answer, "changes"), _change)
 
 
+def parse_rules(answer: Any) -> RuleList:
+    """Every rule, and whether the console may change them."""
+    return RuleList(_each(_field(answer, "rules"), _rule), answer.get("console_edits_rules") is True)
+
+
+def parse_resource(answer: Any) -> Resource:
+    """One stored document."""
+    if not isinstance(answer, Mapping):
+        raise MalformedAnswer("an object was expected")
+    return _resource(answer)
+
+
 def parse_resources(answer: Any) -> tuple[Resource, ...]:
     """A listing of stored documents."""
     return _each(_field(answer, "resources"), _resource)
@@ -135,7 +196,22 @@ def _change(item: Any) -> Change:
         _text(item, "name"),
         _optional_text(item, "before"),
         _optional_text(item, "after"),
+        _text(item, "etag"),
     )
+
+
+def _rule(item: Any) -> Rule:
+    return Rule(
+        _text(item, "kind"),
+        _text(item, "namespace"),
+        _text(item, "name"),
+        _text(item, "etag"),
+        _each(item.get("conditions") or (), _condition),
+    )
+
+
+def _condition(item: Any) -> Condition:
+    return Condition(_text(item, "type"), _text(item, "status"), _text(item, "reason"), _text(item, "message"))
 
 
 def _resource(item: Any) -> Resource:
@@ -146,6 +222,8 @@ def _resource(item: Any) -> Resource:
         _text(item, "name"),
         _text(item, "yaml"),
         document if isinstance(document, Mapping) else {},
+        _text(item, "etag"),
+        _each(item.get("conditions") or (), _condition),
     )
 
 

@@ -9,9 +9,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from dashboards.console.doors import ClusterDoor
 from dashboards.console.options import CannotStart, Options
-from mesh.flags import Parser, add_supervision, host_port
+from mesh.flags import Parser, add_supervision, checked, host_port
 from mesh.logs import escape, setup
 from mesh.state_directory import default_state
 
@@ -23,7 +25,8 @@ _DESCRIPTION = """\
 Serve Remora's web console: the mesh's graph, services, traces, logs and rules.
 
 It reads the collector's store and talks to the control plane, both found through the state directory; either may come
-later, or go and come back. A new session token is made at every start. The address with the token is printed on
+later, or go and come back. In a cluster --control, --root and --token-file say where the control plane is, and prove to
+it who asks. A new session token is made at every start. The address with the token is printed on
 standard output, or, with --ready-fd, written there as {"url": "http://HOST:PORT/?token=..."}."""
 
 _EXAMPLE = """\
@@ -48,13 +51,33 @@ def parse(argv: Sequence[str]) -> Options:
         metavar="HOST:PORT",
         help="where to serve; port 0 for any (default: %(default)s)",
     )
+    cluster = parser.add_argument_group("in a cluster, all three")
+    cluster.add_argument(
+        "--control", type=checked(_https), metavar="URL", help="the control plane's REST interface, https"
+    )
+    cluster.add_argument("--root", type=Path, metavar="FILE", help="the mesh's root certificates, PEM")
+    cluster.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="a service account's token for audience remora-console"
+    )
     parser.add_argument(
         "--url-file", type=Path, metavar="FILE", help="write the address there, mode 0600, instead of printing it"
     )
     add_supervision(parser, '{"url"}')
     given = parser.parse_args(argv)
     host, port = given.listen
-    return Options(given.state, host, port, given.ready_fd, given.lifeline_fd, given.url_file)
+    told = (given.control, given.root, given.token_file)
+    if None in told and told != (None, None, None):
+        parser.error("--control, --root and --token-file go together: give all three, or none")
+    control = ClusterDoor(*told) if given.control is not None else None
+    return Options(given.state, host, port, given.ready_fd, given.lifeline_fd, control, given.url_file)
+
+
+def _https(text: str) -> str:
+    """Raises ValueError."""
+    found = urlsplit(text)
+    if found.scheme != "https" or not found.hostname or found.path not in ("", "/") or found.query or found.username:
+        raise ValueError(f"{text!r} is not https://HOST:PORT")
+    return text
 
 
 def run(options: Options) -> int:

@@ -1,36 +1,40 @@
 """The control plane's REST interface as the pages use it. Its token stays in this process; nothing of it is shown.
 
-Address, root certificate and token are read from the state directory again whenever one of the files changed, so that
-a control plane that comes back on another port or with another root is found without a restart.
+Address, root certificate and token are read again whenever one of their files changed, so that a control plane that
+comes back on another port or with another root, and a token that was renewed, are found without a restart.
 """
 
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 
 from dashboards.console.answers import (
     Change,
+    Key,
     MalformedAnswer,
     MeshStatus,
     Resource,
+    RuleList,
     Violation,
     parse_changes,
+    parse_resource,
     parse_resources,
+    parse_rules,
     parse_status,
     parse_violations,
 )
-from mesh.files import NotPrivate, read_private
+from dashboards.console.doors import Door, DoorUnusable
 
 T = TypeVar("T")
 
 TIMEOUT = httpx.Timeout(15.0, connect=3.0)
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-
-_FILES = ("control.json", "ca/root.pem", "admin.token")
+MAX_REASON_CHARACTERS = 600
+"""Of what the control plane says, in a page."""
 
 
 class ControlUnavailable(Exception):
@@ -43,6 +47,10 @@ class ControlRefused(Exception):
     def __init__(self, violations: tuple[Violation, ...]) -> None:
         super().__init__(f"{len(violations)} violations")
         self.violations = violations
+
+
+class ControlConflict(ControlRefused):
+    """What was to be changed is not any more what was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +71,48 @@ class _Connection:
 
 
 class ControlPlane:
-    """One connection pool to the control plane whose state directory this is."""
+    """One connection pool to the control plane behind a door."""
 
-    def __init__(self, state: Path) -> None:
-        self._state = state
+    def __init__(self, door: Door) -> None:
+        self._door = door
         self._connection: _Connection | None = None
 
     async def status(self) -> MeshStatus:
         """Who is connected, and with which rules. Raises ControlUnavailable, as all of these do."""
         return self._parsed(parse_status, await self._call("GET", "/v1/status"))
 
-    async def resources(self, kind: str = "all") -> tuple[Resource, ...]:
-        """The stored documents of a kind."""
-        return self._parsed(parse_resources, await self._call("GET", f"/v1/resources/{kind}"))
+    async def resources(self, kind: str) -> tuple[Resource, ...]:
+        """The documents of a kind."""
+        return self._parsed(parse_resources, await self._call("GET", f"/v1/resources/{quote(kind, safe='')}"))
 
-    async def apply(self, name: str, text: str, *, dry_run: bool) -> Applied:
-        """Apply the documents in `text`, called `name` in violations. Raises ControlRefused with all that is wrong."""
-        body = {"files": [{"name": name, "text": text}], "dry_run": dry_run}
+    async def rules(self) -> RuleList:
+        """Every stored rule, without what it says, and whether rules may be changed from here."""
+        return self._parsed(parse_rules, await self._call("GET", "/v1/rules"))
+
+    async def rule(self, key: Key) -> Resource:
+        """One of them, with what it says. ControlUnavailable, too, if there is none any more."""
+        path = "/".join(quote(step, safe="") for step in key)
+        return self._parsed(parse_resource, await self._call("GET", f"/v1/resources/{path}"))
+
+    async def analyze(self, name: str, text: str) -> tuple[Violation, ...]:
+        """Everything to be said of the documents in `text`, called `name`, beside what is stored."""
+        body = {"files": [{"name": name, "text": text}]}
+        return self._parsed(_parse_findings, await self._call("POST", "/v1/analyze", body))
+
+    async def apply(self, name: str, text: str, expected: Mapping[Key, str], *, dry_run: bool) -> Applied:
+        """Apply the documents in `text`, called `name` in violations, if the rules of `expected` still have those
+        etags. Raises ControlRefused with all that is wrong, ControlConflict."""
+        body = {"files": [{"name": name, "text": text}], "expect": _expect(expected), "dry_run": dry_run}
         return self._parsed(_parse_applied, await self._call("POST", "/v1/apply", body))
 
-    async def delete(self, kind: str, namespace: str, name: str) -> Applied:
-        """Delete one stored document. Raises ControlRefused."""
-        body = {"resources": [{"kind": kind, "namespace": namespace, "name": name}], "dry_run": False}
+    async def delete(self, key: Key, etag: str) -> Applied:
+        """Delete one stored rule, if it still has this etag. Raises ControlRefused, ControlConflict."""
+        kind, namespace, name = key
+        body = {
+            "resources": [{"kind": kind, "namespace": namespace, "name": name}],
+            "expect": _expect({key: etag}),
+            "dry_run": False,
+        }
         return self._parsed(_parse_applied, await self._call("POST", "/v1/delete", body))
 
     async def close(self) -> None:
@@ -111,34 +139,33 @@ class ControlPlane:
 
     async def _client(self) -> httpx.AsyncClient:
         try:
-            stamp = tuple((status.st_ino, status.st_mtime_ns) for status in map(self._stat, _FILES))
+            found = [path.stat() for path in self._door.files]
         except FileNotFoundError:
-            raise ControlUnavailable("The control plane has not started yet.") from None
+            raise ControlUnavailable(self._door.absent) from None
         except OSError as error:
             raise ControlUnavailable(f"The control plane's files cannot be read: {error}.") from error
+        stamp = tuple((each.st_ino, each.st_mtime_ns) for each in found)
         if self._connection is None or self._connection.stamp != stamp:
             await self.close()
             self._connection = _Connection(self._connect(), stamp)
         return self._connection.client
 
-    def _stat(self, name: str) -> Any:
-        return (self._state / name).stat()
-
     def _connect(self) -> httpx.AsyncClient:
         try:
-            address = _json(httpx.Response(200, content=read_private(self._state / "control.json")))
-            token = read_private(self._state / "admin.token").decode("ascii").strip()
-            context = ssl.create_default_context(cafile=str(self._state / "ca" / "root.pem"))
-            url = httpx.URL(address["rest"])
-        except (OSError, NotPrivate, ssl.SSLError, UnicodeDecodeError) as error:
+            reach = self._door.open()
+            context = ssl.create_default_context(cafile=str(reach.root))
+            url = httpx.URL(reach.url)
+        except DoorUnusable as error:
+            raise ControlUnavailable(str(error)) from error
+        except (OSError, ssl.SSLError) as error:
             raise ControlUnavailable(f"The control plane's files cannot be used: {error}.") from error
-        except (KeyError, TypeError, httpx.InvalidURL) as error:
-            raise ControlUnavailable("control.json does not say where the control plane is.") from error
+        except httpx.InvalidURL as error:
+            raise ControlUnavailable("The control plane's address is none.") from error
         if url.scheme != "https":
-            raise ControlUnavailable("control.json names an address that is not HTTPS; the token is not sent there.")
+            raise ControlUnavailable("The control plane's address is not HTTPS; the token is not sent there.")
         return httpx.AsyncClient(
             base_url=url,
-            headers={"authorization": f"Bearer {token}"},
+            headers={"authorization": f"Bearer {reach.token}"},
             verify=context,
             timeout=TIMEOUT,
             # The environment's proxy is the user's mesh at best, and nobody who should see the token.
@@ -160,6 +187,17 @@ def _parse_applied(answer: Any) -> Applied:
     return Applied(changes, warnings, str(answer.get("version") or ""))
 
 
+def _parse_findings(answer: Any) -> tuple[Violation, ...]:
+    return parse_violations(answer.get("violations") if isinstance(answer, Mapping) else None)
+
+
+def _expect(expected: Mapping[Key, str]) -> list[dict[str, str]]:
+    return [
+        {"kind": kind, "namespace": namespace, "name": name, "etag": etag}
+        for (kind, namespace, name), etag in expected.items()
+    ]
+
+
 def _json(answer: httpx.Response) -> Any:
     try:
         return answer.json()
@@ -168,21 +206,18 @@ def _json(answer: httpx.Response) -> Any:
 
 
 def _refusal(answer: httpx.Response) -> Exception:
-    if answer.status_code in (400, 404, 409, 413, 422):
-        try:
-            violations = parse_violations(answer.json().get("violations", ()))
-        except (ValueError, AttributeError, MalformedAnswer):
-            violations = ()
-        if violations:
-            return ControlRefused(violations)
-    reasons = {
-        401: "it does not accept the token in admin.token",
-        404: "it does not know what was asked for",
-        413: "the document is too large",
-    }
-    return ControlUnavailable(
-        f"The control plane refused: {reasons.get(answer.status_code, f'status {answer.status_code}')}."
-    )
+    said = ""
+    try:
+        body = answer.json()
+        violations = parse_violations(body.get("violations", ()))
+        said = str(body.get("error") or "")[:MAX_REASON_CHARACTERS].rstrip(".")
+    except (ValueError, AttributeError, MalformedAnswer):
+        violations = ()
+    if violations:
+        return (ControlConflict if answer.status_code == 409 else ControlRefused)(violations)
+    reasons = {401: "it does not accept our token", 413: "the document is too large"}
+    reason = reasons.get(answer.status_code) or said or f"status {answer.status_code}"
+    return ControlUnavailable(f"The control plane refused: {reason}.")
 
 
 def _reason(error: httpx.HTTPError) -> str:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from dashboards.console.doors import ClusterDoor
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -16,6 +18,8 @@ class Options:
     """Inherited descriptor that gets one line of JSON once the console serves."""
     lifeline_fd: int | None = None
     """Inherited read end of a pipe whose closing means that the parent is gone."""
+    control: ClusterDoor | None = None
+    """Where a cluster's control plane is; None: where the state directory says."""
     url_file: Path | None = None
     """Gets the address with the token, in place of standard output."""
 

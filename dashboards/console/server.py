@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from dashboards.console.console import Console
 from dashboards.console.control import ControlPlane
+from dashboards.console.doors import StateDoor
 from dashboards.console.options import CannotStart, Options
 from dashboards.console.pages import register
 from dashboards.console.session import Gate, Session, hosts_for
@@ -56,9 +57,8 @@ async def serve(options: Options) -> None:
     sock = _bind(options.host, options.port)
     port = sock.getsockname()[1]
     session = Session(cookie_name=f"remora_console_{port}")
-    console = Console(
-        Telemetry(options.state / "store" / "telemetry.sqlite"), ControlPlane(options.state), SystemClock()
-    )
+    control = ControlPlane(options.control or StateDoor(options.state))
+    console = Console(Telemetry(options.state / "store" / "telemetry.sqlite"), control, SystemClock())
     server = _Server(
         uvicorn.Config(
             Gate(_application(console), session, hosts_for(options.host, port)),

@@ -29,6 +29,7 @@ ROOT_CONFIG_MAP, ROOT_KEY = "remora-ca-root-cert", "root.pem"
 ROOT_DIRECTORY = "/var/run/secrets/remora"
 TOKEN_DIRECTORY, TOKEN_FILE = "/var/run/secrets/tokens", "remora-token"
 TOKEN_AUDIENCE, TOKEN_SECONDS = "remora-ca", 43_200
+CONSOLE_AUDIENCE, CONSOLE_TOKEN_SECONDS = "remora-console", 3600
 
 FIRST = Not(Ref("revision"))
 """As a condition, that this is no revision beside others: what belongs to the mesh as a whole is the first one's."""

@@ -225,6 +225,9 @@ class Console(Model):
     """The web console, in the collector's pod, on loopback: see docs/kubernetes.md."""
 
     enabled: Bool = True
+    edit_rules: Bool = False
+    """Whoever reaches it may change rules of every namespace, which the control plane may write then. False: it shows
+    and validates them."""
     resources: Resources = Resources(
         requests={"cpu": "10m", "memory": "128Mi"}, limits={"memory": "512Mi", "ephemeral-storage": "64Mi"}
     )
@@ -361,6 +364,12 @@ class Values(Model):
         if len(value) > 40:  # remora-control-REVISION is a label's value and a name in DNS
             raise wrong(f"has {len(value)} characters; a revision has at most 40")
         return value
+
+    @model_validator(mode="after")
+    def _rules_are_edited_somewhere(self) -> "Values":
+        if self.console.edit_rules and not (self.console.enabled and self.collector.enabled):
+            raise wrong("has console.editRules without a console; enable console and collector, or remove it")
+        return self
 
     @model_validator(mode="after")
     def _metrics_come_from_somewhere(self) -> "Values":

@@ -186,6 +186,8 @@ def test_rules_are_written_with_what_is_granted_for_that_and_not_otherwise(
     more = granted("control.writesRules=true") - granted()
     assert {verb for verb, _, _ in more} == {"create", "delete", "patch", "update"}
     assert {resource for _, _, resource in more} == {kind.plural for kind in kinds()}
+    assert granted("console.editRules=true") - granted() == more, "the console's edits are written in the same way"
+    assert granted("console.editRules=true", "revision=canary") == granted("revision=canary")
 
     # Somebody else's field, which the rule that is applied does not have: that is replaced, not merged.
     found = YAML(typ="safe", pure=True).load(RULE)

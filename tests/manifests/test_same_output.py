@@ -60,6 +60,7 @@ EVERYTHING_ON = {
             "ports": [{"name": "tcp", "port": 9000, "nodePort": 30900}, {"name": "http", "port": 80}],
         }
     },
+    "console": {"editRules": True},
     "customMetrics": {"enabled": True},
 }
 NOTHING_ON = {
@@ -83,6 +84,8 @@ VALUES: Mapping[str, Mapping[str, Any]] = {
         "networkPolicies": {"monitoringNamespaces": []},
         "validation": {"unlabelledNamespaces": False, "timeoutSeconds": 3},
     },
+    "rules edited in the console": {"console": {"editRules": True}},
+    "a revision, whose rules the first one's console edits": {"revision": "canary", "console": {"editRules": True}},
     **{f"the overlay {name}": values for name, values in OVERLAYS.items()},
 }
 

@@ -13,6 +13,7 @@ from control.kubernetes.resources import ApiResource
 from control.kubernetes.status import Condition, StatusWriter, Subject, message_of
 from control.stores.kubernetes.gateway_status import GatewayStatus
 from control.stores.kubernetes.rules import Rule
+from control.stores.stored import StoredRule, Verdict
 
 _log = logging.getLogger("remora.store")
 
@@ -29,6 +30,7 @@ class RuleBook:
         self._status = status
         self._rules: dict[Key, tuple[Rule, Subject]] = {}
         self._good: dict[Key, Resource] = {}
+        self._stored: dict[Key, StoredRule] = {}
         self._findings: Mapping[Key, tuple[Violation, ...]] | None = None
         self._gateways: Mapping[Key, GatewayStatus] | None = None
         self.dirty = False
@@ -45,10 +47,14 @@ class RuleBook:
         """What holds."""
         return MappingProxyType(self._good)
 
-    def generation(self, key: Key) -> tuple[str, int] | None:
-        """(uid, generation) of the newest version seen, good or not."""
+    def newest(self, key: Key) -> Rule | None:
+        """The newest version seen, good or not."""
         found = self._rules.get(key)
-        return (found[0].uid, found[0].generation) if found is not None else None
+        return found[0] if found is not None else None
+
+    def stored(self, keys: Iterable[Key] | None = None) -> dict[Key, StoredRule]:
+        """The newest versions of all, or of those of `keys` that there are, with what their status is to say."""
+        return dict(self._stored) if keys is None else {key: self._stored[key] for key in keys if key in self._stored}
 
     def changed(self, kind: Kind, resource: ApiResource, name: tuple[str, str], after: Rule | None) -> None:
         """A rule is new, another, or gone."""
@@ -56,7 +62,7 @@ class RuleBook:
         before = self._rules.get(key)
         if after is None:
             if before is not None:
-                del self._rules[key]
+                del self._rules[key], self._stored[key]
                 self._status.forget(before[1])
             if self._good.pop(key, None) is not None:
                 self.dirty = True
@@ -99,6 +105,8 @@ class RuleBook:
             known = self._gateways.get(key, NO_STATUS)
             conditions, addresses = conditions + known.of(rule.generation), known.addresses
         self._status.want(subject, conditions, rule.reported, addresses)
+        verdicts = tuple(Verdict(each.type, each.status, each.reason, each.message) for each in conditions)
+        self._stored[key] = StoredRule(key, rule.etag, rule.text, rule.document, rule.created_at, verdicts)
 
     def _conditions(self, key: Key, rule: Rule) -> tuple[Condition, ...]:
         if rule.resource is None:

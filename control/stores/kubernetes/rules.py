@@ -1,6 +1,7 @@
 """Our own kinds, as a cluster has them: each object to a resource, or to what is wrong with it. Pure."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -29,10 +30,19 @@ class Rule:
     violations: tuple[Violation, ...] = ()
     generation: int = 0
     uid: str = ""
+    resource_version: str = ""
+    """Of the object, which differs for every change of it, its status too."""
     reported: Reported = UNREPORTED
     """What its status says of it."""
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    """What it was parsed from."""
+    """What it was parsed from; empty while it is wrong."""
+    text: Callable[[], str] = field(default=str, compare=False, repr=False)
+    """The same as YAML, wrong or not."""
+    api_version: str = ""
+    etag: str = ""
+    """Another one for every change of what a person wrote of it."""
+    created_at: float = 0.0
+    """Seconds since the epoch."""
 
 
 def kinds() -> list[tuple[Kind, tuple[ApiResource, ...]]]:
@@ -74,15 +84,20 @@ class RuleDecoder:
         rest: dict[str, Any] = {
             "generation": int(metadata.get("generation") or 0),
             "uid": str(metadata.get("uid") or ""),
+            "resource_version": str(metadata.get("resourceVersion") or ""),
             "reported": reported(found),
+            "api_version": document["apiVersion"],
+            "etag": _etag(metadata),
         }
         before = self._known.get(key)
         if before is not None and before.document == document:
             rule = replace(before, **rest)
         else:
-            resource, violations = _parsed(document, _seconds(metadata.get("creationTimestamp")))
+            text, created_at = Written(document), _seconds(metadata.get("creationTimestamp"))
+            resource, violations = _parsed(document, text, created_at)
             # What is wrong is read anew: it may be nested too deeply to be compared.
-            rule = Rule(resource, violations, **rest, document=document if resource is not None else {})
+            kept = document if resource is not None else {}
+            rule = Rule(resource, violations, **rest, document=kept, text=text, created_at=created_at)
         self._known[key] = rule
         return rule
 
@@ -99,12 +114,17 @@ class Written:
 
     def __call__(self) -> str:
         if self._text is None:
-            self._text = str(yaml.dump(dict(self._document), Dumper=_DUMPER, sort_keys=True, allow_unicode=True))
+            try:
+                self._text = str(yaml.dump(dict(self._document), Dumper=_DUMPER, sort_keys=True, allow_unicode=True))
+            except RecursionError:
+                self._text = "# nested too deeply to be shown\n"
         return self._text
 
 
-def _parsed(document: Mapping[str, Any], created_at: float) -> tuple[Resource | None, tuple[Violation, ...]]:
-    parsed = parse_document(document, Written(document))
+def _parsed(
+    document: Mapping[str, Any], text: "Written", created_at: float
+) -> tuple[Resource | None, tuple[Violation, ...]]:
+    parsed = parse_document(document, text)
     errors = tuple(each for each in parsed.violations if each.severity == "error")
     if errors or not parsed.resources:
         return None, errors
@@ -131,6 +151,15 @@ def _document(found: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
     # Other fields of the object, which the CRD's schema would not let pass, are refused by name.
     known = ("apiVersion", "kind", "metadata", "status")
     return document | {name: value for name, value in found.items() if name not in known}
+
+
+def _etag(metadata: Mapping[str, Any]) -> str:
+    """Of its spec the generation tells, which a status does not change; labels and annotations do not change that."""
+    about = [str(metadata.get("uid")), str(metadata.get("generation"))]
+    for name in ("labels", "annotations"):
+        said = metadata.get(name) or {}
+        about += [f"{key}={said[key]}" for key in sorted(said, key=str) if key != _LAST_APPLIED]
+    return hashlib.sha256("\0".join(about).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _seconds(timestamp: object) -> float:

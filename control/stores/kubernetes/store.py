@@ -32,6 +32,7 @@ from control.stores.kubernetes.others import ClusterState, Others
 from control.stores.kubernetes.rule_book import RuleBook
 from control.stores.kubernetes.rules import Rule, RuleDecoder, Written, kinds
 from control.stores.kubernetes.writing import RuleWriter
+from control.stores.stored import StoredRule
 from mesh.clock import Clock
 from mesh.lifecycle import TaskScope
 
@@ -264,18 +265,29 @@ class KubernetesStore:
 
     # Changes from our side.
 
+    def stored(self) -> Mapping[Key, StoredRule]:
+        """Every rule as the API server has it, those too that are wrong."""
+        return self._rules.stored()
+
     def as_kept(self, resource: Resource) -> Resource:
         """In the API server's order, without comments."""
         return replace(resource, source=Written(resource.document))
 
-    def change(self, resources: Iterable[Resource], deleted: Collection[Key]) -> World:
+    def change(
+        self,
+        resources: Iterable[Resource],
+        deleted: Collection[Key],
+        expected: Mapping[Key, str] = MappingProxyType({}),
+    ) -> World:
         """Write rules to the API server, in order; return once the World has them. Blocks: for other threads.
 
         Raises NothingApplied; its text says so if it happened half-way, which the API server has no way to avoid.
+        ChangedMeanwhile where something is not as `expected` (`changed_meanwhile`) any more.
         """
         if self._loop is None:
             raise NothingApplied("nothing was applied: the cluster is not followed yet")
-        asyncio.run_coroutine_threadsafe(self._writer.change(tuple(resources), tuple(deleted)), self._loop).result()
+        writing = self._writer.change(tuple(resources), tuple(deleted), expected)
+        asyncio.run_coroutine_threadsafe(writing, self._loop).result()
         asyncio.run_coroutine_threadsafe(self._built_now(), self._loop).result()
         return self._world
 

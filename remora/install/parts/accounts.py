@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from control.api.kinds import KINDS
-from remora.install.expressions import Node, Ref, When
+from remora.install.expressions import Either, Node, Ref, When
 from remora.install.names import (
     COLLECTOR,
     CONTROL,
@@ -19,6 +19,7 @@ from remora.install.names import (
     metadata,
     revised,
 )
+from remora.install.parts import console
 
 CA_SECRET = "remora-ca"  # noqa: S105 - its name
 WATCH = ("list", "watch")
@@ -77,8 +78,8 @@ def _kinds() -> list[Node]:
         group, slash, _ = kind.api_versions[0].partition("/")
         if slash:
             groups.setdefault(group, []).append(kind.plural)
-    # `remora apply` of a token of the control plane's; people who have their own use kubectl.
-    writing = Ref("control.writesRules")
+    # For `remora apply` in its pod and for the console; people who have a token of their own use kubectl.
+    writing = Either(Ref("control.writesRules"), console.EDITS_RULES)
     return [
         rule
         for group, plurals in groups.items()

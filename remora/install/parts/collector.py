@@ -168,6 +168,7 @@ def _pod() -> dict[str, Any]:
             {"name": "settings", "configMap": {"name": SETTINGS, "defaultMode": 0o444}},
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
             *pods.IDENTITY_VOLUMES,
+            When(console.WANTED, console.volume()),
             When(_API_KEY, {"name": "elasticsearch-key", "secret": {"secretName": _API_KEY, "defaultMode": 0o440}}),
             When(_CA, {"name": "elasticsearch-ca", "secret": {"secretName": _CA, "defaultMode": 0o444}}),
         ],

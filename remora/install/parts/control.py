@@ -14,7 +14,7 @@ from remora.install.names import (
     labels,
     metadata,
 )
-from remora.install.parts import pods, settings
+from remora.install.parts import console, pods, settings
 
 COMPONENT = "control"
 SELECTOR: Mapping[str, Node] = {"app.kubernetes.io/name": CONTROL}
@@ -105,6 +105,7 @@ def _args() -> list[Node]:
         When(Ref("revision"), Concat("--revision=", Ref("revision"))),
         Concat("--cluster-id=", Ref("clusterId")),
         When(Ref("control.otherClusters"), "--other-clusters"),
+        When(console.EDITS_RULES, "--console-edits-rules"),
         "--host=0.0.0.0",
         "--state=/var/lib/remora",
         Concat("--trust-domain=", Ref("trustDomain")),

@@ -49,6 +49,7 @@ async def test_a_rule_is_created_then_unchanged_then_configured(rest: httpx.Asyn
             "name": "reviews",
             "before": None,
             "after": RULE,
+            "etag": "",
         }
     ]
     again = (await call(rest, "apply", RULE)).json()
@@ -140,6 +141,34 @@ async def test_concurrent_calls_are_taken_one_after_another(rest: httpx.AsyncCli
     [rule] = await stored(rest)
     last = max(answers, key=lambda answer: int(answer.json()["version"])).json()
     assert rule["yaml"] == last["changes"][0]["after"]
+
+
+async def test_what_is_not_as_it_was_read_is_neither_changed_nor_deleted(rest: httpx.AsyncClient) -> None:
+    key = {"kind": "VirtualService", "namespace": "default", "name": "reviews"}
+    absent = [{**key, "etag": ""}]
+    await call(rest, "apply", RULE, expect=absent)
+    answer = await call(rest, "apply", RULE.replace("1s", "9s"), expect=absent)
+    assert answer.status_code == 409
+    assert "somebody has made one of that name" in answer.json()["violations"][0]["message"]
+    read = (await rest.get("/v1/resources/vs/default/reviews")).json()["etag"]
+    theirs = (await call(rest, "apply", RULE.replace("1s", "2s"), expect=[{**key, "etag": read}])).json()
+    assert theirs["changes"][0]["etag"] == read
+    for dry_run in (True, False):
+        answer = await call(rest, "apply", RULE, expect=[{**key, "etag": read}], dry_run=dry_run)
+        assert answer.status_code == 409
+        [violation] = answer.json()["violations"]
+        assert (violation["name"], violation["severity"]) == ("reviews", "error")
+        assert "somebody has changed it meanwhile" in violation["message"]
+    body = {"resources": [key], "expect": [{**key, "etag": read}]}
+    assert (await rest.post("/v1/delete", json=body)).status_code == 409
+    assert [rule["yaml"] for rule in await stored(rest)] == [RULE.replace("1s", "2s")]
+    now = (await rest.get("/v1/rules")).json()
+    [rule] = now["rules"]
+    assert now["console_edits_rules"] is True
+    assert rule == {**key, "etag": rule["etag"], "created_at": rule["created_at"], "conditions": []}
+    body["expect"][0]["etag"] = rule["etag"]
+    assert (await rest.post("/v1/delete", json=body)).status_code == 200
+    assert (await call(rest, "delete", RULE, expect=absent)).status_code == 400
 
 
 @pytest.mark.parametrize("word", ["VirtualService", "virtualservices", "virtualservice", "vs", "VS", "all"])

@@ -2,6 +2,7 @@
 `python fake_control.py STATE` writes control.json, admin.token and ca/root.pem there and prints `ready`."""
 
 import datetime
+import hashlib
 import ipaddress
 import json
 import os
@@ -58,6 +59,24 @@ class Rules:
         self.stored: dict[tuple[str, str, str], str] = {}
         self.version = 1
 
+    def etag(self, key: tuple[str, str, str]) -> str:
+        return hashlib.sha256(self.stored[key].encode()).hexdigest()[:8] if key in self.stored else ""
+
+    def changed(self, expect: list[dict[str, str]]) -> list[dict[str, Any]]:
+        keys = {(each["kind"], each["namespace"], each["name"]): each["etag"] for each in expect}
+        return [
+            violation("", 0, key[0], key[2], "", "somebody has changed it meanwhile")
+            for key, etag in keys.items()
+            if self.etag(key) != etag
+        ]
+
+    def summary(self, key: tuple[str, str, str]) -> dict[str, Any]:
+        """A file `conditions.json` of the state directory has what is said of rules, by name."""
+        said = self.folder / "conditions.json"
+        conditions = json.loads(said.read_bytes()).get(key[2], []) if said.exists() else []
+        return {"kind": key[0], "namespace": key[1], "name": key[2], "created_at": 0, "etag": self.etag(key),
+                "conditions": conditions}  # fmt: skip
+
     def parse(self, files: list[dict[str, str]]) -> tuple[dict[tuple[str, str, str], str], list[dict[str, Any]]]:
         found: dict[tuple[str, str, str], str] = {}
         violations = []
@@ -88,6 +107,9 @@ def application(folder: Path) -> FastAPI:
     app = FastAPI(openapi_url=None)
     rules = Rules(folder)
 
+    def read_only() -> bool:
+        return (folder / "read-only").exists()
+
     @app.middleware("http")
     async def authenticate(request: Request, call_next: Any) -> Any:
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
@@ -100,12 +122,16 @@ def application(folder: Path) -> FastAPI:
         found, violations = rules.parse(body["files"])
         if violations:
             return JSONResponse({"violations": violations}, 422)
+        if read_only():
+            return JSONResponse({"error": "the console reads rules here"}, 403)
+        if changed := rules.changed(body["expect"]):
+            return JSONResponse({"violations": changed}, 409)
         changes = []
         for key, text in found.items():
             before = rules.stored.get(key)
             action = "created" if before is None else "unchanged" if before == text else "configured"
             changes.append({"action": action, "kind": key[0], "namespace": key[1], "name": key[2],
-                            "before": before, "after": text})  # fmt: skip
+                            "before": before, "after": text, "etag": rules.etag(key)})  # fmt: skip
         if not body["dry_run"]:
             rules.stored |= found
             rules.version += 1
@@ -118,6 +144,8 @@ def application(folder: Path) -> FastAPI:
         if missing := [key for key in keys if key not in rules.stored]:
             gone = [violation("", 0, key[0], key[2], "", "is not stored") for key in missing]
             return JSONResponse({"violations": gone}, 404)
+        if changed := rules.changed(body["expect"]):
+            return JSONResponse({"violations": changed}, 409)
         for key in keys:
             del rules.stored[key]
         rules.version += 1
@@ -125,19 +153,29 @@ def application(folder: Path) -> FastAPI:
             {"changes": [{"action": "deleted", "kind": k, "namespace": ns, "name": n} for k, ns, n in keys]}
         )
 
-    @app.get("/v1/resources/{kind}")
-    async def resources(kind: str) -> JSONResponse:
+    @app.post("/v1/analyze")
+    async def analyze(request: Request) -> JSONResponse:
+        return JSONResponse({"violations": rules.parse((await request.json())["files"])[1]})
+
+    @app.get("/v1/rules")
+    async def summaries() -> JSONResponse:
+        listed = [rules.summary(key) for key in sorted(rules.stored)]
+        return JSONResponse({"rules": listed, "console_edits_rules": not read_only()})
+
+    @app.get("/v1/resources/{kind}/{namespace}/{name}")
+    async def one(kind: str, namespace: str, name: str) -> JSONResponse:
+        key = kind, namespace, name
+        if key not in rules.stored:
+            return JSONResponse({"error": f"{kind} {namespace}/{name} is not stored"}, 404)
+        return JSONResponse(rules.summary(key) | {"yaml": rules.stored[key], "document": {}})
+
+    @app.get("/v1/resources/Workload")
+    async def workloads() -> JSONResponse:
         listed = [
-            {"kind": k, "namespace": ns, "name": n, "yaml": text, "document": {}, "created_at": 0}
-            for (k, ns, n), text in sorted(rules.stored.items())
-            if kind in ("all", k)
-        ]
-        if kind in ("all", "Workload"):
-            listed += [
-                {"kind": "Workload", "namespace": "default", "name": name, "yaml": "", "created_at": 0,
-                 "document": {"name": name, "service": re.sub(r"-v\d$", "", name)}}
-                for name in PROXIES
-            ]  # fmt: skip
+            {"kind": "Workload", "namespace": "default", "name": name, "yaml": "", "created_at": 0,
+             "document": {"name": name, "service": re.sub(r"-v\d$", "", name)}}
+            for name in PROXIES
+        ]  # fmt: skip
         return JSONResponse({"resources": listed})
 
     @app.get("/v1/status")

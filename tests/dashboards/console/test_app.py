@@ -13,11 +13,18 @@ from typing import Any
 import pytest
 
 from dashboards.console.app import Options, parse
+from dashboards.console.doors import ClusterDoor
 
 
 def test_the_flags_of_the_contract_are_understood(tmp_path: Path) -> None:
     given = parse(["--state", str(tmp_path), "--listen", "[::1]:0", "--ready-fd", "5", "--lifeline-fd", "6"])
     assert given == Options(tmp_path, "::1", 0, 5, 6)
+
+
+def test_in_a_cluster_it_is_told_where_the_control_plane_is_and_how_to_prove_itself() -> None:
+    given = parse(["--control", "https://control.svc:15014", "--root", "/r.pem", "--token-file", "/t"])
+    assert given.control == ClusterDoor("https://control.svc:15014", Path("/r.pem"), Path("/t"))
+    assert parse([]).control is None
 
 
 def test_by_default_it_listens_on_loopback_and_finds_the_usual_state(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +38,10 @@ def test_by_default_it_listens_on_loopback_and_finds_the_usual_state(monkeypatch
 @pytest.mark.parametrize(
     "argv",
     [["--listen", "20001"], ["--listen", ":20001"], ["--listen", "127.0.0.1:70000"], ["--listen", "127.0.0.1:-1"],
-     ["--ready-fd", "x"], ["--lifeline-fd", "-1"], ["--stat", "x"], ["extra"]],
+     ["--ready-fd", "x"], ["--lifeline-fd", "-1"], ["--stat", "x"], ["extra"],
+     ["--control", "https://c"], ["--root", "r", "--token-file", "t"],
+     ["--control", "http://c", "--root", "r", "--token-file", "t"],
+     ["--control", "https://c/path", "--root", "r", "--token-file", "t"]],
 )  # fmt: skip
 def test_wrong_flags_are_exit_status_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
