@@ -77,3 +77,16 @@ def total(
             values.append(value)
     statement = f"SELECT coalesce(sum(count), 0) FROM log_counts WHERE {' AND '.join(parts)}"  # noqa: S608
     return int(connection.execute(statement, values).fetchone()[0])
+
+
+def times(connection: sqlite3.Connection) -> tuple[float, float] | None:
+    """Seconds since the epoch that no record is before, and that all are before; None for none."""
+    first, last = connection.execute(
+        "SELECT (SELECT min(minute) FROM log_counts), (SELECT max(minute) FROM log_counts)"
+    ).fetchone()
+    if first is None:
+        return None
+    return (
+        -math.inf if first == _FIRST else float(first * MINUTE_S),
+        math.inf if last == _LAST else float((last + 1) * MINUTE_S),
+    )

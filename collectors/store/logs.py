@@ -53,6 +53,10 @@ class Filter:
                 values[key] = value
         return " AND ".join(parts) or "TRUE", values
 
+    def is_range(self) -> bool:
+        """Whether what meets the conditions are neighbours in an index."""
+        return self.tag is None and self.severity is None and self.trace_id is None and self.after_rowid is None
+
     def _id_beginnings(self) -> tuple[str, ...]:
         return () if self.trace_id is None else trace_ids.beginnings(self.trace_id)
 
@@ -122,6 +126,7 @@ def select(connection: sqlite3.Connection, query: Filter, limit: int) -> list[Lo
 
 def count(connection: sqlite3.Connection, query: Filter) -> int:
     """All that match."""
+    query = _without_idle_bounds(connection, query)
     if query.matches() or query.trace_id is not None or query.after_rowid is not None:
         return _count_each(connection, query)
     first, end = log_counts.whole_minutes(query.since, query.until)
@@ -136,17 +141,34 @@ def count(connection: sqlite3.Connection, query: Filter) -> int:
     return found
 
 
+def _without_idle_bounds(connection: sqlite3.Connection, query: Filter) -> Filter:
+    """The same without bounds that no record is beyond: those would be asked of each."""
+    found = log_counts.times(connection)
+    if found is None:
+        return query
+    oldest, newest = found
+    return replace(
+        query,
+        since=None if query.since is not None and query.since <= oldest else query.since,
+        until=None if query.until is not None and query.until >= newest else query.until,
+    )
+
+
 def _count_each(connection: sqlite3.Connection, query: Filter) -> int:
     conditions, values = query.conditions()
     matches = query.matches()
     if not matches:
         found = connection.execute(f"SELECT count(*) FROM logs AS l WHERE {conditions}", values).fetchone()  # noqa: S608
         return int(found[0])
-    if values:
-        source = "logs_text AS t CROSS JOIN logs AS l ON l.rowid = t.rowid"
-    else:
+    if not values:
+        source, where = "logs_text AS t", "TRUE"
+    elif query.is_range():
+        # The + keeps the text's matches on the outside: each is looked up among the records, and not the other way.
         source = "logs_text AS t"
-    statement = f"SELECT count(*) FROM {source} WHERE logs_text MATCH :match AND {conditions}"  # noqa: S608
+        where = f"+t.rowid IN (SELECT l.rowid FROM logs AS l WHERE {conditions})"  # noqa: S608
+    else:
+        source, where = "logs_text AS t CROSS JOIN logs AS l ON l.rowid = t.rowid", conditions
+    statement = f"SELECT count(*) FROM {source} WHERE logs_text MATCH :match AND {where}"  # noqa: S608
     rows = first_valid(connection, statement, values, matches)
     return int(rows[0][0]) if rows else 0
 

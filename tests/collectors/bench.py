@@ -90,6 +90,7 @@ def search(path: Path) -> dict[str, tuple[float, float]]:
         "count all": lambda: reader.count_logs(),
         "count a frequent word": lambda: reader.count_logs(text="reviews"),
         "count errors": lambda: reader.count_logs(severity="error"),
+        "count a frequent word, an hour": lambda: reader.count_logs(text="reviews", since=now - 3600),
     }
     found = {}
     for name, question in questions.items():
