@@ -19,11 +19,18 @@ def wrong(message: str) -> PydanticCustomError:
 
 
 _NOT_YET = "is not supported by Remora yet; remove it"
+_OUTDATED = "is deprecated in Istio; write consecutive5xxErrors or consecutiveGatewayErrors"
 
 
 def _refuse(_value: object) -> Never:
     raise PydanticCustomError("unsupported", _NOT_YET)
 
 
+def _refuse_errors(_value: object) -> Never:
+    raise PydanticCustomError("unsupported", _OUTDATED)
+
+
 Unsupported = Annotated[Any, BeforeValidator(_refuse), WithJsonSchema({"x-unsupported": _NOT_YET})]
 """A field that Istio has and we do not: refused by its name, rather than ignored or called unknown."""
+ConsecutiveErrors = Annotated[Any, BeforeValidator(_refuse_errors), WithJsonSchema({"x-unsupported": _OUTDATED})]
+"""One that Istio has two better ones for."""

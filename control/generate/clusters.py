@@ -19,6 +19,7 @@ from control.generate.names import (
     relayed_cluster,
     sni,
 )
+from control.generate.outliers import detect
 from control.generate.pack import duration, pack
 from control.generate.tls import RELAYED_ALPN, ads, raw, upstream_mutual, upstream_simple
 from control.ir.mesh import Mesh
@@ -47,8 +48,8 @@ _MUTUAL_ALPN = _ALPN | {Protocol.TCP: RELAYED_ALPN, Protocol.TLS: RELAYED_ALPN}
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-Choose = Callable[[list[Endpoint], TrafficPolicy], list[Endpoint]]
-"""Of a port's instances those that are for some clients."""
+Choose = Callable[[list[Endpoint], TrafficPolicy], list[list[Endpoint]]]
+"""Of a port's instances those that are for some clients, by priority."""
 
 
 def service_clusters(
@@ -63,9 +64,8 @@ def service_clusters(
             if policy.tls is not None and policy.tls.mode is TlsMode.SIMPLE and not settings.system_roots_pem:
                 # Nothing to check the server's certificate against: rather not at all than unchecked.
                 policy, endpoints = replace(policy, tls=None), []
-            if choose is not None:
-                endpoints = choose(endpoints, policy)
-            yield _outbound(service, port, subset, endpoints, policy)
+            priorities = [endpoints] if choose is None else choose(endpoints, policy)
+            yield _outbound(service, port, subset, priorities, policy)
 
 
 def relayed_clusters(service: Service, destination: DestinationPolicy) -> Iterator[tuple[int, Cluster]]:
@@ -76,7 +76,7 @@ def relayed_clusters(service: Service, destination: DestinationPolicy) -> Iterat
             for subset in ("", *sorted(destination.subsets)):
                 policy = destination.for_port(port.number, subset)
                 endpoints = chosen(service, port.number, _labels(destination, subset))
-                cluster, _ = _outbound(service, replace(port, protocol=Protocol.TCP), subset, endpoints, policy)
+                cluster, _ = _outbound(service, replace(port, protocol=Protocol.TCP), subset, [endpoints], policy)
                 cluster.name = relayed_cluster(service.host, port.number, subset)
                 yield port.number, cluster
 
@@ -95,7 +95,7 @@ def instance_clusters(
     if port.protocol is Protocol.AUTO:
         kinds.append((replace(port, protocol=Protocol.TCP), instance_relayed_cluster))
     for spoken, named in kinds:
-        cluster, _ = _outbound(only, spoken, "", instances, policy)
+        cluster, _ = _outbound(only, spoken, "", [instances], policy)
         cluster.name = named(service.host, port.number, instance.address.host)
         cluster.type = Cluster.STATIC
         cluster.ClearField("eds_cluster_config")
@@ -129,7 +129,7 @@ def black_hole() -> Cluster:
 
 
 def _outbound(
-    service: Service, port: Port, subset: str, endpoints: list[Endpoint], policy: TrafficPolicy
+    service: Service, port: Port, subset: str, priorities: list[list[Endpoint]], policy: TrafficPolicy
 ) -> tuple[Cluster, ClusterLoadAssignment | None]:
     name = outbound_cluster(service.host, port.number, subset)
     cluster = Cluster(name=name, lb_policy=_LB_POLICY[policy.balancing or Balancing.LEAST_REQUEST])
@@ -139,8 +139,10 @@ def _outbound(
     _keep_alive(cluster, pool.keepalive)
     speak(cluster, port.protocol, pool)
     describe(cluster, service)
-    _secure(cluster, service, port, subset, endpoints, policy.tls)
-    loads = assignment(name, endpoints)
+    _secure(cluster, service, port, subset, policy.tls)
+    if policy.outlier is not None:
+        detect(cluster, policy.outlier)
+    loads = assignment(name, *priorities)
     if service.resolution is Resolution.DNS:
         cluster.type = Cluster.STRICT_DNS
         cluster.dns_lookup_family = Cluster.V4_PREFERRED
@@ -203,9 +205,7 @@ def describe(cluster: Cluster, *services: Service) -> None:
         cluster.metadata.filter_metadata["istio"].CopyFrom(struct)
 
 
-def _secure(
-    cluster: Cluster, service: Service, port: Port, subset: str, endpoints: list[Endpoint], tls: Tls | None
-) -> None:
+def _secure(cluster: Cluster, service: Service, port: Port, subset: str, tls: Tls | None) -> None:
     # Every instance's principal, not only the subset's: moving a workload between subsets must not need a new cluster.
     principals = [*service.sans, *(e.principal for e in service.endpoints.get(port.number, ()) if e.principal)]
     name = sni(service.host, port.number, subset)

@@ -23,18 +23,20 @@ def chosen(service: Service, port: int, labels: Mapping[str, str]) -> list[IrEnd
     return [e for e in service.endpoints.get(port, ()) if labels.items() <= e.labels.items()]
 
 
-def assignment(cluster: str, endpoints: Iterable[IrEndpoint]) -> ClusterLoadAssignment:
-    """By locality, then address; without instances there is no locality either, which Envoy takes as "none"."""
-    by_locality: dict[tuple[str, str, str], list[IrEndpoint]] = {}
-    for each in sorted(endpoints, key=lambda e: (e.locality, e.address, e.workload)):
-        by_locality.setdefault(each.locality, []).append(each)
-    return ClusterLoadAssignment(
-        cluster_name=cluster, endpoints=[_locality(where, some) for where, some in by_locality.items()]
-    )
+def assignment(cluster: str, *priorities: Iterable[IrEndpoint]) -> ClusterLoadAssignment:
+    """By priority, locality, then address; without instances there is no locality either, which Envoy takes as
+    "none"."""
+    message = ClusterLoadAssignment(cluster_name=cluster)
+    for priority, endpoints in enumerate(priorities):
+        by_locality: dict[tuple[str, str, str], list[IrEndpoint]] = {}
+        for each in sorted(endpoints, key=lambda e: (e.locality, e.address, e.workload)):
+            by_locality.setdefault(each.locality, []).append(each)
+        message.endpoints.extend(_locality(where, some, priority) for where, some in by_locality.items())
+    return message
 
 
-def _locality(where: tuple[str, str, str], endpoints: list[IrEndpoint]) -> LocalityLbEndpoints:
-    message = LocalityLbEndpoints(lb_endpoints=[_endpoint(e) for e in endpoints])
+def _locality(where: tuple[str, str, str], endpoints: list[IrEndpoint], priority: int) -> LocalityLbEndpoints:
+    message = LocalityLbEndpoints(lb_endpoints=[_endpoint(e) for e in endpoints], priority=priority)
     if any(where):
         message.locality.region, message.locality.zone, message.locality.sub_zone = where
     return message

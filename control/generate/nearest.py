@@ -3,7 +3,8 @@
 Meant for zones are instances with Kubernetes' topology hints: as kube-proxy has it, a client uses those that are hinted
 for its zone; all of them, where none is. Nearest counts where a DestinationRule says so (`localityLbSetting`), and
 where a service has instances in several clusters: of the client's subzone, else its zone, its region, anywhere. An
-instance that is not ready is none, so clients go on to the next ones when their own end, and come back.
+instance that is not ready is none, so clients go on to the next ones when their own end, and come back. With outlier
+detection they get all of them, the nearest first by priority, and go on by themselves where those are ejected.
 https://kubernetes.io/docs/concepts/services-networking/topology-aware-routing/
 https://istio.io/latest/docs/tasks/traffic-management/locality-load-balancing/failover/
 """
@@ -21,7 +22,7 @@ from control.ir.settings import MeshSettings
 Place = tuple[str, str, str]
 """Region, zone and subzone."""
 ANYWHERE_PREFERRED = Nearness()
-"""What holds for a service of several clusters of which no rule says otherwise."""
+"""What holds for a service of several clusters, and with outlier detection, of which no rule says otherwise."""
 
 
 def nearest_endpoints(mesh: Mesh, namespace: str, place: Place, reached: Upstreams) -> Resources:
@@ -89,16 +90,23 @@ class _Chooser:
         self.differs = False
         """Of the last choice."""
 
-    def __call__(self, endpoints: list[Endpoint], policy: TrafficPolicy) -> list[Endpoint]:
-        chosen = [each for each in endpoints if self._place[1] in each.zones]
-        nearness = policy.nearness or self._default
-        if not chosen and endpoints and nearness is not None and nearness.preferred:
-            ranks = [_rank(self._place, each.locality, nearness) for each in endpoints]
-            nearest = min(ranks)
-            chosen = [each for each, rank in zip(endpoints, ranks, strict=True) if rank == nearest]
-        chosen = chosen or endpoints
-        self.differs = len(chosen) != len(endpoints)
-        return chosen
+    def __call__(self, endpoints: list[Endpoint], policy: TrafficPolicy) -> list[list[Endpoint]]:
+        meant = [each for each in endpoints if self._place[1] in each.zones]
+        priorities = [meant] if meant else self._by_nearness(endpoints, policy)
+        self.differs = len(priorities[0]) != len(endpoints)
+        return priorities
+
+    def _by_nearness(self, endpoints: list[Endpoint], policy: TrafficPolicy) -> list[list[Endpoint]]:
+        detects = policy.outlier is not None
+        # As in Istio, where detection of outliers is what failover needs, and all that it needs.
+        nearness = policy.nearness or (ANYWHERE_PREFERRED if detects else self._default)
+        if not endpoints or nearness is None or not nearness.preferred:
+            return [endpoints]
+        by_rank: dict[int, list[Endpoint]] = {}
+        for each in endpoints:
+            by_rank.setdefault(_rank(self._place, each.locality, nearness), []).append(each)
+        priorities = [some for _, some in sorted(by_rank.items())]
+        return priorities if detects else priorities[:1]
 
 
 def _rank(client: Place, instance: Place, nearness: Nearness) -> int:

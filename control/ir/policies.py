@@ -54,6 +54,22 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class OutlierDetection:
+    """When an instance that fails is left out for a while; None is Envoy's default, of counts 0 never."""
+
+    consecutive_5xx: int | None = None
+    consecutive_gateway: int | None = None
+    split: bool = False
+    """What fails on the client's side of the connection is counted by itself."""
+    consecutive_local: int | None = None
+    interval_s: float | None = None
+    base_ejection_s: float | None = None
+    max_ejection_percent: int | None = None
+    min_health_percent: int = 0
+    """With fewer healthy instances all are used; 0: never."""
+
+
+@dataclass(frozen=True, slots=True)
 class Nearness:
     """Whether clients use the nearest instances alone for as long as there are any."""
 
@@ -70,6 +86,7 @@ class TrafficPolicy:
     pool: Pool | None = None
     tls: Tls | None = None
     nearness: Nearness | None = None
+    outlier: OutlierDetection | None = None
 
     def over(self, around: "TrafficPolicy") -> "TrafficPolicy":
         """This policy, with what it does not say taken from the one around it."""
@@ -78,6 +95,7 @@ class TrafficPolicy:
             self.pool if self.pool is not None else around.pool,
             self.tls if self.tls is not None else around.tls,
             self.nearness if self.nearness is not None else around.nearness,
+            self.outlier if self.outlier is not None else around.outlier,
         )
 
 
@@ -103,8 +121,9 @@ class DestinationPolicy:
         return any(policy.tls is not None and policy.tls.mode is mode for policy in self._policies())
 
     def prefers_near(self) -> bool:
-        """Whether the nearest instances are preferred at any port of any subset."""
-        return any(policy.nearness is not None and policy.nearness.preferred for policy in self._policies())
+        """Whether the nearest instances may be preferred at any port of any subset."""
+        said = ((each.outlier, each.nearness) for each in self._policies())
+        return any(outlier is not None or (near is not None and near.preferred) for outlier, near in said)
 
     def _policies(self) -> list[TrafficPolicy]:
         subsets = self.subsets.values()

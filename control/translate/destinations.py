@@ -9,6 +9,7 @@ from control.api.kinds.destination_rule import (
     ConnectionPool,
     DestinationRuleSpec,
     LoadBalancer,
+    OutlierDetection,
     PortPolicy,
     TcpKeepalive,
     TrafficPolicy,
@@ -66,6 +67,22 @@ def _policy(policy: TrafficPolicy | PortPolicy | None) -> ir.TrafficPolicy:
         _pool(policy.connection_pool),
         _tls(policy.tls),
         _nearness(policy.load_balancer),
+        _outlier(policy.outlier_detection),
+    )
+
+
+def _outlier(outlier: OutlierDetection | None) -> ir.OutlierDetection | None:
+    if outlier is None:
+        return None
+    return ir.OutlierDetection(
+        consecutive_5xx=outlier.consecutive_5xx_errors,
+        consecutive_gateway=outlier.consecutive_gateway_errors,
+        split=outlier.split_external_local_origin_errors,
+        consecutive_local=outlier.consecutive_local_origin_failures,
+        interval_s=outlier.interval,
+        base_ejection_s=outlier.base_ejection_time,
+        max_ejection_percent=outlier.max_ejection_percent,
+        min_health_percent=outlier.min_health_percent,
     )
 
 

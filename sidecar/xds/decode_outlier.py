@@ -4,9 +4,6 @@ from sidecar.config.cluster import Cluster, Discovery
 from sidecar.config.outlier import OutlierDetection
 from sidecar.xds.fields import Fields
 
-MAX_INTERVAL_S = 86_400.0
-"""Whose sweeps are further apart does not come back."""
-
 
 def decode_outlier(fields: Fields, discovery: Discovery) -> OutlierDetection | None:
     """By failures one behind the other. By rates of success there is none: that they eject must be switched off."""
@@ -34,9 +31,6 @@ def decode_outlier(fields: Fields, discovery: Discovery) -> OutlierDetection | N
     max_s = _time(outlier, "max_ejection_time", max(base_s, default.max_ejection_s))
     if max_s < base_s:
         raise outlier.reject("max_ejection_time", f"is less than base_ejection_time, {base_s:g} s")
-    interval_s = _time(outlier, "interval", default.interval_s)
-    if interval_s > MAX_INTERVAL_S:
-        raise outlier.reject("interval", f"must be at most {MAX_INTERVAL_S:.0f} s")
     return OutlierDetection(
         consecutive_5xx=outlier.wrapped("consecutive_5xx", default.consecutive_5xx),
         enforcing_consecutive_5xx=_percent(outlier, "enforcing_consecutive_5xx", default.enforcing_consecutive_5xx),
@@ -49,7 +43,7 @@ def decode_outlier(fields: Fields, discovery: Discovery) -> OutlierDetection | N
         enforcing_consecutive_local=_percent(
             outlier, "enforcing_consecutive_local_origin_failure", default.enforcing_consecutive_local
         ),
-        interval_s=interval_s,
+        interval_s=_time(outlier, "interval", default.interval_s),
         base_ejection_s=base_s,
         max_ejection_s=max_s,
         max_jitter_s=outlier.seconds("max_ejection_time_jitter", default.max_jitter_s) or 0.0,

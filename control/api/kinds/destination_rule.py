@@ -6,8 +6,9 @@ from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, mod
 
 from control.api.kinds.export import ExportTo
 from control.api.kinds.http_action import PortSelector
-from control.api.model import Model, Unsupported, wrong
+from control.api.model import ConsecutiveErrors, Model, Unsupported, wrong
 from control.api.scalars import (
+    Count,
     HostPattern,
     Int,
     Labels,
@@ -40,6 +41,12 @@ KeepAliveTime = Annotated[
         )
     ),
 ]
+
+
+def _some_percent(value: int) -> int:
+    if not value:
+        raise wrong("is 0, which Istio takes for its default, 10; write 1 to 100, or remove it")
+    return value
 
 
 class RegionFailover(Model):
@@ -166,6 +173,37 @@ class ClientTls(Model):
         return self
 
 
+class OutlierDetection(Model):
+    """When an instance that fails is left out for a while. A count of 0: never."""
+
+    consecutive_5xx_errors: Count | None = Field(default=None, alias="consecutive5xxErrors")
+    """Answers of 500 and above in a row, failed connections included; 5 where nothing is said."""
+    consecutive_gateway_errors: Count | None = None
+    """Answers of 502, 503 and 504 in a row, failed connections included; never where nothing is said."""
+    split_external_local_origin_errors: bool = False
+    """Failed connections and lost answers are counted by themselves."""
+    consecutive_local_origin_failures: PositiveCount | None = None
+    """So many of those in a row, where they are; 5 where nothing is said."""
+    interval: PositiveDuration | None = None
+    """How often those come back whose time is over; 10s where nothing is said."""
+    base_ejection_time: PositiveDuration | None = None
+    """How long the first time lasts, and how much longer each next one; 30s where nothing is said."""
+    max_ejection_percent: Annotated[Int, Field(ge=0, le=100), AfterValidator(_some_percent)] | None = None
+    """Of the instances that may be out at once; 10 where nothing is said."""
+    min_health_percent: Annotated[Int, Field(ge=0, le=100)] = 0
+    """With fewer healthy instances than that, all are used, healthy or not; 0: never."""
+    consecutive_errors: ConsecutiveErrors = None
+
+    @model_validator(mode="after")
+    def _local_needs_split(self) -> "OutlierDetection":
+        if self.consecutive_local_origin_failures is not None and not self.split_external_local_origin_errors:
+            raise wrong(
+                "has consecutiveLocalOriginFailures, which counts only with splitExternalLocalOriginErrors: true;"
+                " write that too, or remove it"
+            )
+        return self
+
+
 class PortPolicy(Model):
     """A policy for one port. It replaces the policy around it whole: what it leaves out is the default, as in Istio."""
 
@@ -177,7 +215,8 @@ class PortPolicy(Model):
     """Limits and timeouts."""
     tls: ClientTls | None = None
     """TLS towards the service."""
-    outlier_detection: Unsupported = None
+    outlier_detection: OutlierDetection | None = None
+    """When an instance that fails is left out."""
 
 
 class TrafficPolicy(Model):
@@ -191,7 +230,8 @@ class TrafficPolicy(Model):
     """TLS towards the service."""
     port_level_settings: tuple[PortPolicy, ...] = Field(default=(), max_length=64)
     """Policies of single ports."""
-    outlier_detection: Unsupported = None
+    outlier_detection: OutlierDetection | None = None
+    """When an instance that fails is left out."""
     tunnel: Unsupported = None
     proxy_protocol: Unsupported = None
     retry_budget: Unsupported = None

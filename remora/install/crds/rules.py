@@ -92,6 +92,17 @@ _RULES: Mapping[type[BaseModel], tuple[Rule, ...]] = {
             "sni and subjectAltNames are for mode SIMPLE alone; remove them",
         ),
     ),
+    destination_rule.OutlierDetection: (
+        _rule(
+            "!has(self.consecutiveLocalOriginFailures) ||"
+            " (has(self.splitExternalLocalOriginErrors) && self.splitExternalLocalOriginErrors)",
+            "consecutiveLocalOriginFailures counts only with splitExternalLocalOriginErrors: true; write that too",
+        ),
+        _rule(
+            "!has(self.maxEjectionPercent) || self.maxEjectionPercent != 0",
+            "maxEjectionPercent: 0 is what Istio takes for its default, 10; write 1 to 100, or remove it",
+        ),
+    ),
     destination_rule.RegionFailover: (
         _rule("self.from != self.to", "goes from a region to itself; write another region"),
     ),

@@ -27,7 +27,7 @@ _OTHER_THAN_OBJECTS = {
         "credentialNames", "subjectAltNames", "verifyCertificateSpki", "verifyCertificateHash", "cipherSuites",
         "destinationSubnets", "addresses",
     ),
-    "integer": ("maxConcurrentStreams", "targetPort", "mirrorPercent"),
+    "integer": ("consecutiveErrors", "maxConcurrentStreams", "targetPort", "mirrorPercent"),
     "boolean": (
         "useClientProtocol", "insecureSkipVerify", "httpsRedirect", "retryRemoteLocalities", "retryIgnorePreviousHosts",
     ),

@@ -54,7 +54,17 @@ trafficPolicy:
   loadBalancer: {simple: RANDOM}
   connectionPool: {tcp: {maxConnections: 7, connectTimeout: 1s}, http: {maxRequestsPerConnection: 3, idleTimeout: 4s}}
 subsets:
-- {name: v1, labels: {version: v1}}
+- name: v1
+  labels: {version: v1}
+  trafficPolicy:
+    outlierDetection:
+      consecutive5xxErrors: 0
+      consecutiveGatewayErrors: 2
+      splitExternalLocalOriginErrors: true
+      consecutiveLocalOriginFailures: 2
+      baseEjectionTime: 10m
+      interval: 1s
+      maxEjectionPercent: 100
 - {name: v2, labels: {version: v2}, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}
 - {name: v9, labels: {version: v9}, trafficPolicy: {tls: {mode: DISABLE}}}
 """),

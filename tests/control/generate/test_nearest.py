@@ -10,7 +10,7 @@ from control.generate.memory import memory_of
 from control.generate.types import CDS, EDS
 from control.ir.address import Address
 from control.ir.mesh import Mesh
-from control.ir.policies import DestinationPolicy, Nearness, Subset, TrafficPolicy
+from control.ir.policies import DestinationPolicy, Nearness, OutlierDetection, Subset, TrafficPolicy
 from control.ir.proxy import Proxy, ProxyKind
 from control.ir.services import Endpoint, Port, Service
 from control.ir.settings import MeshSettings
@@ -99,10 +99,15 @@ def client_at(place: tuple[str, str, str]) -> Proxy:
     return replace(client(place[1]), region=place[0], subzone=place[2])
 
 
-def governed(nearness: Nearness | None, *instances: Endpoint, subsets: tuple[str, ...] = ()) -> Mesh:
+def governed(
+    nearness: Nearness | None,
+    *instances: Endpoint,
+    subsets: tuple[str, ...] = (),
+    outlier: OutlierDetection | None = None,
+) -> Mesh:
     service = web(*instances)
     versions = {each: Subset({"version": each}) for each in subsets}
-    policy = DestinationPolicy(TrafficPolicy(nearness=nearness), subsets=versions)
+    policy = DestinationPolicy(TrafficPolicy(nearness=nearness, outlier=outlier), subsets=versions)
     return replace(mesh(service), destinations={("default", service.host): policy}, parts={})
 
 
@@ -147,3 +152,37 @@ def test_each_version_has_its_own_nearest_instances() -> None:
 
 def test_clients_of_whom_no_place_is_known_get_everything() -> None:
     assert addresses(generate(mesh(web(at(1, US), at(3, EU, "east"))), client(""))) == ["3", "1"]
+
+
+def priorities(snapshot: Snapshot, cluster: str = CLUSTER) -> list[list[str]]:
+    loads = ClusterLoadAssignment()
+    snapshot.resources[EDS][cluster].Unpack(loads)
+    found: dict[int, list[str]] = {}
+    for each in loads.endpoints:
+        at = [e.endpoint.address.socket_address.address.removeprefix("10.0.0.") for e in each.lb_endpoints]
+        found.setdefault(each.priority, []).extend(at)
+    return [found[number] for number in range(len(found))]
+
+
+EVERYWHERE = [at(1, US), at(2, US_B), at(3, EU), at(4, AP)]
+
+
+@pytest.mark.parametrize(
+    ("nearness", "expected"),
+    [
+        pytest.param(None, [["1"], ["2"], ["4", "3"]], id="without a word on nearness, as in Istio"),
+        pytest.param(Nearness(regions=(("us", "eu"),)), [["1"], ["2"], ["3"], ["4"]], id="with a region that is next"),
+        pytest.param(Nearness(False), [["4", "3", "1", "2"]], id="not where nearness does not count"),
+    ],
+)
+def test_with_outlier_detection_all_are_told_the_nearest_first(
+    nearness: Nearness | None, expected: list[list[str]]
+) -> None:
+    made = governed(nearness, *EVERYWHERE, outlier=OutlierDetection())
+    assert priorities(generate(made, client_at(US))) == expected
+
+
+def test_instances_that_are_meant_for_a_zone_are_all_that_it_gets() -> None:
+    hinted = [replace(at(1, US), zones=frozenset({"us-a"})), replace(at(2, US_B), zones=frozenset({"us-b"}))]
+    made = governed(None, *hinted, outlier=OutlierDetection())
+    assert priorities(generate(made, client_at(US))) == [["1"]]
