@@ -62,18 +62,57 @@ def render_reply(reply: LocalReply, name: str) -> chain.LocalReply:
     return chain.LocalReply(reply.status, body, details=f"{details}{{{name}}}", headers=fields)
 
 
-class Request:
+class _Message:
+    """What may be changed of a request and of an answer alike, and until when."""
+
+    __slots__ = ("_body", "_most", "headers")
+
+    _name = ""
+    _body_hook = ""
+
+    def __init__(self, headers: Headers) -> None:
+        self.headers = headers
+        self._most: int | None = None
+        self._body: bytes | None = None
+
+    def set_body(self, body: bytes) -> None:
+        """Another body instead; only in `on_request_body` or `on_response_body`. Raises BodyTooLarge for one beyond a
+        mebibyte, or beyond the rule's `maxBodyBytes` where that is more."""
+        if self._most is None:
+            raise RuntimeError(f"the body can be replaced in {self._body_hook} only")
+        self._check_open()
+        self._body = _checked_body(body, self._most)
+
+    def _check_open(self) -> None:
+        if not self.headers._open:
+            raise RuntimeError(f"the {self._name} has gone on; it can not be changed any more")
+
+    def open_body(self, shown_bytes: int) -> None:
+        """The filter's hook for the body comes now, which may be shown so many bytes."""
+        self._most = max(shown_bytes, LEAST_BODY_BYTES)
+
+    def new_body(self) -> bytes | None:
+        """What the filter put in the body's place."""
+        return self._body
+
+    def close(self) -> None:
+        """No more changes."""
+        self.headers.close()
+
+
+class Request(_Message):
     """A request on its way upstream. Everything but `headers`, `path`, `query`, `metadata` and the body is as it is."""
 
-    __slots__ = ("_body", "_head", "_most", "_record", "_rewritten", "headers")
+    __slots__ = ("_head", "_record", "_rewritten")
+
+    _name = "request"
+    _body_hook = "on_request_body"
 
     def __init__(self, head: RequestHead, record: RequestRecord, *, rewritten: bool) -> None:
+        super().__init__(Headers(head.headers, REQUEST_PROTECTED))
         self._head = head
         self._record = record
         self._rewritten = rewritten
-        self._most: int | None = None
-        self._body: bytes | None = None
-        self.headers = Headers(head.headers, REQUEST_PROTECTED)
 
     @property
     def method(self) -> str:
@@ -174,45 +213,22 @@ class Request:
             notes = self._record.metadata = {}
         return notes
 
-    def set_body(self, body: bytes) -> None:
-        """Another body instead; only in `on_request_body`. Raises BodyTooLarge for one beyond a mebibyte, or beyond the
-        rule's `maxBodyBytes` where that is more."""
-        if self._most is None:
-            raise RuntimeError("the body can be replaced in on_request_body only")
-        self._check_open()
-        self._body = _checked_body(body, self._most)
-
-    def _check_open(self) -> None:
-        if not self.headers._open:
-            raise RuntimeError("the request has gone on; it can not be changed any more")
-
-    def open_body(self, shown_bytes: int) -> None:
-        """The filter's `on_request_body` comes now, which may be shown so many bytes."""
-        self._most = max(shown_bytes, LEAST_BODY_BYTES)
-
-    def new_body(self) -> bytes | None:
-        """What the filter put in the body's place."""
-        return self._body
-
-    def close(self) -> None:
-        """No more changes."""
-        self.headers.close()
-
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.authority} {self.path}>"
 
 
-class Response:
+class Response(_Message):
     """An answer on its way to the client."""
 
-    __slots__ = ("_body", "_head", "_most", "_record", "headers")
+    __slots__ = ("_head", "_record")
+
+    _name = "answer"
+    _body_hook = "on_response_body"
 
     def __init__(self, head: ResponseHead, record: RequestRecord) -> None:
+        super().__init__(Headers(head.headers, RESPONSE_PROTECTED))
         self._head = head
         self._record = record
-        self._most: int | None = None
-        self._body: bytes | None = None
-        self.headers = Headers(head.headers, RESPONSE_PROTECTED)
 
     @property
     def status(self) -> int:
@@ -220,8 +236,7 @@ class Response:
 
     @status.setter
     def status(self, status: int) -> None:
-        if not self.headers._open:
-            raise RuntimeError("the answer has gone on; it can not be changed any more")
+        self._check_open()
         if type(status) is not int or not 200 <= status <= 599:
             raise ValueError(f"{status!r} is no status of an answer; write 200 to 599")
         if self._head.upgrade is not None:
@@ -237,26 +252,6 @@ class Response:
     def upstream(self) -> str | None:
         """`HOST:PORT` of the endpoint that answered."""
         return None if self._record.upstream is None else self._record.upstream.address
-
-    def set_body(self, body: bytes) -> None:
-        """Another body instead; only in `on_response_body`. Raises BodyTooLarge likewise."""
-        if self._most is None:
-            raise RuntimeError("the body can be replaced in on_response_body only")
-        if not self.headers._open:
-            raise RuntimeError("the answer has gone on; it can not be changed any more")
-        self._body = _checked_body(body, self._most)
-
-    def open_body(self, shown_bytes: int) -> None:
-        """The filter's `on_response_body` comes now, which may be shown so many bytes."""
-        self._most = max(shown_bytes, LEAST_BODY_BYTES)
-
-    def new_body(self) -> bytes | None:
-        """What the filter put in the body's place."""
-        return self._body
-
-    def close(self) -> None:
-        """No more changes."""
-        self.headers.close()
 
     def __repr__(self) -> str:
         return f"<Response {self.status}>"

@@ -24,6 +24,16 @@ from tests.sidecar.worker.peers import Client, Gate, Incoming, Origin, answering
 from tests.sidecar.worker.proxy import Proxy, cluster, everything, forward_to, plain_listener
 
 
+async def serve(proxy: Proxy, origin: Origin) -> Address:
+    """Where every request goes to the origin."""
+    address = proxy.bind()
+    await proxy.apply(
+        clusters=(cluster("up", origin.address),),
+        listeners=(plain_listener("in", address, everything(forward_to("up"))),),
+    )
+    return address
+
+
 async def test_a_hundred_changes_under_load_lose_nothing(proxy: Proxy, origin: Origin, client: Client) -> None:
     address = proxy.bind()
     listener = plain_listener("in", address, everything(forward_to("up")))
@@ -65,11 +75,7 @@ async def test_a_request_keeps_the_rules_that_it_began_with(proxy: Proxy, origin
         await incoming.answer(200, b"old")
 
     origin.handler = gate
-    address = proxy.bind()
-    await proxy.apply(
-        clusters=(cluster("up", origin.address),),
-        listeners=(plain_listener("in", address, everything(forward_to("up"))),),
-    )
+    address = await serve(proxy, origin)
     connection = await client.connect(address)
     await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     while not origin.requests:
@@ -125,11 +131,7 @@ async def test_only_the_changed_listener_drains(proxy: Proxy, origin: Origin, cl
 
 async def test_a_removed_listener_finishes_its_requests(proxy: Proxy, origin: Origin, client: Client) -> None:
     gate = origin.handler = Gate()
-    address = proxy.bind()
-    await proxy.apply(
-        clusters=(cluster("up", origin.address),),
-        listeners=(plain_listener("in", address, everything(forward_to("up"))),),
-    )
+    address = await serve(proxy, origin)
     connection = await client.connect(address)
     await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     while not origin.requests:
@@ -214,11 +216,7 @@ def refusals(address: Address) -> dict[str, tuple[dict[str, object], str, str]]:
 async def test_what_can_not_serve_is_refused_and_the_last_good_goes_on(
     proxy: Proxy, origin: Origin, client: Client, what: str
 ) -> None:
-    address = proxy.bind()
-    await proxy.apply(
-        clusters=(cluster("up", origin.address),),
-        listeners=(plain_listener("in", address, everything(forward_to("up"))),),
-    )
+    address = await serve(proxy, origin)
     changes, resource, path = refusals(address)[what]
     connection = await client.connect(address)
 
@@ -252,11 +250,7 @@ async def test_routes_by_name_are_shared_and_swapped(proxy: Proxy, origin: Origi
 
 async def test_draining_finishes_what_is_under_way(proxy: Proxy, origin: Origin, client: Client) -> None:
     gate = origin.handler = Gate()
-    address = proxy.bind()
-    await proxy.apply(
-        clusters=(cluster("up", origin.address),),
-        listeners=(plain_listener("in", address, everything(forward_to("up"))),),
-    )
+    address = await serve(proxy, origin)
     idle, busy = await client.connect(address), await client.connect(address)
     await busy.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     while not origin.requests:
@@ -277,11 +271,7 @@ async def test_draining_cuts_what_takes_too_long(proxy: Proxy, origin: Origin, c
         await asyncio.Event().wait()
 
     origin.handler = never
-    address = proxy.bind()
-    await proxy.apply(
-        clusters=(cluster("up", origin.address),),
-        listeners=(plain_listener("in", address, everything(forward_to("up"))),),
-    )
+    address = await serve(proxy, origin)
     busy = await client.connect(address)
     await busy.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     while not origin.requests:
@@ -306,11 +296,7 @@ async def test_a_dns_cluster_is_resolved_before_it_serves(proxy: Proxy, origin: 
 
 
 async def test_metrics_of_clusters_and_listeners(proxy: Proxy, origin: Origin, client: Client) -> None:
-    address = proxy.bind()
-    await proxy.apply(
-        clusters=(cluster("up", origin.address),),
-        listeners=(plain_listener("in", address, everything(forward_to("up"))),),
-    )
+    address = await serve(proxy, origin)
     connection = await client.connect(address)
     for _ in range(3):
         await connection.get()
@@ -356,11 +342,7 @@ async def test_counts_wait_in_the_worker_while_the_agent_does_not_read(
 async def test_inspection(proxy: Proxy, origin: Origin, client: Client) -> None:
     import json
 
-    address = proxy.bind()
-    await proxy.apply(
-        clusters=(cluster("up", origin.address),),
-        listeners=(plain_listener("in", address, everything(forward_to("up"))),),
-    )
+    address = await serve(proxy, origin)
     connection = await client.connect(address)
     await connection.get()
 
