@@ -4,8 +4,8 @@ import asyncio
 import base64
 import json
 import os
-import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -90,6 +90,7 @@ class Cluster:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._live, name="cluster's client", daemon=True)
         self._client: KubeClient | None = None
+        self._kubectl_cache = tempfile.TemporaryDirectory(prefix="remora-e2e-kubectl-")
 
     def _live(self) -> None:
         with self.place.entered():
@@ -108,6 +109,7 @@ class Cluster:
         self._thread.join(10)
         self._loop.close()
         self.server.stop()
+        self._kubectl_cache.cleanup()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """In the client's loop."""
@@ -172,10 +174,9 @@ class Cluster:
         return at
 
     def kubectl(self, *arguments: str, text: str = "") -> "subprocess.CompletedProcess[str]":
-        """Its outcome, whatever it is."""
-        program = shutil.which("kubectl")
-        assert program is not None, "kubectl is not installed"
-        command = [program, "--kubeconfig", str(self.server.kubeconfig), *arguments]
+        """Its outcome, whatever it is. What it remembers of a server is this one's alone: ports come again."""
+        command = ["kubectl", "--kubeconfig", str(self.server.kubeconfig), *arguments]
+        command += ["--cache-dir", self._kubectl_cache.name]
         with self.place.entered():
             return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
 

@@ -1,5 +1,5 @@
-"""Definitions and manifests before a real API server: it judges structure, the cost of CEL, and every case that the
-parser has."""
+"""Definitions and manifests before the API server: it judges structure, rules in CEL (a real one also their cost), and
+every case that the parser has."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,9 +28,8 @@ MORE = {
 
 
 @pytest.fixture(scope="module")
-def real(cluster: Cluster, control: LeastPrivileged) -> Cluster:
-    if not cluster.real:
-        pytest.skip("the fake API server knows no CEL, and tests/manifests asks an interpreter of it: make test-e2e")
+def judge(cluster: Cluster, control: LeastPrivileged) -> Cluster:
+    """With definitions and webhooks."""
     return cluster
 
 
@@ -44,28 +43,28 @@ def judged(cluster: Cluster, document: Mapping[str, Any]) -> str:
     return ""
 
 
-def test_the_schema_refuses_what_the_parser_refuses(real: Cluster) -> None:
+def test_the_schema_refuses_what_the_parser_refuses(judge: Cluster) -> None:
     """By its own words: the webhook is asked about what the schema has taken."""
     for name, text in [case[:2] for case in CASES]:
         (found,) = map(as_json, objects(text))
         found["metadata"]["namespace"] = "default"
-        said = judged(real, found)
+        said = judged(judge, found)
         assert said != "", name
         assert ("admission webhook" in said) == (name in BEYOND_A_SCHEMA), f"{name}: {said}"
 
 
-def test_the_schema_takes_what_the_parser_takes(real: Cluster) -> None:
+def test_the_schema_takes_what_the_parser_takes(judge: Cluster) -> None:
     for name, text in good_rules():
         for found in map(as_json, objects(text)):
             if found["kind"] != "Service":
                 found["metadata"]["namespace"] = "default"
-                said = judged(real, found)
+                said = judged(judge, found)
                 assert said == "" or "admission webhook" in said, f"{name}: {said}"
 
 
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
-def test_every_object_of_an_installation_is_taken(real: Cluster, values: Mapping[str, Any]) -> None:
+def test_every_object_of_an_installation_is_taken(judge: Cluster, values: Mapping[str, Any]) -> None:
     for name in ("remora-system", "remora-node"):
-        real.namespace(name)
+        judge.namespace(name)
     for found in made(values):
-        assert judged(real, found) == "", found["metadata"]["name"]
+        assert judged(judge, found) == "", found["metadata"]["name"]

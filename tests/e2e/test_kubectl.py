@@ -1,18 +1,18 @@
-"""What a person sees with kubectl. Its tables are made by the API server, so a real one is needed."""
+"""What a person sees with kubectl, whose tables, warnings and validation are made by the API server."""
 
+import shutil
 import time
 from typing import Any
 
 import pytest
 
 from tests.e2e.cluster import Cluster, until
-from tests.e2e.conftest import REAL
 from tests.e2e.control import LeastPrivileged
 from tests.e2e.mesh import Pods
 from tests.e2e.scene import LIVE_S, Scene
 
 pytestmark = pytest.mark.skipif(
-    not REAL, reason="the fake API server makes no tables and has no OpenAPI: make test-e2e"
+    shutil.which("kubectl") is None, reason="kubectl is not installed: apt-get install kubernetes-client"
 )
 
 RULE = """\
@@ -43,6 +43,13 @@ def test_a_table_has_istios_columns_and_whether_the_rule_is_accepted(
     assert lines[0].split() == ["NAME", "GATEWAYS", "HOSTS", "ACCEPTED", "AGE"]
     assert lines[1].split()[:2] == ["table", '["reviews"]']
     assert cluster.kubectl("get", "vs", "table", "-n", namespace).returncode == 0, "by its short name"
+
+
+def test_explain_says_what_a_field_is(cluster: Cluster, control: LeastPrivileged) -> None:
+    explained = cluster.kubectl("explain", "virtualservice.spec.hosts").stdout
+    assert "FIELD: hosts <[]string>" in explained
+    assert "What requests and connections name" in explained
+    assert "DNS_LABEL" in cluster.kubectl("explain", "pod.spec.containers.name").stdout
 
 
 def test_describe_shows_the_violation_and_apply_warns_of_it(cluster: Cluster, control: LeastPrivileged) -> None:

@@ -5,20 +5,18 @@ import ssl
 import time
 from typing import Any
 
-import pytest
 from cryptography import x509
 
 from control.ca.in_cluster import RootSecret
 from control.ca.root import Roots, introduced, promoted
 from control.ca.template import DEFAULT_LIFETIMES
 from tests.e2e.cluster import SYSTEM, Cluster, until
-from tests.e2e.conftest import REAL
 from tests.e2e.control import LeastPrivileged
 from tests.e2e.test_identity import first_certificate
 from tests.e2e.test_injection import containers, pod
 
-pytestmark = pytest.mark.skipif(not REAL, reason="takes two looks of ten seconds at the Secret: make test-e2e")
 SEEN_S = 25.0
+"""Two looks at the Secret, of ten seconds each."""
 
 
 class Rotation:

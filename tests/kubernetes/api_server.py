@@ -5,8 +5,10 @@
         server.url, server.kubeconfig()     # for a client
         server.compact(); server.faults.cut_watches(); server.access.forbidden.add(("list", "", "pods"))
 
-It keeps to the real one's answers, wording of refusals included, as far as clients tell them apart. It does not
-validate built-in types, evaluates no CEL, and runs no controllers: no EndpointSlice appears by itself, no pod starts.
+It keeps to the real one's answers, wording of refusals included, as far as clients tell them apart. Objects are judged
+by their definition's schema and its rules in CEL, or by Kubernetes' published types. What else the real one validates
+of built-in kinds, and what it estimates a rule in CEL to cost, is not here; and no controllers run: no EndpointSlice
+appears by itself, no pod starts.
 """
 
 import re
@@ -19,7 +21,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from tests.kubernetes import discovery, failures
+from tests.kubernetes import discovery, failures, openapi, tables
 from tests.kubernetes.access import ADMIN, Access, Asked, User
 from tests.kubernetes.admission import Admission
 from tests.kubernetes.faults import Faults
@@ -157,7 +159,7 @@ class FakeApiServer:
         user = self.access.who(request.headers.get("Authorization", ""))
         if user is None:
             raise failures.unauthorized()
-        found = discovery.answer(path, self.types)
+        found = discovery.answer(path, self.types) or openapi.answer(path, self.types)
         if found is not None:
             return _json(found)
         group, version, rest = _split(path)
@@ -177,14 +179,23 @@ class FakeApiServer:
             target.subresource == "status" and not target.type.has_status
         ):
             raise failures.no_such_resource()
-        if verb == "watch":
-            return await self.watches.serve(request, target)
-        if verb == "list":
-            body = self.lists.page(target, request.query)
-            return web.Response(body=body, content_type="application/json")
-        if verb == "get":
-            return _json(_in_version(self._writes.stored(target), target))
+        if verb in ("get", "list", "watch"):
+            return await self._read(request, target, verb)
         return await self._change(request, target, verb, user)
+
+    async def _read(self, request: web.Request, target: Target, verb: str) -> web.StreamResponse:
+        as_table = tables.wanted(request.headers.get("Accept", ""))
+        if verb == "watch":
+            return await self.watches.serve(request, target, as_table=as_table)
+        if verb == "list":
+            body = self.lists.page(target, request.query, as_table=as_table)
+            return web.Response(body=body, content_type="application/json")
+        found = self._writes.stored(target)
+        if not as_table:
+            return _json(_in_version(found, target))
+        metadata = {"resourceVersion": found["metadata"]["resourceVersion"]}
+        include = request.query.get("includeObject", "")
+        return _json(tables.table(target.type, target.version, [found], metadata, include))
 
     async def _change(self, request: web.Request, target: Target, verb: str, user: User) -> web.StreamResponse:
         query = dict(request.query)

@@ -8,6 +8,7 @@ import orjson
 
 from tests.kubernetes import failures, selectors
 from tests.kubernetes.storage import Storage, Stored
+from tests.kubernetes.tables import table
 from tests.kubernetes.writes import Target
 
 
@@ -36,7 +37,7 @@ class Lists:
             if labels(stored.object) and fields(stored.object):
                 yield stored
 
-    def page(self, target: Target, query: Mapping[str, str]) -> bytes:
+    def page(self, target: Target, query: Mapping[str, str], *, as_table: bool = False) -> bytes:
         """The response's body. Raises ApiError: 410 for a token that is good no more, or a version of the future."""
         token = query.get("continue", "")
         if token:
@@ -61,6 +62,9 @@ class Lists:
             self._rest[token] = _Rest(version, later)
             metadata |= {"continue": token, "remainingItemCount": len(later)}
         kind = target.type
+        if as_table:
+            shown = (stored.object for stored in items)
+            return orjson.dumps(table(kind, target.version, shown, metadata, query.get("includeObject", "")))
         api_version = kind.api_version(target.version)
         head = {"kind": f"{kind.kind}List", "apiVersion": api_version, "metadata": metadata}
         raw = (_listed(stored, api_version, target) for stored in items)

@@ -140,9 +140,11 @@ def _drop(document: Any, path: Path) -> None:
         return
     for index, item in enumerate(document):
         if all(item.get(key) == value for key, value in step):
-            if rest:
+            # Whoever gives up an item's key gives up the item, with what others have set within it.
+            whole = not rest or (len(rest) == 1 and rest[0] in dict(step))
+            if not whole:
                 _drop(item, rest)
-            if not rest or not item:
+            if whole or not item:
                 del document[index]
             return
 

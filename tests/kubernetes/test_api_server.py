@@ -1,67 +1,13 @@
 """The fake API server keeps to the real one's answers where clients tell them apart."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
-import orjson
 import pytest
 
-from tests.kubernetes.api_server import FakeApiServer
+from tests.kubernetes.client import DEFINITIONS, PODS, RULES, Client
 from tests.kubernetes.objects import crd, endpoint, endpoint_slice, namespace, pod, rule, service
-
-PODS = "/api/v1/namespaces/default/pods"
-RULES = "/apis/networking.istio.io/v1/namespaces/default/virtualservices"
-
-
-class Client:
-    """Requests as JSON in, (status, JSON) out."""
-
-    def __init__(self, server: FakeApiServer, session: aiohttp.ClientSession) -> None:
-        self.server = server
-        self.session = session
-
-    async def __call__(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        form: str = "application/json",
-        token: str = "admin",
-        **query: str,
-    ) -> tuple[int, Any]:
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": form}
-        data = orjson.dumps(body) if body is not None else None
-        url = self.server.url + path
-        async with self.session.request(method, url, data=data, params=query, headers=headers) as response:
-            return response.status, orjson.loads(await response.read())
-
-    @asynccontextmanager
-    async def watch(self, path: str, **query: str) -> AsyncIterator[Any]:
-        headers = {"Authorization": "Bearer admin"}
-        params = {"watch": "1", **query}
-        async with self.session.get(self.server.url + path, params=params, headers=headers) as response:
-
-            async def event() -> Any:
-                line = await response.content.readline()
-                return orjson.loads(line) if line else None
-
-            yield event
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeApiServer]:
-    async with FakeApiServer() as server:
-        yield server
-
-
-@pytest.fixture
-async def call(server: FakeApiServer) -> AsyncIterator[Client]:
-    async with aiohttp.ClientSession() as session:
-        yield Client(server, session)
 
 
 async def test_an_object_is_created_read_updated_and_deleted(call: Client) -> None:
@@ -179,8 +125,7 @@ async def test_a_custom_resource_is_there_once_its_definition_is_and_is_held_to_
         },
     }
     definition = crd("VirtualService", "virtualservices", "networking.istio.io", ("v1", "v1beta1"), schema=schema)
-    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    assert (await call("POST", path, definition))[0] == 201
+    assert (await call("POST", DEFINITIONS, definition))[0] == 201
     assert (await call("POST", RULES, good))[1]["spec"] == {"hosts": ["a"], "weight": 1}
     status, refused = await call("POST", RULES, rule("VirtualService", "b", {"hosts": "b"}))
     assert (status, refused["details"]["causes"][0]["field"]) == (422, "spec.hosts")
@@ -191,7 +136,7 @@ async def test_a_custom_resource_is_there_once_its_definition_is_and_is_held_to_
     assert older[1]["apiVersion"] == "networking.istio.io/v1beta1"
     loose = {"type": "object", "properties": {"hosts": {}}}
     bad = crd("Other", "others", "networking.istio.io", schema=loose)
-    assert (await call("POST", path, bad))[0] == 422, "its schema is not structural"
+    assert (await call("POST", DEFINITIONS, bad))[0] == 422, "its schema is not structural"
 
 
 async def test_patches_of_each_form_change_what_they_name(call: Client) -> None:

@@ -1,6 +1,6 @@
 """The resource types that the fake API server knows: the built-in ones that a mesh meets, and what CRDs add."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,10 @@ class ResourceType:
     has_status: bool = False
     short: tuple[str, ...] = ()
     schemas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """openAPIV3Schema by version; none for built-in types, whose objects are not validated here."""
+    """openAPIV3Schema by version; none for built-in types."""
+    columns: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """additionalPrinterColumns by version; none for built-in types."""
+    built_in: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -30,7 +33,7 @@ class ResourceType:
 
 def _type(group: str, version: str, plural: str, kind: str, flags: str = "", *short: str) -> ResourceType:
     """`flags`: c for cluster scope, s for a status subresource."""
-    return ResourceType(group, (version,), plural, kind, "c" not in flags, "s" in flags, short)
+    return ResourceType(group, (version,), plural, kind, "c" not in flags, "s" in flags, short, built_in=True)
 
 
 _RBAC = "rbac.authorization.k8s.io"
@@ -46,6 +49,7 @@ BUILT_IN = (
     _type("", "v1", "configmaps", "ConfigMap", "", "cm"),
     _type("", "v1", "serviceaccounts", "ServiceAccount", "", "sa"),
     _type("", "v1", "replicationcontrollers", "ReplicationController", "s", "rc"),
+    _type("", "v1", "resourcequotas", "ResourceQuota", "s", "quota"),
     _type("", "v1", "events", "Event", "", "ev"),
     _type("events.k8s.io", "v1", "events", "Event", "", "ev"),
     _type("apps", "v1", "deployments", "Deployment", "s", "deploy"),
@@ -116,6 +120,7 @@ class Types:
             schemas={
                 version["name"]: version["schema"]["openAPIV3Schema"] for version in served if "schema" in version
             },
+            columns={version["name"]: version.get("additionalPrinterColumns", ()) for version in served},
         )
         self._by_key[made.key] = made
         return made

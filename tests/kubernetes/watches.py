@@ -10,7 +10,8 @@ from aiohttp import web
 from tests.kubernetes import failures, selectors
 from tests.kubernetes.faults import Faults
 from tests.kubernetes.lists import as_version
-from tests.kubernetes.storage import Logged, Storage
+from tests.kubernetes.storage import Logged, Storage, Stored
+from tests.kubernetes.tables import table
 from tests.kubernetes.writes import Target
 
 DEFAULT_TIMEOUT_S = 1800.0
@@ -35,16 +36,16 @@ class Watches:
         self._bookmarks += 1
         self._wake()
 
-    async def serve(self, request: web.Request, target: Target) -> web.StreamResponse:
+    async def serve(self, request: web.Request, target: Target, *, as_table: bool = False) -> web.StreamResponse:
         """Raises ApiError (410, 400)."""
         query = request.query
-        watch = _Watch(self._storage, target, query)
+        watch = _Watch(self._storage, target, query, as_table=as_table)
         gone = watch.version < self._storage.oldest
         if gone and self._faults.gone_by_status:
             raise failures.expired(watch.too_old)
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await response.prepare(request)
         with self._faults.watch(request), contextlib.suppress(ConnectionError):
+            await response.prepare(request)
             if self._faults.garbage:
                 await response.write(self._faults.garbage.pop(0))
             if gone:
@@ -85,8 +86,11 @@ class Watches:
 class _Watch:
     """One watch's place in the log."""
 
-    def __init__(self, storage: Storage, target: Target, query: Mapping[str, str]) -> None:
+    def __init__(self, storage: Storage, target: Target, query: Mapping[str, str], *, as_table: bool) -> None:
         self._storage = storage
+        self._target = target
+        self._as_table = as_table
+        self._include = query.get("includeObject", "")
         self._type = target.type.key
         self._kind = target.type.kind
         self._api_version = target.type.api_version(target.version)
@@ -115,9 +119,7 @@ class _Watch:
         if not self._from_now:
             return b""
         found = self._storage.all(self._type, self._namespace)
-        return b"".join(
-            _line("ADDED", as_version(each, self._api_version)) for each in found if self._selected(each.object)
-        )
+        return b"".join(_line("ADDED", self._raw(each)) for each in found if self._selected(each.object))
 
     def skip_compacted(self) -> None:
         """A watch under way has seen what is compacted after it was sent."""
@@ -144,7 +146,14 @@ class _Watch:
         if not before and not after:
             return b""
         kind = "DELETED" if not after else "MODIFIED" if before else "ADDED"
-        return _line(kind, as_version(change.last, self._api_version))
+        return _line(kind, self._raw(change.last))
+
+    def _raw(self, stored: Stored) -> bytes:
+        if not self._as_table:
+            return as_version(stored, self._api_version)
+        metadata = {"resourceVersion": str(stored.version)}
+        target = self._target
+        return orjson.dumps(table(target.type, target.version, [stored.object], metadata, self._include))
 
     def _selected(self, found: Mapping[str, object]) -> bool:
         return self._labels(found) and self._fields(found)

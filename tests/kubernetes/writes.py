@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from ruamel.yaml import YAML
 
-from tests.kubernetes import failures, managed_fields, schemas
+from tests.kubernetes import failures, managed_fields, schemas, structural
 from tests.kubernetes.access import User
 from tests.kubernetes.admission import Admission, Operation
 from tests.kubernetes.patches import json_patch, merge_patch, strategic_merge_patch
@@ -113,6 +113,7 @@ class Writes:
         if wanted["metadata"].get("managedFields"):
             raise failures.bad_request("metadata.managedFields must be nil")
         wanted = self._checked_body(target, wanted)
+        schemas.check_applied(target.type, target.version, wanted)
         schema = target.type.schemas.get(target.version)
         stored = self._storage.get(target.type.key, (target.namespace, target.name))
         if stored is None and target.subresource:
@@ -249,7 +250,7 @@ class Writes:
     def _define(self, kind: ResourceType, found: Object) -> None:
         if kind.plural != "customresourcedefinitions":
             return
-        if causes := schemas.check_structural(found):
+        if causes := structural.problems(found):
             raise failures.invalid(kind.kind, kind.group, found["metadata"]["name"], causes)
         self._types.define(found)
         found["status"] = {
@@ -278,7 +279,7 @@ class Writes:
         operation = self._operation("UPDATE" if before is not None else "CREATE", target, user, query, before)
         admitted, warnings = await self._admission.admit(operation, copy.deepcopy(found), ["mutating"])
         assert admitted is not None
-        found, more = schemas.admit(kind, target.version, admitted, query.get("fieldValidation", "Warn"))
+        found, more = schemas.admit(kind, target.version, admitted, query.get("fieldValidation", "Warn"), before)
         _, said = await self._admission.admit(operation, copy.deepcopy(found), ["validating"])
         warnings += said
         self._stamp(kind, found, before)

@@ -10,7 +10,7 @@ from control.api import SourceFile, parse
 from control.injector.inject import inject
 from control.injector.outcome import Injected
 from control.injector.settings import InjectorSettings, NamespaceFacts
-from tests.manifests.admission import refusals
+from tests.manifests.admission import refusal
 from tests.manifests.programs import KUBERNETES_VERSION, MANIFESTS
 
 SAMPLES = MANIFESTS / "samples"
@@ -55,5 +55,5 @@ def test_its_rules_are_taken() -> None:
     parsed = parse([SourceFile("bookinfo-rules.yaml", text)])
     assert parsed.ok, parsed.violations
     for document in documents("bookinfo-rules.yaml"):
-        assert refusals(document) == []
+        assert refusal(document) == ""
     assert {each.namespace for each in parsed.resources} == {"bookinfo"}

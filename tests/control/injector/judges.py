@@ -13,7 +13,8 @@ from remora.init.options import parse as parse_init
 from remora.init.scalars import NOWHERE
 from sidecar.agent.app_probe_specs import parse_probes
 from sidecar.bootstrap import parse as parse_proxy
-from tests.control.injector import kubernetes_types, pod_security
+from tests.control.injector import pod_security
+from tests.kubernetes import published_types
 
 _OF_THE_POD = [
     "--node-id=sidecar~10.0.0.1~a.b~b.svc.cluster.local",
@@ -45,7 +46,7 @@ def injected(pod: dict[str, Any], namespace: NamespaceFacts, settings: InjectorS
 
 def assert_fit(pod: dict[str, Any], settings: InjectorSettings) -> None:
     """A pod with a sidecar that a cluster takes and that will run."""
-    assert kubernetes_types.problems_of_pod(pod) == []
+    assert published_types.problems_of_pod(pod) == []
     spec = pod["spec"]
     initial, usual = spec.get("initContainers") or [], spec["containers"]
     every = [*initial, *usual]

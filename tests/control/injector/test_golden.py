@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from control.injector import Denied, Injected, InjectorSettings, NamespaceFacts, Skipped, inject
 from tests.control.injector.judges import assert_fit, injected
-from tests.control.injector.kubernetes_types import problems_of_pod
+from tests.kubernetes.published_types import problems_of_pod
 
 CASES = sorted(Path(__file__).parent.joinpath("cases").glob("*.yaml"))
 MARK = "--- # expected\n"

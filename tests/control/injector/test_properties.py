@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from control.injector import Denied, Injected, InjectorSettings, NamespaceFacts, Skipped, inject
 from tests.control.injector.judges import assert_fit, injected
-from tests.control.injector.kubernetes_types import problems_of_pod
 from tests.control.injector.strategies import SETTINGS, pods
+from tests.kubernetes.published_types import problems_of_pod
 
 SHOP = NamespaceFacts("shop", {"remora.io/injection": "enabled"})
 JSON = st.recursive(

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from control.injector.merge_keys import LISTS, PRIMITIVE_LISTS
 from control.injector.strategic_merge import MergeError, merge
 from control.injector.template_text import TemplateError, parse_template
-from tests.control.injector.kubernetes_types import definition
+from tests.kubernetes.published_types import definition
 
 KUBECTL = shutil.which("kubectl")
 TYPES = {
