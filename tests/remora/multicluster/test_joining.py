@@ -76,7 +76,7 @@ def test_the_secret_that_is_printed_joins_the_cluster_with_nothing_to_spare(
         secret = add(remora, filled, "--name", "east")
         assert (secret["metadata"]["name"], secret["metadata"]["namespace"]) == ("remora-cluster-east", "remora-system")
         home.do(lambda: home.fake.seed(secret))
-        assert asyncio.run(followed(home)) == ["10.1.0.1", "10.2.0.1"]
+        assert asyncio.run(followed(home, filled)) == ["10.1.0.1", "10.2.0.1"]
     finally:
         home.stop()
     granted = {
@@ -90,7 +90,7 @@ def test_the_secret_that_is_printed_joins_the_cluster_with_nothing_to_spare(
     assert filled.fake.used_by(ACCOUNT) == granted
 
 
-async def followed(home: FakeInThread) -> list[str]:
+async def followed(home: FakeInThread, other: FakeInThread) -> list[str]:
     client = await connect(SystemClock(), kubeconfig=str(home.kubeconfig))
     try:
         async with TaskScope() as scope:
@@ -104,9 +104,15 @@ async def followed(home: FakeInThread) -> list[str]:
             )
             store.start(scope)
             await store.synced()
+            async with asyncio.timeout(10):
+                while other.fake.faults.watching < 3:  # pods, services, slices
+                    await asyncio.sleep(0.01)
             return [app.app.partition(":")[0] for _, app in store.world.services["default", "web"].ports[0].members]
     finally:
         await client.close()
+        async with asyncio.timeout(10):
+            while home.fake.faults.watching or other.fake.faults.watching:  # TLS ends in two steps
+                await asyncio.sleep(0.01)
 
 
 def test_a_cluster_without_a_control_plane_is_asked_about_tokens_and_says_so(
