@@ -18,6 +18,8 @@ MESH = ("istio_", "remora_")
 """Series whose names begin otherwise are not kept in the embedded store."""
 MAX_SERIES = 20_000
 """Of one target; further ones are counted and passed over."""
+MAX_LINE_CHARACTERS = 8_192
+"""The library's parser takes time by the square of a line's length."""
 MAX_EXEMPLARS = 64
 """Of one series: of a histogram, one a bucket is what OpenMetrics has."""
 
@@ -108,6 +110,8 @@ class Exposition:
                     if len(words) == 4:
                         kinds[words[2]] = words[3]
             elif line.startswith(self._wanted):
+                if len(line) > MAX_LINE_CHARACTERS:
+                    raise BrokenExposition(f"line {line[:100]!r} has more than {MAX_LINE_CHARACTERS} characters")
                 self._read_line(line, kinds)
         self._forget()
         return (slot for slot in self._slots.values() if slot.generation == self._generation)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from collectors.receivers.exposition import BrokenExposition, Exposition
+from collectors.receivers.exposition import MAX_LINE_CHARACTERS, BrokenExposition, Exposition
 from collectors.receivers.readings import Readings
 from collectors.receivers.scrape import MAX_BODY_BYTES, Job, ScrapeFailed, Scraper, Target, fetch, parse_targets
 from collectors.records import Exemplar
@@ -87,6 +87,21 @@ def test_a_known_series_is_read_again_without_parsing_its_labels() -> None:
 def test_broken_text_is_refused(text: str) -> None:
     with pytest.raises(BrokenExposition):
         list(Exposition({}).read(text + "\n"))
+
+
+def test_a_line_of_more_characters_than_any_metric_has_is_refused_before_it_is_parsed() -> None:
+    # The library's parser takes minutes for four megabytes of escapes.
+    def line(characters: int) -> str:
+        around = 'istio_x{a=""} 1'
+        return around.replace('""', f'"{"e" * (characters - len(around))}"')
+
+    for hostile in ('istio_x{a="' + '\\"' * 2_000_000 + '"} 1', line(MAX_LINE_CHARACTERS + 1)):
+        with pytest.raises(BrokenExposition, match=f"more than {MAX_LINE_CHARACTERS} characters"):
+            list(Exposition({}).read(f"istio_y 1\n{hostile}\n"))
+    (slot,) = Exposition({}).read(line(MAX_LINE_CHARACTERS))
+    assert slot.value == 1
+    # What nobody wants is not looked at.
+    assert list(Exposition({}, wanted=("istio_",)).read("go_" + line(MAX_LINE_CHARACTERS + 1))) == []
 
 
 @given(
