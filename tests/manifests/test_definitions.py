@@ -28,6 +28,7 @@ BEYOND_A_SCHEMA = {
     "tls for another's name": "needs wildcards of the hosts to be compared",
     "routes for too many hosts": "a sum over all routes, whose conditions would be counted for each rule's price",
     "too many tests": "the same",
+    "the same body for too many hosts": "CEL has no size of a whole object",
 }
 """Refused by the parser, in the webhook and in a rule's status, and not by the schema."""
 

@@ -48,6 +48,12 @@ class EntryEndpoint(Model):
         return value
 
 
+MAX_CLUSTERS = 1024
+"""Of hosts with ports: each port of each host is one."""
+MAX_INSTANCES = 4096
+"""Endpoints of all of them together."""
+
+
 class ServiceEntrySpec(Model):
     """`spec`."""
 
@@ -67,6 +73,23 @@ class ServiceEntrySpec(Model):
     """Who sees it: everyone, as yet."""
     addresses: Unsupported = None
     workload_selector: Unsupported = None
+
+    @model_validator(mode="after")
+    def _of_bearable_size(self) -> "ServiceEntrySpec":
+        """A plan takes time in proportion, for every workload that sees the entry."""
+        clusters = len(self.hosts) * len(self.ports)
+        if clusters > MAX_CLUSTERS:
+            raise wrong(
+                f"has {len(self.hosts)} hosts with {len(self.ports)} ports each, {clusters:,} in all; at most "
+                f"{MAX_CLUSTERS:,} are allowed: split it by host"
+            )
+        instances = clusters * len(self.endpoints)
+        if instances > MAX_INSTANCES:
+            raise wrong(
+                f"has {len(self.endpoints):,} endpoints for each of {clusters:,} ports of hosts, {instances:,} in all; "
+                f"at most {MAX_INSTANCES:,} are allowed: split it by host"
+            )
+        return self
 
     @model_validator(mode="after")
     def _endpoints_fit(self) -> "ServiceEntrySpec":

@@ -21,7 +21,10 @@ from control.api.model import Model, Unsupported, wrong
 from control.api.scalars import Duration, HostPattern, Percent, PercentOrNumber, Str
 
 MAX_ENTRIES = 4096
-"""Of a rule's routing tables in all: a route has as many as it has conditions, in the table of each host."""
+"""Of a rule's routing tables in all: a route has as many as it has conditions, in the table of each host of each
+gateway."""
+MAX_TABLE_BYTES = 4 * 1024 * 1024
+"""Of what stands in the tables of all hosts, as JSON: each has all of the rule's routes."""
 MAX_TESTS = 8192
 """Fields of all conditions of a rule, and keys of headers, parameters and labels in them."""
 
@@ -146,12 +149,20 @@ class VirtualServiceSpec(Model):
         ]
         routes = sum(max(1, len(match)) for match in matched)
         names = sum(len(match.sni_hosts) for route in self.tls for match in route.match)
-        entries = routes * len(self.hosts) + names
+        entries = routes * len(self.hosts) * len(self.gateways) + names
         if entries > MAX_ENTRIES:
             raise wrong(
-                f"comes to {entries:,} entries of routing tables ({len(self.hosts)} hosts with {routes:,} conditions "
-                f"in http and tcp, {names:,} sniHosts); at most {MAX_ENTRIES:,} are allowed: split it by host"
+                f"comes to {entries:,} entries of routing tables ({len(self.hosts)} hosts of {len(self.gateways)} "
+                f"gateways with {routes:,} conditions in http and tcp, {names:,} sniHosts); at most {MAX_ENTRIES:,} "
+                "are allowed: split it by host"
             )
+        if len(self.hosts) > 1:
+            size = len(self.model_dump_json(include={"http", "tcp"}, exclude_unset=True)) * len(self.hosts)
+            if size > MAX_TABLE_BYTES:
+                raise wrong(
+                    f"comes to {size:,} bytes of routing tables, since each of {len(self.hosts)} hosts has all routes; "
+                    f"at most {MAX_TABLE_BYTES:,} are allowed: split it by host"
+                )
         matched += (route.match for route in self.tls)
         tests = sum(_tests(each) for match in matched for each in match)
         if tests > MAX_TESTS:

@@ -217,6 +217,16 @@ _RULES: Mapping[type[BaseModel], tuple[Rule, ...]] = {
             "hosts: wildcards are not supported by Remora yet: name each host",
         ),
         _rule(
+            f"size(self.hosts) * size(self.ports) <= {service_entry.MAX_CLUSTERS}",
+            f"has too many ports of hosts in all; at most {service_entry.MAX_CLUSTERS:,} are allowed: split it by host",
+        ),
+        _rule(
+            "!has(self.endpoints) || size(self.hosts) * size(self.ports) * size(self.endpoints)"
+            f" <= {service_entry.MAX_INSTANCES}",
+            f"has too many endpoints for its ports of hosts; at most {service_entry.MAX_INSTANCES:,} in all are "
+            "allowed: split it by host",
+        ),
+        _rule(
             "self.ports.all(each, self.ports.exists_one(other, other.number == each.number))",
             "ports have a number twice",
         ),

@@ -155,6 +155,10 @@ RULES = [
     ("routes for too many hosts",
      rule("VirtualService", "a", f"hosts: [{', '.join(f'a{n}' for n in range(256))}]\nhttp:\n"
           + "- redirect: {uri: /}\n" * 17), 5, "spec", "comes to 4,352 entries of routing"),
+    ("the same body for too many hosts",
+     rule("VirtualService", "a", f"hosts: [{', '.join(f'a{n}' for n in range(256))}]\nhttp:\n"
+          f"- directResponse: {{status: 200, body: {{string: {'x' * 20_000}}}}}\n"), 5, "spec",
+     "bytes of routing tables"),
     ("too many tests", vs("".join(f"- match: [{', '.join(['{port: 80, headers: {a: {}, b: {}}}'] * 64)}]\n"
                                   "  redirect: {uri: /}\n" for _ in range(43))), 5, "spec", "has 8,256 tests in its"),
     ("no http", rule("VirtualService", "a", "hosts: [a]"), 5, "spec", "none of http, tls and tcp"),
@@ -315,6 +319,14 @@ RULES = [
     ("a name as address", rule("ServiceEntry", "a", "hosts: [a.example]\nresolution: STATIC\n"
                                "ports: [{number: 80, name: http}]\nendpoints: [{address: b.example}]"), 5, "spec",
      "STATIC needs an IP"),
+    ("too many ports of hosts",
+     rule("ServiceEntry", "a", f"hosts: [{', '.join(f'a{n}.example' for n in range(129))}]\n"
+          f"ports: [{', '.join(f'{{number: {n}, name: p{n}}}' for n in range(1, 9))}]"), 5, "spec", "1,032 in all"),
+    ("too many endpoints of ports",
+     rule("ServiceEntry", "a", "hosts: [a.example, b.example, c.example, d.example]\nresolution: STATIC\n"
+          "ports: [{number: 80, name: a}, {number: 81, name: b}]\n"
+          f"endpoints: [{', '.join(f'{{address: 10.0.{n // 250}.{n % 250}}}' for n in range(513))}]"), 5, "spec",
+     "4,104 in all"),
     ("a wildcard entry", rule("ServiceEntry", "a", "hosts: ['*.example']\nports: [{number: 80, name: http}]"), 6,
      "spec.hosts", "name each host"),
     ("a service over UDP", rule("Service", "a", "ports: [{port: 53, protocol: UDP}]"), 6, "spec.ports[0].protocol",
