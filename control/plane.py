@@ -15,7 +15,7 @@ from control.ca.service import MAX_MESSAGE_BYTES, CertificateService, Prove, by_
 from control.ca.serving import ServingCertificate
 from control.ca.tokens import Tokens
 from control.debug.metrics import AuthorityMetrics, add_common
-from control.debug.targets import SYSTEM_NAMESPACE, TargetList, discovered
+from control.debug.targets import SYSTEM_NAMESPACE, TargetList, control_planes, discovered
 from control.ir.settings import MeshSettings
 from control.options import Options
 from control.rest.console import ConsoleDoor
@@ -152,11 +152,15 @@ class Plane:
                 self.publisher.world, self._options.trust_domain, addresses.rest, self._options.state / "collector.json"
             ),
             clusters=self.stored.clusters,
+            replicas=self._replicas,
             console_edits_rules=self._options.kubernetes is None or self._options.kubernetes.console_edits_rules,
         )
         readers = {TARGETS_PATH: self.stored.prometheus_token}
         hosts = frozenset({self._options.host, *self.stored.hosts})
         return Guard(make_routes(parts), self.stored.admin_token, hosts, readers, self.stored.console)
+
+    def _replicas(self) -> list[str]:
+        return control_planes(self.publisher.world) if self._options.kubernetes is not None else []
 
     def _certificates(self, prove: Prove) -> CertificateService:
         return CertificateService(self.stored.authority, self._clock, prove, self._authority_metrics.count)

@@ -7,11 +7,12 @@ from control.xds.publisher import Publisher
 from control.xds.stream import Stream
 
 
-def sync_status(publisher: Publisher) -> list[dict[str, Any]]:
-    """The `proxies` of `GET /v1/status`, by namespace and name."""
+def sync_status(publisher: Publisher, *, connected: bool = False) -> list[dict[str, Any]]:
+    """The `proxies` of `GET /v1/status`, by namespace and name; those alone that are `connected`, if that is asked."""
     workloads = sorted(publisher.world.workloads.values(), key=lambda w: (w.namespace, w.name))
     version = publisher.version
-    return [_proxy(workload, publisher.newest_stream(workload.node_id), version) for workload in workloads]
+    streams = ((workload, publisher.newest_stream(workload.node_id)) for workload in workloads)
+    return [_proxy(workload, stream, version) for workload, stream in streams if stream is not None or not connected]
 
 
 def _proxy(workload: Workload, stream: Stream | None, version: str) -> dict[str, Any]:

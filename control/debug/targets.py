@@ -86,6 +86,12 @@ def component_groups(world: World) -> list[Group]:
     return groups
 
 
+def control_planes(world: World) -> list[str]:
+    """HOST:PORT of every control plane's REST interface in a cluster: each knows the sidecars that came to it."""
+    groups = (group for group in component_groups(world) if group["labels"]["job"] == "remora-control")
+    return [target for group in groups for target in group["targets"]]
+
+
 def _hosts(port: Port) -> Iterator[str]:
     """Addresses of a Service's instances."""
     for workload, _ in port.members:

@@ -39,6 +39,8 @@ class Parts:
     """For Prometheus' service discovery by HTTP."""
     clusters: Callable[[], list[dict[str, Any]]] = list
     """The other clusters of the mesh."""
+    replicas: Callable[[], list[str]] = list
+    """HOST:PORT of this interface of every control plane of a cluster, this one among them."""
     console_edits_rules: bool = True
     """Whether the console may change what it lists."""
 
@@ -111,12 +113,13 @@ def _add_workloads(app: FastAPI, parts: Parts) -> None:
 
 def _add_insight(app: FastAPI, parts: Parts) -> None:
     @app.get("/v1/status")
-    async def status() -> dict[str, Any]:
+    async def status(connected: bool = False) -> dict[str, Any]:
         return {
             "version": parts.publisher.version,
             "root_expires_at": parts.root_expires_at(),
-            "proxies": sync_status(parts.publisher),
+            "proxies": sync_status(parts.publisher, connected=connected),
             "clusters": parts.clusters(),
+            "replicas": parts.replicas(),
         }
 
     @app.get("/v1/config/{namespace}/{workload}/{section}")

@@ -1,7 +1,7 @@
 """What the control plane's REST interface answers, as types. Pure: JSON values in, checked dataclasses out."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -128,18 +128,35 @@ class Proxy:
     rejections: tuple[Rejection, ...]
     pushes: int
     last_push_ms: float | None
+    connected_since: float
+    """Seconds since the epoch; 0 while it is not."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeshStatus:
-    """The answer of `/v1/status`."""
+    """The answer of `/v1/status`, of one control plane or joined."""
 
     version: str
     proxies: tuple[Proxy, ...]
+    replicas: tuple[str, ...] = ()
+    """HOST:PORT of every control plane of a cluster."""
+    silent: int = 0
+    """How many of them did not answer: whose sidecars seem disconnected."""
 
     def count(self, state: str) -> int:
         """How many proxies are in this state."""
         return sum(proxy.state == state for proxy in self.proxies)
+
+
+def joined(status: MeshStatus, others: Sequence[MeshStatus], *, silent: int) -> MeshStatus:
+    """With what other control planes say of the sidecars that are connected to them: the newest connection counts."""
+    proxies = {proxy.node_id: proxy for proxy in status.proxies}
+    for other in others:
+        for proxy in other.proxies:
+            known = proxies.get(proxy.node_id)
+            if known is not None and proxy.connected_since > known.connected_since:
+                proxies[proxy.node_id] = proxy
+    return replace(status, proxies=tuple(proxies.values()), silent=silent)
 
 
 def parse_violations(answer: Any) -> tuple[Violation, ...]:
@@ -171,7 +188,12 @@ def parse_resources(answer: Any) -> tuple[Resource, ...]:
 
 def parse_status(answer: Any) -> MeshStatus:
     """The state of all proxies."""
-    return MeshStatus(_text(answer, "version"), _each(_field(answer, "proxies"), _proxy))
+    replicas = answer.get("replicas") if isinstance(answer, Mapping) else None
+    return MeshStatus(
+        _text(answer, "version"),
+        _each(_field(answer, "proxies"), _proxy),
+        tuple(str(each) for each in replicas) if isinstance(replicas, list) else (),
+    )
 
 
 def _violation(item: Any) -> Violation:
@@ -228,7 +250,7 @@ def _resource(item: Any) -> Resource:
 
 
 def _proxy(item: Any) -> Proxy:
-    pushes, last_push_ms = item.get("pushes"), item.get("last_push_ms")
+    pushes, last_push_ms, since = item.get("pushes"), item.get("last_push_ms"), item.get("connected_since")
     return Proxy(
         workload=_text(item, "workload"),
         namespace=_text(item, "namespace"),
@@ -240,6 +262,7 @@ def _proxy(item: Any) -> Proxy:
         rejections=_each(item.get("rejections") or (), _rejection),
         pushes=pushes if isinstance(pushes, int) else 0,
         last_push_ms=float(last_push_ms) if isinstance(last_push_ms, int | float) else None,
+        connected_since=float(since) if isinstance(since, int | float) else 0.0,
     )
 
 

@@ -4,6 +4,7 @@ Address, root certificate and token are read again whenever one of their files c
 comes back on another port or with another root, and a token that was renewed, are found without a restart.
 """
 
+import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from dashboards.console.answers import (
     Resource,
     RuleList,
     Violation,
+    joined,
     parse_changes,
     parse_resource,
     parse_resources,
@@ -33,6 +35,8 @@ T = TypeVar("T")
 
 TIMEOUT = httpx.Timeout(15.0, connect=3.0)
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_REPLICAS = 16
+"""Control planes that are asked who is connected; autoscaling makes five."""
 MAX_REASON_CHARACTERS = 600
 """Of what the control plane says, in a page."""
 
@@ -70,6 +74,14 @@ class _Connection:
     """Inode and modification time of the files that it was made of."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Addressed:
+    """What a request by an address says of whom it wants to speak to."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    tls: dict[str, str] = field(default_factory=dict)
+
+
 class ControlPlane:
     """One connection pool to the control plane behind a door."""
 
@@ -78,8 +90,14 @@ class ControlPlane:
         self._connection: _Connection | None = None
 
     async def status(self) -> MeshStatus:
-        """Who is connected, and with which rules. Raises ControlUnavailable, as all of these do."""
-        return self._parsed(parse_status, await self._call("GET", "/v1/status"))
+        """Who is connected, and with which rules; in a cluster by the word of every control plane, each of which knows
+        the sidecars that came to it. Raises ControlUnavailable, as all of these do."""
+        status = self._parsed(parse_status, await self._call("GET", "/v1/status"))
+        if len(status.replicas) < 2:
+            return status
+        found = await asyncio.gather(*map(self._status_of, status.replicas[:MAX_REPLICAS]))
+        answered = [each for each in found if each is not None]
+        return joined(status, answered, silent=len(found) - len(answered))
 
     async def resources(self, kind: str) -> tuple[Resource, ...]:
         """The documents of a kind."""
@@ -121,16 +139,29 @@ class ControlPlane:
         if connection is not None:
             await connection.client.aclose()
 
-    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        client = await self._client()
+    async def _status_of(self, replica: str) -> MeshStatus | None:
+        """None where it does not answer. It is called by its address, and has to be who the Service's name says."""
         try:
-            async with client.stream(method, path, json=body) as response:
+            found = await self._call("GET", "/v1/status?connected=true", at=replica)
+            return self._parsed(parse_status, found)
+        except ControlUnavailable:
+            return None
+
+    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, at: str = "") -> Any:
+        """`at` is HOST:PORT of one of several that go by the same name."""
+        client = await self._client()
+        url, more = httpx.URL(path), _Addressed()
+        try:
+            if at:
+                url = httpx.URL(f"https://{at}{path}")
+                more = _Addressed({"host": client.base_url.netloc.decode()}, {"sni_hostname": client.base_url.host})
+            async with client.stream(method, url, json=body, headers=more.headers, extensions=more.tls) as response:
                 data = bytearray()
                 async for chunk in response.aiter_bytes():
                     data += chunk
                     if len(data) > MAX_ANSWER_BYTES:
                         raise ControlUnavailable("The control plane's answer is too large.")
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ControlUnavailable(f"The control plane is not reachable: {_reason(error)}.") from error
         answer = httpx.Response(response.status_code, content=bytes(data))
         if response.status_code == 200:
@@ -220,6 +251,6 @@ def _refusal(answer: httpx.Response) -> Exception:
     return ControlUnavailable(f"The control plane refused: {reason}.")
 
 
-def _reason(error: httpx.HTTPError) -> str:
+def _reason(error: httpx.HTTPError | httpx.InvalidURL) -> str:
     text = str(error).rstrip(".")
     return {"All connection attempts failed": "connection refused"}.get(text, text) or type(error).__name__

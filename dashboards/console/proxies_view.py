@@ -3,7 +3,7 @@
 from nicegui import ui
 
 from dashboards.console.answers import MeshStatus, Proxy
-from dashboards.console.formatting import duration, shorten
+from dashboards.console.formatting import count, duration, shorten
 
 _ORDER = {"rejected": 0, "stale": 1, "disconnected": 2, "synced": 3}
 
@@ -19,7 +19,9 @@ class ProxiesView:
 
     def show(self, status: MeshStatus) -> None:
         """Fill in."""
-        self._version.set_text(f"Rules at version {shorten(status.version, 20)}" if status.version else "")
+        version = f"Rules at version {shorten(status.version, 20)}" if status.version else ""
+        silent = f"{count(status.silent, 'control plane')} did not answer" if status.silent else ""
+        self._version.set_text(" · ".join(filter(None, (version, silent))))
         if status.proxies == self._shown:
             return
         self._shown = status.proxies

@@ -42,7 +42,7 @@ class RulesList:
         self._shown: object = None
         with ui.element("nav").classes("card rules-list").props('aria-label="Stored rules"'):
             self._filter = (
-                ui.input(placeholder="Filter by name, namespace, kind, state", on_change=self._show)
+                ui.input(placeholder="Name, namespace, kind, state", on_change=self._show)
                 .props('dense outlined clearable debounce=200 aria-label="Filter rules"')
                 .classes("filter")
             )

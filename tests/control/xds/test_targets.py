@@ -14,7 +14,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from control.api.services import Address, Port, Service
 from control.api.workload import AppPort, Workload
 from control.api.world import World
-from control.debug.targets import TargetList, discovered
+from control.debug.targets import TargetList, control_planes, discovered
 from control.xds.targets import MAX_LIST_BYTES, MAX_WATCHERS, METHOD, SERVICE, SETTLE_S
 from mesh.lifecycle import TaskScope
 from mesh.spiffe import SpiffeId
@@ -166,6 +166,7 @@ def test_the_mesh_s_own_processes_are_listed_by_their_services() -> None:
         (["10.0.1.2:15014"], "remora-control", "https"),
         (["10.0.1.3:15020"], "remora-collector", None),
     ]
+    assert control_planes(listed) == ["10.0.1.1:15014", "10.0.1.2:15014"]
     found = discovered(listed, "cluster.local", "https://0.0.0.0:15014", Path("/nowhere"))
     assert found == groups
 

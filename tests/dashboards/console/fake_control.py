@@ -7,6 +7,7 @@ import ipaddress
 import json
 import os
 import re
+import socket
 import ssl
 import sys
 from pathlib import Path
@@ -27,7 +28,8 @@ FIELDS = {"VirtualService": {"hosts", "http"}, "DestinationRule": {"host", "subs
 
 
 def certificate(folder: Path) -> Path:
-    """A self-signed certificate for 127.0.0.1, as ca/root.pem and with its key for the server."""
+    """A self-signed certificate for 127.0.0.1 and localhost, as ca/root.pem and with its key for the server."""
+    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "fake control")])
     now = datetime.datetime.now(datetime.UTC)
@@ -39,7 +41,7 @@ def certificate(folder: Path) -> Path:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(minutes=5))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.SubjectAlternativeName(names), False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
         .sign(key, hashes.SHA256())
     )
@@ -179,21 +181,35 @@ def application(folder: Path) -> FastAPI:
         return JSONResponse({"resources": listed})
 
     @app.get("/v1/status")
-    async def status() -> JSONResponse:
-        rejected = folder / "reject"
+    async def status(request: Request, connected: bool = False) -> JSONResponse:
+        """With a file `replicas.json`, a list of HOST:PORT: every other proxy is connected at 127.0.0.1, the others at
+        127.0.0.2, which go by the name of localhost alone."""
+        rejected, file = folder / "reject", folder / "replicas.json"
+        replicas = json.loads(file.read_bytes()) if file.exists() else []
+        if replicas and not request.headers["host"].startswith("localhost:"):
+            return JSONResponse({"error": "call it by its own name"}, 421)
         proxies = []
-        for name in PROXIES:
+        for number, name in enumerate(PROXIES):
+            if replicas and (number % 2 == 0) != (request.scope["server"][0] == "127.0.0.1"):
+                if not connected:
+                    proxies.append({
+                        "workload": name, "namespace": "default", "node_id": f"sidecar~{name}.default",
+                        "kind": "sidecar", "state": "disconnected", "connected_since": None,
+                    })  # fmt: skip
+                continue
             refuses = rejected.exists() and name == "reviews-v2"
             proxies.append({
                 "workload": name, "namespace": "default", "node_id": f"sidecar~{name}.default",
-                "kind": "gateway" if name == "ingress" else "sidecar", "connected": True, "connected_since": 0,
+                "kind": "gateway" if name == "ingress" else "sidecar", "connected": True, "connected_since": 1.0,
                 "state": "rejected" if refuses else "synced", "version": str(rules.version),
                 "sent_version": str(rules.version), "types": {},
                 "rejections": [{"type": "RDS", "path": "virtual_hosts[0].routes[2].match",
                                 "message": rejected.read_text(), "at": 0}] if refuses else [],
                 "pushes": 3, "last_push_ms": 4.2,
             })  # fmt: skip
-        return JSONResponse({"version": str(rules.version), "root_expires_at": 0, "proxies": proxies})
+        return JSONResponse(
+            {"version": str(rules.version), "root_expires_at": 0, "proxies": proxies, "replicas": replicas}
+        )
 
     return app
 
@@ -217,6 +233,8 @@ class Server(uvicorn.Server):
 if __name__ == "__main__":
     state = Path(sys.argv[1])
     pem = certificate(state)
-    config = uvicorn.Config(application(state), port=0, log_level="error", ssl_certfile=str(pem))
+    config = uvicorn.Config(application(state), log_level="error", ssl_certfile=str(pem))
     assert ssl.OPENSSL_VERSION
-    Server(config, state).run()
+    first = socket.create_server(("127.0.0.1", 0))
+    second = socket.create_server(("127.0.0.2", first.getsockname()[1]))
+    Server(config, state).run(sockets=[first, second])

@@ -4,7 +4,9 @@ import pytest
 
 from dashboards.console.answers import (
     MalformedAnswer,
+    MeshStatus,
     Rejection,
+    joined,
     parse_changes,
     parse_resources,
     parse_status,
@@ -25,6 +27,19 @@ def test_a_status_with_a_rejection_is_understood() -> None:
     assert status.count("rejected") == 1
     assert status.proxies[0].rejections == (Rejection("LDS", "x.y", "no"),)
     assert status.proxies[0].version is None
+
+
+def test_the_newest_connection_to_any_control_plane_counts() -> None:
+    def status(*proxies: tuple[str, str, float | None]) -> MeshStatus:
+        found = [{"node_id": node, "state": state, "connected_since": since} for node, state, since in proxies]
+        return parse_status({"version": "7", "proxies": found})
+
+    here = status(("a", "synced", 10.0), ("b", "disconnected", None), ("c", "stale", 5.0), ("d", "disconnected", None))
+    there = status(("a", "rejected", 3.0), ("b", "synced", 4.0), ("c", "synced", 6.0), ("unknown here", "synced", 1.0))
+    found = joined(here, [there], silent=1)
+    states = {proxy.node_id: proxy.state for proxy in found.proxies}
+    assert states == {"a": "synced", "b": "synced", "c": "synced", "d": "disconnected"}
+    assert (found.version, found.silent) == ("7", 1)
 
 
 def test_violations_changes_and_resources_are_understood() -> None:

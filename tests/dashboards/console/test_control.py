@@ -162,3 +162,19 @@ async def test_in_a_cluster_a_token_that_is_renewed_is_used_from_then_on(
         assert (await plane.status()).count("synced") == 7
     finally:
         await plane.close()
+
+
+async def test_every_replica_is_asked_by_its_address_who_is_connected_to_it(
+    control: Any, state: Path, tmp_path: Path
+) -> None:
+    port = json.loads((state / "control.json").read_bytes())["rest"].rpartition(":")[2]
+    plane = ControlPlane(ClusterDoor(f"https://localhost:{port}", state / "ca" / "root.pem", state / "admin.token"))
+    try:
+        (state / "replicas.json").write_text(json.dumps([f"127.0.0.1:{port}"]))
+        alone = await plane.status()
+        assert (alone.count("synced"), alone.count("disconnected"), alone.silent) == (4, 3, 0)
+        (state / "replicas.json").write_text(json.dumps([f"127.0.0.1:{port}", f"127.0.0.2:{port}", "127.0.0.1:1", "["]))
+        all_of_them = await plane.status()
+        assert (all_of_them.count("synced"), all_of_them.count("disconnected"), all_of_them.silent) == (7, 0, 2)
+    finally:
+        await plane.close()
