@@ -104,7 +104,7 @@ def expand(template: str, found: Any) -> str:
         if name is None:
             return "$"
         try:
-            return found[int(name) if name.isdigit() else name] or ""
+            return found[int(name) if name.isascii() and name.isdigit() else name] or ""
         except IndexError:
             return ""
 

@@ -1,5 +1,6 @@
 """What of a pod cannot be beside a sidecar (its user, ports, names), and what only behaves otherwise there."""
 
+import re
 from typing import Any
 
 from control.api.resource import Path
@@ -21,6 +22,7 @@ from control.injector.settings import InjectorSettings, NamespaceFacts
 
 VOLUMES = (TOKEN_VOLUME, ROOT_VOLUME, POD_VOLUME, SCRATCH_VOLUME)
 _UID_RANGE = "openshift.io/sa.scc.uid-range"
+_RANGE = re.compile(r"\s*(?P<first>[0-9]{1,19})(?P<mark>[/-])(?P<number>[0-9]{1,19})\s*")
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 
 
@@ -144,12 +146,10 @@ _BEFORE_SIDECAR = (
 
 
 def _contains(ranges: str, uid: int) -> bool:
-    """OpenShift's `1000650000/10000`, or `first-last`, several with commas between."""
-    for each in ranges.split(","):
-        first, slash, count = each.strip().partition("/")
-        start, dash, last = each.strip().partition("-")
-        if slash and first.isdigit() and count.isdigit() and int(first) <= uid < int(first) + int(count):
-            return True
-        if dash and start.isdigit() and last.isdigit() and int(start) <= uid <= int(last):
-            return True
+    """OpenShift's `1000650000/10000`, or `first-last`, several with commas between. What is no range has no user."""
+    for match in map(_RANGE.fullmatch, ranges.split(",")):
+        if match is not None:
+            first, number = int(match["first"]), int(match["number"])
+            if first <= uid < (first + number if match["mark"] == "/" else number + 1):
+                return True
     return False

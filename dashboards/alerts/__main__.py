@@ -8,6 +8,7 @@ from pathlib import Path
 from dashboards.alerts.alertmanager import Receivers
 from dashboards.alerts.files import GENERATED, files, stale
 from dashboards.alerts.objectives import Objectives
+from mesh.flags import Parser
 from mesh.records import DURATION_BUCKETS_MS
 
 _EXAMPLE = """\
@@ -19,12 +20,10 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 1 if a checked file is stale."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dashboards.alerts",
-        description="Prometheus' recording and alerting rules for a mesh, and Alertmanager's configuration.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = Parser(
+        "python -m dashboards.alerts",
+        "Prometheus' recording and alerting rules for a mesh, and Alertmanager's configuration.",
+        _EXAMPLE,
     )
     usual, told = Objectives(), Receivers()
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a generated file is not current")

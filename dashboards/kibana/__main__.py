@@ -1,12 +1,12 @@
 """`python -m dashboards.kibana`: write the importable file, or check that it is current."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dashboards.kibana.content import objects
 from dashboards.kibana.objects import render
+from mesh.flags import Parser
 
 GENERATED = Path(__file__).parent / "generated" / "remora.ndjson"
 
@@ -20,12 +20,10 @@ import it in Kibana under Stack Management, Saved Objects, or with
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 1 if the checked file is not current."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dashboards.kibana",
-        description="A data view, two saved searches and a dashboard for Kibana 8.9 and later.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = Parser(
+        "python -m dashboards.kibana",
+        "A data view, two saved searches and a dashboard for Kibana 8.9 and later.",
+        _EXAMPLE,
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the file is not current")
     parser.add_argument("--to", type=Path, default=GENERATED, metavar="FILE", help="where to write (default: here)")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mesh.addresses import parse_host_port
 from remora.commands.options import OutputOption, StateOption, seconds
 from remora.failure import Failure, NoMesh
 from remora.output import Format
@@ -47,10 +48,13 @@ def prometheus_config(
     from dashboards.alerts.objectives import Objectives
     from dashboards.alerts.scraping import Scraping, render_prometheus
 
-    mesh = State(state)
     interval_s = seconds(interval, "--interval")
     if not 0.1 <= interval_s <= 300:
         raise typer.BadParameter("must be 100ms to 5m: rates are of five minutes", param_hint="--interval")
+    alertmanagers = _addresses(alertmanager, "--alertmanager")
+    node_exporters = _addresses(node_exporter, "--node-exporter")
+    kube_state = _addresses(kube_state_metrics, "--kube-state-metrics")
+    mesh = State(state)
     scraping = Scraping(
         rest=str(mesh.read_control()["rest"]),
         root=mesh.root.absolute(),
@@ -58,9 +62,9 @@ def prometheus_config(
         interval_s=interval_s,
         refresh_s=min(15.0, interval_s),
         rule_files="" if to is None else str(to.absolute() / _RULES / "*.yml"),
-        alertmanagers=_addresses(alertmanager, "--alertmanager"),
-        node_exporters=_addresses(node_exporter, "--node-exporter"),
-        kube_state_metrics=_addresses(kube_state_metrics, "--kube-state-metrics"),
+        alertmanagers=alertmanagers,
+        node_exporters=node_exporters,
+        kube_state_metrics=kube_state,
     )
     text = render_prometheus(scraping)
     if to is None:
@@ -138,7 +142,10 @@ def _report(mesh: State) -> dict[str, Any]:
 
 def _addresses(given: list[str] | None, option: str) -> tuple[str, ...]:
     for text in given or ():
-        host, _, port = text.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65_536:
-            raise typer.BadParameter(f"{text!r} is not HOST:PORT", param_hint=option)
+        try:
+            _, port = parse_host_port(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint=option) from error
+        if port == 0:
+            raise typer.BadParameter(f"{text!r}: port 0 cannot be connected to", param_hint=option)
     return tuple(given or ())

@@ -91,6 +91,8 @@ def test_every_commands_help_has_an_example(name: tuple[str, ...], capsys: pytes
         ("run", "--service", "x", "--tcp-upstream", "cache:6379=70000", "--", "true"),
         ("run", "--service", "x", "--tcp-upstream", "6379=7000", "--", "true"),
         ("logs", "--limit", "0"),
+        ("metrics", "prometheus-config", "--alertmanager", "a:²"),
+        ("metrics", "prometheus-config", "--node-exporter", "a:0"),
         ("status", "--state", ""),
     ],
 )

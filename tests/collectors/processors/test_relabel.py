@@ -63,6 +63,7 @@ def test_every_action_does_what_prometheus_does(rules: list[dict[str, Any]], exp
         ("$1c", ""),
         ("$$1", "$1"),
         ("$9", ""),
+        ("${²}", ""),
         ("${word}", "ab"),
         ("a$", "a$"),
         ("$0", "ab-"),

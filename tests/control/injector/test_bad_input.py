@@ -89,3 +89,25 @@ def test_half_a_surrogate_pair_is_left_as_it_is() -> None:
     outcome = inject(pod, SHOP, InjectorSettings())
     assert isinstance(outcome, Injected)
     assert apply(pod, outcome.patch)["metadata"]["annotations"]["a"] == "\ud800"
+
+
+@pytest.mark.parametrize(
+    ("ranges", "allowed"),
+    [
+        ("1337/1", True),
+        ("1336/1", False),
+        ("1000-1337", True),
+        ("1000-1336", False),
+        ("1000650000/10000, 1300/100", True),
+        ("1000650000/10000", False),
+        ("²/3", False),
+        ("1-²", False),
+        ("1" * 5000 + "/1", False),
+        ("", False),
+    ],
+)
+def test_whatever_a_namespace_says_of_its_users_is_read(ranges: str, allowed: bool) -> None:
+    shop = NamespaceFacts("shop", SHOP.labels, {"openshift.io/sa.scc.uid-range": ranges})
+    outcome = inject(web(), shop, InjectorSettings())
+    assert isinstance(outcome, Injected)
+    assert any("nonroot-v2" in warning for warning in outcome.warnings) is not allowed
