@@ -5,7 +5,7 @@ run in C; only where one of a slice is different is each looked at by itself.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -60,9 +60,7 @@ def _plain_events(entries: Sequence[Any]) -> list[Event] | None:
     if not _are_sound(times) or min(times) < 0 or max(times) >= MAX_TIME_S:
         return None
     shapes = set(map(tuple, records))
-    try:
-        "".join(chain.from_iterable(shapes))
-    except TypeError:  # a key that is bytes
+    if not _is_text(chain.from_iterable(shapes)):  # a key that is bytes
         return None
     values = map(dict.values, records)
     # Of records with the same keys, each key's values: few have a number among them that needs a look.
@@ -73,10 +71,21 @@ def _plain_events(entries: Sequence[Any]) -> list[Event] | None:
 
 
 def _is_plain(values: Sequence[Any]) -> bool:
+    if _is_text(values):  # as most are, and found out in a third of the time
+        return True
     kinds = set(map(type, values))
     return _PLAIN.issuperset(kinds) and (
         float not in kinds or _are_sound([value for value in values if type(value) is float])
     )
+
+
+def _is_text(values: Iterable[Any]) -> bool:
+    """All of them are str."""
+    try:
+        "".join(values)
+    except TypeError:
+        return False
+    return True
 
 
 def _are_sound(numbers: Sequence[int | float]) -> bool:
