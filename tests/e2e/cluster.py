@@ -25,6 +25,7 @@ from tests.e2e.api_server import ApiServer
 from tests.e2e.fake_server import FakeInThread
 from tests.e2e.given import Given
 from tests.e2e.places import Place
+from tests.manifests.programs import kubectl
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -174,8 +175,9 @@ class Cluster:
         return at
 
     def kubectl(self, *arguments: str, text: str = "") -> "subprocess.CompletedProcess[str]":
-        """Its outcome, whatever it is. What it remembers of a server is this one's alone: ports come again."""
-        command = ["kubectl", "--kubeconfig", str(self.server.kubeconfig), *arguments]
+        """Its outcome, whatever it is; without kubectl, or with an old one, the test skips."""
+        # What it remembers of a server is this one's alone: ports come again.
+        command = [kubectl(), "--kubeconfig", str(self.server.kubeconfig), *arguments]
         command += ["--cache-dir", self._kubectl_cache.name]
         with self.place.entered():
             return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)

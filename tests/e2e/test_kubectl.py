@@ -1,19 +1,12 @@
 """What a person sees with kubectl, whose tables, warnings and validation are made by the API server."""
 
-import shutil
 import time
 from typing import Any
-
-import pytest
 
 from tests.e2e.cluster import Cluster, until
 from tests.e2e.control import LeastPrivileged
 from tests.e2e.mesh import Pods
 from tests.e2e.scene import LIVE_S, Scene
-
-pytestmark = pytest.mark.skipif(
-    shutil.which("kubectl") is None, reason="kubectl is not installed: apt-get install kubernetes-client"
-)
 
 RULE = """\
 apiVersion: networking.istio.io/v1

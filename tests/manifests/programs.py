@@ -1,7 +1,9 @@
-"""Programs that manifests are read with. A test that misses one skips, and says how to get it."""
+"""Programs that manifests and clusters are read with. A test that misses one skips, and says how to get it."""
 
+import json
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ MANIFESTS = ROOT / "manifests"
 KUBERNETES_VERSION = "1.33"
 BIN = Path.home() / ".cache" / "remora-tests" / "bin"
 
+OLDEST_KUBECTL = (1, 27)
+_GET_KUBECTL = "apt-get install kubernetes-client (Debian 13 or later), or https://kubernetes.io/docs/tasks/tools/"
 HELM = "helm.sh/helm/v3/cmd/helm@v3.18.6"
 TIMEOUT_S = 60
 
@@ -30,8 +34,19 @@ def helm() -> str:
 
 
 def kubectl() -> str:
-    """For `kubectl kustomize`."""
-    return find("kubectl", "apt-get install kubernetes-client, or https://kubernetes.io/docs/tasks/tools/")
+    """Of 1.27 or later: older ones know no directory among kustomize's resources, and have a server's unknown fields
+    judged by themselves."""
+    path = find("kubectl", _GET_KUBECTL)
+    version = _version(path)
+    if version < OLDEST_KUBECTL:
+        pytest.skip(f"kubectl {'.'.join(map(str, version))} is too old: {_GET_KUBECTL}")
+    return path
+
+
+@cache
+def _version(kubectl: str) -> tuple[int, int]:
+    told = json.loads(output(kubectl, "version", "--client", "--output", "json"))["clientVersion"]
+    return int(told["major"]), int(told["minor"].rstrip("+"))
 
 
 def output(*command: str, stdin: str | None = None) -> str:
