@@ -158,7 +158,7 @@ def _etag(metadata: Mapping[str, Any]) -> str:
     about = [str(metadata.get("uid")), str(metadata.get("generation"))]
     for name in ("labels", "annotations"):
         said = metadata.get(name) or {}
-        about += [f"{key}={said[key]}" for key in sorted(said, key=str) if key != _LAST_APPLIED]
+        about += [f"{name}: {key}={said[key]}" for key in sorted(said, key=str) if key != _LAST_APPLIED]
     return hashlib.sha256("\0".join(about).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 

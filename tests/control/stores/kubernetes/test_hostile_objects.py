@@ -172,6 +172,27 @@ def test_a_rule_that_is_too_much_is_refused_by_name_and_soon(found: Object, said
     assert time.process_time() - began < 2 * LONGEST_S
 
 
+@pytest.mark.parametrize(("depth", "shown"), [(60, "http: {}"), (950, "# nested too deeply to be shown")])
+def test_a_rule_that_is_nested_too_deeply_has_a_text_all_the_same(depth: int, shown: str) -> None:
+    decoded = RuleDecoder(KINDS["VirtualService"]).decode(rule("VirtualService", "deep", nested(depth)))
+    assert decoded is not None
+    assert shown in decoded.text()
+
+
+def test_an_etag_is_another_for_what_a_person_changes_and_the_same_for_a_status() -> None:
+    def etag(**metadata: Any) -> str:
+        found = rule("VirtualService", "a", {"hosts": ["a"]})
+        found["metadata"] |= {"uid": "u", "generation": 1, "resourceVersion": "1"} | metadata
+        decoded = RuleDecoder(KINDS["VirtualService"]).decode(found)
+        assert decoded is not None
+        return decoded.etag
+
+    theirs = [{"generation": 2}, {"uid": "v"}, {"labels": {"a": "b"}}, {"annotations": {"a": "b"}}]
+    assert len({etag(), *(etag(**each) for each in theirs)}) == 5
+    applied = {"kubectl.kubernetes.io/last-applied-configuration": "{}"}
+    assert etag(resourceVersion="2", annotations=applied) == etag()
+
+
 @pytest.mark.parametrize(
     "found",
     [
