@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from control.kubernetes.lease import LeaseTerms
-from mesh.flags import Parser, add_log_level, add_supervision, port
+from mesh.flags import Parser, add_log_level, add_supervision, between, port, whole
 from mesh.state_directory import default_state
 
 _EXAMPLE = """\
@@ -106,7 +106,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Optio
     )
     mesh.add_argument(
         "--trace-sampling",
-        type=_percent,
+        type=between(0, 100),
         default=1.0,
         metavar="PERCENT",
         dest="trace_sampling_percent",
@@ -126,7 +126,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Optio
     )
     mesh.add_argument(
         "--certificate-lifetime",
-        type=_seconds,
+        type=between(1, 7 * 24 * 3600),
         default=24 * 3600,
         metavar="SECONDS",
         dest="certificate_lifetime_s",
@@ -174,15 +174,15 @@ def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
     )
     terms = LeaseTerms()
     group.add_argument(
-        "--lease-duration", type=_whole_seconds, default=terms.lease_s, metavar="S",
+        "--lease-duration", type=whole(1, 600), default=terms.lease_s, metavar="S",
         help="until others take over from a leader that is gone (default: %(default)s)",
     )  # fmt: skip
     group.add_argument(
-        "--renew-deadline", type=_short_seconds, default=terms.renew_deadline_s, metavar="S",
+        "--renew-deadline", type=between(0.05, 600), default=terms.renew_deadline_s, metavar="S",
         help="until a leader that cannot renew stops leading (default: %(default)g)",
     )  # fmt: skip
     group.add_argument(
-        "--retry-period", type=_short_seconds, default=terms.retry_s, metavar="S",
+        "--retry-period", type=between(0.05, 600), default=terms.retry_s, metavar="S",
         help="between attempts to lead (default: %(default)g)",
     )  # fmt: skip
 
@@ -209,26 +209,6 @@ def _kubernetes(parser: argparse.ArgumentParser, arguments: dict[str, Any]) -> K
     except ValueError as error:
         parser.error(f"--lease-duration, --renew-deadline, --retry-period: {error}")
     return KubernetesOptions(**given, lease=lease)
-
-
-def _percent(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is no percentage; write 0 to 100")
-    return value
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 1 <= value <= 7 * 24 * 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is no lifetime; write 1 to 604800 seconds")
-    return value
 
 
 def _trust_domain(text: str) -> str:
@@ -259,19 +239,3 @@ def _cluster_id(text: str) -> str:
     if not _CLUSTER_ID.match(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no cluster's name; write up to 63 of A-Z a-z 0-9 - _ .")
     return text
-
-
-def _whole_seconds(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 600:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 1 to 600, whole seconds")
-    return int(text)
-
-
-def _short_seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.05 <= value <= 600:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 0.05 to 600 seconds")
-    return value

@@ -2,6 +2,7 @@
 (docs/interfaces.md)."""
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
@@ -60,6 +61,32 @@ def parse_descriptor(text: str) -> int:
 host_port = checked(parse_host_port)
 port = checked(_port)
 descriptor = checked(parse_descriptor)
+
+
+def between(low: float, high: float) -> Callable[[str], float]:
+    """A flag's `type`: a number of that range, its ends included."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise ValueError(f"{text!r} is not between {low:g} and {high:g}")
+        return value
+
+    return checked(read)
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A flag's `type`: a whole number of that range, its ends included."""
+
+    def read(text: str) -> int:
+        if not is_number(text, high) or int(text) < low:
+            raise ValueError(f"{text!r} is not a whole number from {low} to {high}")
+        return int(text)
+
+    return checked(read)
 
 
 def add_supervision(group: Group, ready: str) -> None:

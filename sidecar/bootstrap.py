@@ -8,13 +8,24 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mesh.addresses import is_loopback, parse_host_port
-from mesh.flags import Parser, add_log_level, add_supervision, checked, descriptor, parse_descriptor, port
+from mesh.flags import (
+    Parser,
+    add_log_level,
+    add_supervision,
+    between,
+    checked,
+    descriptor,
+    parse_descriptor,
+    port,
+    whole,
+)
 from mesh.spiffe import SpiffeId
 from sidecar.config.endpoint import Address
 from sidecar.config.limits import MIN_MEMORY_BYTES
 from sidecar.pod import Pod
 
 MAX_CONCURRENCY = 64
+MAX_CONNECTIONS = 10_000_000
 
 _NODE_ID = re.compile(r"[\x21-\x7e]{1,253}\Z")
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?\Z")
@@ -161,20 +172,6 @@ def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
     return read
 
 
-def _between(low: float, high: float) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        value = float(text)
-        if not low <= value <= high:
-            raise ValueError(f"{text} is not between {low:g} and {high:g}")
-        return value
-
-    return read
-
-
-def _connections(text: str) -> int:
-    return int(_between(0, 10_000_000)(str(int(text))))
-
-
 _SIZE = re.compile(r"([0-9]{1,9})(KiB|MiB|GiB|)\Z")
 _UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
@@ -189,10 +186,6 @@ def _parse_memory(text: str) -> int:
             f"{text} is less than a worker needs at rest; use {MIN_MEMORY_BYTES // 1024**2}MiB or more, or 0"
         )
     return value
-
-
-def _workers(text: str) -> int:
-    return int(_between(1, MAX_CONCURRENCY)(str(int(text))))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -305,12 +298,16 @@ def _add_listening_flags(group: _Group) -> None:
 
 def _add_running_flags(group: _Group) -> None:
     group.add_argument(
-        "--concurrency", default=1, metavar="N", type=checked(_workers), help="worker processes (default: %(default)s)"
+        "--concurrency",
+        default=1,
+        metavar="N",
+        type=whole(1, MAX_CONCURRENCY),
+        help="worker processes (default: %(default)s)",
     )
     group.add_argument(
         "--max-connections",
         metavar="N",
-        type=checked(_connections),
+        type=whole(0, MAX_CONNECTIONS),
         help="connections of clients to each worker; more are closed at once; 0: no limit (default: 3/4 of the "
         "descriptors that it may open)",
     )
@@ -318,7 +315,7 @@ def _add_running_flags(group: _Group) -> None:
         "--max-listener-connections",
         default=0,
         metavar="N",
-        type=checked(_connections),
+        type=whole(0, MAX_CONNECTIONS),
         help="the same for each listener (default: no limit)",
     )
     group.add_argument(
@@ -340,7 +337,7 @@ def _add_running_flags(group: _Group) -> None:
         default=5.0,
         dest="drain_deadline_s",
         metavar="S",
-        type=checked(_between(0, 3600)),
+        type=between(0, 3600),
         help="seconds that requests in flight get to finish when told to stop (default: %(default)g)",
     )
     add_log_level(group)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mesh.flags import Parser, add_log_level, add_supervision, host_port
+from mesh.flags import Parser, add_log_level, add_supervision, between, host_port
 
 _EXAMPLE = """\
 example: beside the collector in its pod, or with a Prometheus that scrapes the mesh
@@ -55,7 +55,7 @@ def parse(argv: Sequence[str]) -> Options:
     source.add_argument("--state", type=Path, metavar="DIR", help="state directory of a collector: its embedded store")
     source.add_argument("--prometheus", type=_url, metavar="URL", help="a Prometheus that scrapes the mesh")
     parser.add_argument(
-        "--window", type=_seconds, default=60.0, dest="window_s", metavar="SECONDS",
+        "--window", type=between(10, 3600), default=60.0, dest="window_s", metavar="SECONDS",
         help="what rates and quantiles are taken over (default: 60)",
     )  # fmt: skip
     parser.add_argument(
@@ -87,13 +87,3 @@ def _url(text: str) -> str:
     ):
         raise argparse.ArgumentTypeError(f"{text!r} is not http(s)://HOST[:PORT][/PATH]")
     return text.rstrip("/") + "/"
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 10 <= value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is no window; write 10 to 3600 seconds")
-    return value

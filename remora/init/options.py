@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mesh.flags import Parser
+from mesh.flags import Parser, whole
 from remora.init import scalars
 from remora.init.back_end import KINDS, Kind
 from remora.init.plan import DNS_PORT, NEVER_INBOUND, SIDECAR_DNS_PORT, Capture
@@ -154,7 +154,7 @@ def _add_run(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--probe", action="store_true", help="then connect, and see that the sidecar would be reached")
     group.add_argument(
         "--validate",
-        type=_validate,
+        type=whole(1, MAX_VALIDATE_S),
         metavar="SECONDS",
         help="change nothing: wait until the node agent has put the rules; needs no capability",
     )
@@ -167,7 +167,7 @@ def _add_run(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument(
         "--wait",
-        type=_wait,
+        type=whole(1, MAX_WAIT_S),
         default=5,
         metavar="SECONDS",
         help="for the lock of iptables-legacy (default: 5)",
@@ -178,20 +178,6 @@ def _add_run(group: "argparse._ArgumentGroup") -> None:
         metavar="FLAGS",
         help="flags whose values are of the pod's annotations: errors say so",
     )
-
-
-def _wait(text: str) -> int:
-    return _seconds(text, MAX_WAIT_S)
-
-
-def _validate(text: str) -> int:
-    return _seconds(text, MAX_VALIDATE_S)
-
-
-def _seconds(text: str, most: int) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
-        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to {most} seconds")
-    return int(text)
 
 
 def _id(text: str) -> int:

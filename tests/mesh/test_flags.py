@@ -2,7 +2,7 @@
 
 import pytest
 
-from mesh.flags import Parser, add_log_level, add_supervision, host_port, port
+from mesh.flags import Parser, add_log_level, add_supervision, between, host_port, port, whole
 
 
 @pytest.fixture
@@ -10,16 +10,35 @@ def parser() -> Parser:
     parser = Parser("remora part", "A part.", "example:\n  remora part --port 1")
     parser.add_argument("--port", type=port)
     parser.add_argument("--listen", type=host_port)
+    parser.add_argument("--wait", type=between(0.05, 600))
+    parser.add_argument("--workers", type=whole(1, 64))
     add_supervision(parser, '{"address"}')
     add_log_level(parser)
     return parser
 
 
 def test_what_is_given_arrives(parser: Parser) -> None:
-    flags = ["--port", "0", "--listen", "[::1]:8080", "--ready-fd", "3", "--lifeline-fd", "4", "--log-level", "debug"]
+    flags = [
+        "--port",
+        "0",
+        "--listen",
+        "[::1]:8080",
+        "--wait",
+        "0.05",
+        "--workers",
+        "64",
+        "--ready-fd",
+        "3",
+        "--lifeline-fd",
+        "4",
+        "--log-level",
+        "debug",
+    ]
     assert vars(parser.parse_args(flags)) == {
         "port": 0,
         "listen": ("::1", 8080),
+        "wait": 0.05,
+        "workers": 64,
         "ready_fd": 3,
         "lifeline_fd": 4,
         "log_level": "debug",
@@ -36,6 +55,12 @@ def test_a_component_without_a_parent_tells_nobody(parser: Parser) -> None:
     [
         ("--port=65536", "argument --port: '65536' is no port; write 0 to 65535"),
         ("--port=-1", "argument --port: '-1' is no port; write 0 to 65535"),
+        ("--wait=0.04", "argument --wait: '0.04' is not between 0.05 and 600"),
+        ("--wait=nan", "argument --wait: 'nan' is not between 0.05 and 600"),
+        ("--wait=soon", "argument --wait: 'soon' is not between 0.05 and 600"),
+        ("--workers=0", "argument --workers: '0' is not a whole number from 1 to 64"),
+        ("--workers=65", "argument --workers: '65' is not a whole number from 1 to 64"),
+        ("--workers=²", "argument --workers: '²' is not a whole number from 1 to 64"),
         ("--listen=8080", "argument --listen: '8080' is not HOST:PORT"),
         ("--ready-fd=-1", "argument --ready-fd: '-1' is not a file descriptor's number"),
         ("--lifeline-fd=99999999999", "argument --lifeline-fd: '99999999999' is not a file descriptor's number"),

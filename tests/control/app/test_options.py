@@ -29,11 +29,11 @@ def test_the_state_directory_follows_the_xdg_convention() -> None:
     [
         (["--ads-port", "70000"], "0 to 65535"),
         (["--rest-port", "x"], "0 to 65535"),
-        (["--trace-sampling", "101"], "0 to 100"),
-        (["--trace-sampling", "nan"], "0 to 100"),
+        (["--trace-sampling", "101"], "is not between 0 and 100"),
+        (["--trace-sampling", "nan"], "is not between 0 and 100"),
         (["--trust-domain", "UPPER"], "lower case"),
         (["--outbound-traffic-policy", "registry_only"], "ALLOW_ANY"),
-        (["--certificate-lifetime", "0"], "1 to 604800"),
+        (["--certificate-lifetime", "0"], "is not between 1 and 604800"),
         (["--ready-fd", "-1"], "file descriptor"),
         (["--host", "a b"], "no address"),
         (["--unknown"], "unrecognized"),
@@ -72,9 +72,9 @@ def test_a_clusters_flags_have_defaults_and_make_a_part_of_their_own() -> None:
         (["--kubernetes", "--namespace", "A"], "no namespace"),
         (["--kubernetes", "--revision", "1.2"], "no revision"),
         (["--kubernetes", "--cluster-id", "a b"], "no cluster's name"),
-        (["--kubernetes", "--lease-duration", "1.5"], "whole seconds"),
+        (["--kubernetes", "--lease-duration", "1.5"], "is not a whole number from 1 to 600"),
         (["--kubernetes", "--lease-duration", "10"], "each must be larger than the next"),
-        (["--kubernetes", "--retry-period", "nan"], "no time"),
+        (["--kubernetes", "--retry-period", "nan"], "is not between 0.05 and 600"),
     ],
 )
 def test_a_mistake_in_a_clusters_flags_is_named_too(
