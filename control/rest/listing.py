@@ -1,7 +1,6 @@
 """Resources as `get` shows them: stored rules, services that follow from workloads, and workloads themselves."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -37,7 +36,7 @@ def listed(
         return (namespace is None or each.namespace == namespace) and (name is None or each.name == name)
 
     if word.lower() == "all":
-        return [_rule(each) for each in _ordered(stored.values()) if wanted(each.key)]
+        return [_rule(each) for each in _ordered(each for each in stored.values() if wanted(each.key))]
     if word.lower() in _WORKLOAD_WORDS:
         return [_workload(each) for _, each in sorted(world.workloads.items()) if wanted(each)]
     kind = find_kind(word)
@@ -46,7 +45,10 @@ def listed(
         raise NotFound(f"{word[:100]!r} is no kind that Remora knows; known are {known}")
     if kind.name == "Service":
         return [_service(each) for each in world.services.values() if wanted(each)]
-    return [_rule(each) for each in _ordered(stored.values()) if each.key.kind == kind.name and wanted(each.key)]
+    return [
+        _rule(each)
+        for each in _ordered(each for each in stored.values() if each.key.kind == kind.name and wanted(each.key))
+    ]
 
 
 def one(world: World, stored: Stored, word: str, namespace: str, name: str) -> dict[str, Any]:
@@ -69,7 +71,10 @@ def _summary(rule: StoredRule) -> dict[str, Any]:
         "name": rule.key.name,
         "created_at": rule.created_at,
         "etag": rule.etag,
-        "conditions": [asdict(each) for each in rule.verdicts],
+        "conditions": [
+            {"type": each.type, "status": each.status, "reason": each.reason, "message": each.message}
+            for each in rule.verdicts
+        ],
     }
 
 
