@@ -1,5 +1,6 @@
 """The World as it would be after a change, checked: which problems the change brings, and which it has itself."""
 
+import re
 from collections.abc import Collection
 
 from control.analyze.conflicts import conflicts
@@ -14,6 +15,9 @@ from control.api.world import World
 from control.translate import translate
 
 _Identity = tuple[str, str, str, str, str]
+
+_RIVAL = re.compile(r"(?:VirtualService|DestinationRule) [^ /]+/[^ ,;]+(?: \([^)]*\))?(?: and \d+ more)?")
+"""The other rule in a finding of conflicts: which of several it is may change with any of them."""
 
 
 def analyze(world: World, parsed: Parsed, deleted: Collection[Key] = ()) -> list[Violation]:
@@ -47,4 +51,6 @@ def analyze_stored(world: World) -> list[Violation]:
 
 
 def _identity(violation: Violation) -> _Identity:
-    return violation.kind, violation.namespace, violation.name, violation.path, violation.message
+    """A rule that is at odds with others has not got a new problem when it is told of another of them."""
+    said = _RIVAL.sub("", violation.message)
+    return violation.kind, violation.namespace, violation.name, violation.path, said

@@ -1,77 +1,119 @@
-"""Rules that contradict each other: where a mesh would quietly let the older one win, both are shown instead."""
+"""Rules that contradict each other: where a mesh would quietly let the older one win, both are shown instead.
 
-from collections.abc import Iterator
-from itertools import combinations
+Of a thousand rules that contradict each other each is told of one other, and of how many there are: what is said grows
+with the rules, not with their pairs.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from control.analyze.reach import catches_everything
 from control.analyze.subject import Subject
 from control.api.hosts import owner
 from control.api.kinds.destination_rule import DestinationRuleSpec
-from control.api.kinds.virtual_service import VirtualServiceSpec
 from control.api.resource import Path, Resource
-from control.api.violation import Violation
+from control.api.violation import Severity, Violation
 from control.translate.matches import gateway_name
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Claim:
+    """What a rule says of a host, and where."""
+
+    resource: Resource
+    path: Path
+
+
 def conflicts(subject: Subject) -> Iterator[Violation]:
-    """Each finding once for each of the two rules."""
+    """Findings for each rule that another contradicts."""
     yield from _virtual_services(subject)
     for host, rules in subject.destination_rules.items():
-        for one, other in combinations(rules, 2):
-            # A client's own namespace comes first, so rules of different namespaces do not meet.
-            if one.namespace == other.namespace:
-                yield from _destination_rules(host, one, other)
+        # A client's own namespace comes first, so rules of different namespaces do not meet.
+        by_namespace: dict[str, list[Resource]] = {}
+        for rule in rules:
+            by_namespace.setdefault(rule.namespace, []).append(rule)
+        for together in by_namespace.values():
+            yield from _policies(host, together)
+            yield from _subsets(host, together)
 
 
 def _virtual_services(subject: Subject) -> Iterator[Violation]:
-    claims: dict[tuple[str, str], list[tuple[Resource, VirtualServiceSpec, Path]]] = {}
+    claims: dict[tuple[str, str], list[_Claim]] = {}
     for resource, spec in subject.virtual_services():
+        takes_all = any(catches_everything(route) for route in spec.http)
+        gateways = dict.fromkeys(gateway_name(each, resource.namespace) for each in spec.gateways)
         for index, host in enumerate(spec.hosts):
-            for gateway in dict.fromkeys(gateway_name(each, resource.namespace) for each in spec.gateways):
-                claim = (resource, spec, ("spec", "hosts", index))
-                claims.setdefault((gateway, subject.full(host, resource)), []).append(claim)
-    for (gateway, host), claimed in claims.items():
-        for (one, one_spec, one_path), (other, other_spec, other_path) in combinations(claimed, 2):
-            if gateway == "mesh":
-                yield _of_one_host(subject, host, one, one_path, other)
-                yield _of_one_host(subject, host, other, other_path, one)
-            elif _takes_all(one_spec) and _takes_all(other_spec):
+            for gateway in gateways:
                 # Istio merges rules of a gateway, what catches everything last.
-                message = f"{host} on {gateway} has two rules that catch everything, this and {{}}; only one can"
-                yield one.violation(one_path, message.format(_where(other)), "warning")
-                yield other.violation(other_path, message.format(_where(one)), "warning")
+                if gateway == "mesh" or takes_all:
+                    claim = _Claim(resource, ("spec", "hosts", index))
+                    claims.setdefault((gateway, subject.full(host, resource)), []).append(claim)
+    for (gateway, host), claimed in claims.items():
+        if gateway == "mesh":
+            yield from _of_one_host(subject, host, claimed)
+            continue
+        message = f"{host} on {gateway} has another rule that catches everything, {{}}; only one can"
+        for claim in claimed:
+            yield from _told(claim, claimed, True, message, "warning")
 
 
-def _of_one_host(subject: Subject, host: str, one: Resource, path: Path, other: Resource) -> Violation:
-    """What is said of `one`. Nobody loses the say about his own services because others were quicker."""
-    short = subject.short(host, one.namespace)
-    if owner(host) == one.namespace != other.namespace:
-        message = f"{short} is also in {_where(other)}, which has no effect on it beside this rule of its own namespace"
-        return one.violation(path, message, "warning")
-    if owner(host) == other.namespace != one.namespace:
-        message = f"{short} has a rule of its own namespace, {_where(other)}; beside it this one has no effect on it"
-        return one.violation(path, message, "warning")
-    return one.violation(path, f"{short} has another rule, {_where(other)}; merge them into one, a host has one rule")
+def _of_one_host(subject: Subject, host: str, claimed: Sequence[_Claim]) -> Iterator[Violation]:
+    """Nobody loses the say about his own services because others were quicker."""
+    own = [claim for claim in claimed if claim.resource.namespace == owner(host)]
+    others = [claim for claim in claimed if claim.resource.namespace != owner(host)]
+    for claim in claimed:
+        short = subject.short(host, claim.resource.namespace)
+        another = f"{short} has another rule, {{}}; merge them into one, a host has one rule"
+        if claim.resource.namespace == owner(host):
+            message = f"{short} is also in {{}}, which has no effect on it beside this rule of its own namespace"
+            yield from _told(claim, others, False, message, "warning")
+            yield from _told(claim, own, True, another)
+        else:
+            message = f"{short} has a rule of its own namespace, {{}}; beside it this one has no effect on it"
+            yield from _told(claim, own, False, message, "warning")
+            yield from _told(claim, others, True, another)
 
 
-def _takes_all(spec: VirtualServiceSpec) -> bool:
-    return any(catches_everything(route) for route in spec.http)
+def _policies(host: str, rules: Sequence[Resource]) -> Iterator[Violation]:
+    claimed = [_Claim(rule, ("spec", "trafficPolicy")) for rule in rules if _spec(rule).traffic_policy is not None]
+    message = f"{host} gets a traffic policy from {{}} too; write it in one of them"
+    for claim in claimed:
+        yield from _told(claim, claimed, True, message)
 
 
-def _destination_rules(host: str, one: Resource, other: Resource) -> Iterator[Violation]:
-    first, second = one.spec, other.spec
-    assert isinstance(first, DestinationRuleSpec)
-    assert isinstance(second, DestinationRuleSpec)
-    if first.traffic_policy is not None and second.traffic_policy is not None:
-        message = f"{host} gets a traffic policy from {{}} too; write it in one of them"
-        yield one.violation(("spec", "trafficPolicy"), message.format(_where(other)))
-        yield other.violation(("spec", "trafficPolicy"), message.format(_where(one)))
-    names = {subset.name: index for index, subset in enumerate(first.subsets)}
-    for index, subset in enumerate(second.subsets):
-        if subset.name in names and subset != first.subsets[names[subset.name]]:
-            message = f"the subset {subset.name!r} of {host} is defined differently by {{}}; define it in one of them"
-            yield one.violation(("spec", "subsets", names[subset.name]), message.format(_where(other)))
-            yield other.violation(("spec", "subsets", index), message.format(_where(one)))
+def _subsets(host: str, rules: Sequence[Resource]) -> Iterator[Violation]:
+    by_name: dict[str, list[_Claim]] = {}
+    for rule in rules:
+        for index, subset in enumerate(_spec(rule).subsets):
+            by_name.setdefault(subset.name, []).append(_Claim(rule, ("spec", "subsets", index)))
+    for name, claimed in by_name.items():
+        oldest = _subset(claimed[0])
+        same = [claim for claim in claimed if _subset(claim) == oldest]
+        different = [claim for claim in claimed if _subset(claim) != oldest]
+        message = f"the subset {name!r} of {host} is defined differently by {{}}; define it in one of them"
+        for claims, rivals in ((same, different), (different, same)):
+            for claim in claims:
+                yield from _told(claim, rivals, False, message)
+
+
+def _spec(rule: Resource) -> DestinationRuleSpec:
+    assert isinstance(rule.spec, DestinationRuleSpec)
+    return rule.spec
+
+
+def _subset(claim: _Claim) -> object:
+    return _spec(claim.resource).subsets[int(claim.path[-1])]
+
+
+def _told(
+    claim: _Claim, rivals: Sequence[_Claim], among: bool, message: str, severity: Severity = "error"
+) -> Iterator[Violation]:
+    """Of the oldest of the `rivals`, and of how many there are beside it. `among`: the claim is one of them itself."""
+    beside = len(rivals) - among - 1
+    if beside >= 0:
+        other = rivals[1] if among and rivals[0] is claim else rivals[0]
+        more = f" and {beside} more" if beside else ""
+        yield claim.resource.violation(claim.path, message.format(f"{_where(other.resource)}{more}"), severity)
 
 
 def _where(resource: Resource) -> str:

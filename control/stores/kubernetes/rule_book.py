@@ -1,7 +1,7 @@
 """The rules of a cluster: the last good version of each, and what its status is to say. The store feeds it."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -31,7 +31,7 @@ class RuleBook:
         self._rules: dict[Key, tuple[Rule, Subject]] = {}
         self._good: dict[Key, Resource] = {}
         self._stored: dict[Key, StoredRule] = {}
-        self._findings: Mapping[Key, tuple[Violation, ...]] | None = None
+        self._findings: Mapping[Key, Sequence[Violation]] | None = None
         self._gateways: Mapping[Key, GatewayStatus] | None = None
         self.dirty = False
         """Whether `good` is another than when this was last set to False."""
@@ -81,10 +81,9 @@ class RuleBook:
 
     def analyzed(self, findings: Iterable[Violation]) -> None:
         """What is to be said of the rules beside each other."""
-        by_key: dict[Key, tuple[Violation, ...]] = {}
+        by_key: dict[Key, list[Violation]] = {}
         for each in findings:
-            key = Key(each.kind, each.namespace, each.name)
-            by_key[key] = (*by_key.get(key, ()), each)
+            by_key.setdefault(Key(each.kind, each.namespace, each.name), []).append(each)
         self._findings = by_key
         for key in self._rules:
             self._report(key)

@@ -116,7 +116,7 @@ def test_rules_of_one_gateway_are_merged_unless_both_take_everything() -> None:
     assert findings(world(GATEWAY), all_, some) == []
     found = findings(world(GATEWAY), all_, other)
     assert len(found) == 2
-    assert all("warning: * on default/edge has two rules that catch everything" in finding for finding in found)
+    assert all("warning: * on default/edge has another rule that catches everything" in finding for finding in found)
 
 
 def test_destination_rules_add_up_unless_they_contradict() -> None:
@@ -130,6 +130,47 @@ def test_destination_rules_add_up_unless_they_contradict() -> None:
     )
     assert len(found) == 2
     assert all("the subset 'v3' of reviews.default.svc.cluster.local is defined differently by" in f for f in found)
+
+
+def test_of_many_rules_that_contradict_each_other_each_is_told_of_one_and_of_how_many_there_are() -> None:
+    count = 300
+    found = findings(world(SUBSETS), *(to("v1", name=f"reviews-{number}") for number in range(count)))
+    assert len(found) == count
+    assert "reviews has another rule, VirtualService default/reviews-1 (rules1.yaml:1) and 298 more; merge" in found[0]
+    assert all("VirtualService default/reviews-0 (rules0.yaml:1) and 298 more; merge" in each for each in found[1:])
+
+    text = "hosts: ['*']\ngateways: [edge]\nhttp:\n- directResponse: {status: 200}"
+    found = findings(world(GATEWAY), *(rule("VirtualService", f"all-{number}", text) for number in range(count)))
+    assert len(found) == count
+    assert all(" and 298 more; only one can" in each for each in found)
+
+    policy = rule("DestinationRule", "policy", "host: reviews\ntrafficPolicy: {loadBalancer: {simple: RANDOM}}")
+    others = (policy.replace("name: policy", f"name: policy-{number}") for number in range(count))
+    found = findings(world(), *others)
+    assert sum(" and 298 more too; write it in one of them" in each for each in found) == count
+
+
+@pytest.mark.parametrize("name", ["all-0", "all-1", "all-2"], ids=["the oldest", "another", "the newest"])
+def test_one_rule_less_that_contradicts_others_is_no_new_problem_of_theirs(name: str) -> None:
+    text = "hosts: ['*']\ngateways: [edge]\nhttp:\n- directResponse: {status: 200}"
+    stored = world(GATEWAY, *(rule("VirtualService", f"all-{number}", text) for number in range(4)))
+    assert len(analyze_stored(stored)) == 4
+    assert analyze(stored, Parsed(), deleted=[Key("VirtualService", "default", name)]) == []
+
+
+def test_a_subset_of_many_rules_is_told_of_where_it_is_another() -> None:
+    def defining(name: str, version: str) -> str:
+        labels = f"{{version: {version}}}"
+        return rule("DestinationRule", name, f"host: reviews\nsubsets: [{{name: v, labels: {labels}}}]")
+
+    found = findings(world(), defining("a", "v1"), defining("b", "v1"), defining("c", "v2"), defining("d", "v3"))
+    found = [each for each in found if "is defined differently" in each]
+    assert [each.partition(" by ")[2].partition(";")[0] for each in found] == [
+        "DestinationRule default/c (rules2.yaml:1) and 1 more",
+        "DestinationRule default/c (rules2.yaml:1) and 1 more",
+        "DestinationRule default/a (rules0.yaml:1) and 1 more",
+        "DestinationRule default/a (rules0.yaml:1) and 1 more",
+    ]
 
 
 def test_routes_behind_one_that_takes_everything_are_warned_of() -> None:
