@@ -18,6 +18,17 @@ spec:
   - fault: {abort: {httpStatus: 418, percentage: {value: 100}}}
     route: [{destination: {host: %s}}]
 """
+WORKLOAD = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: %s}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: %s}]}
+"""
 Json = dict[str, Any]
 
 
@@ -36,6 +47,17 @@ def test_a_table_has_istios_columns_and_whether_the_rule_is_accepted(
     assert lines[0].split() == ["NAME", "GATEWAYS", "HOSTS", "ACCEPTED", "AGE"]
     assert lines[1].split()[:2] == ["table", '["reviews"]']
     assert cluster.kubectl("get", "vs", "table", "-n", namespace).returncode == 0, "by its short name"
+
+
+def test_apply_changes_what_differs_of_a_workload_and_diff_shows_it_before(cluster: Cluster) -> None:
+    namespace = cluster.namespace("e2e-workload")
+    applied(cluster, WORKLOAD % (namespace, "web:1"))
+    shown = cluster.kubectl("diff", "-f", "-", text=WORKLOAD % (namespace, "web:2"))
+    assert shown.returncode == 1, shown.stderr
+    assert "+      - image: web:2" in shown.stdout
+    applied(cluster, WORKLOAD % (namespace, "web:2"))
+    path = "jsonpath={.spec.template.spec.containers[*].image}"
+    assert cluster.kubectl("get", "deployment", "web", "-n", namespace, "-o", path).stdout == "web:2"
 
 
 def test_explain_says_what_a_field_is(cluster: Cluster, control: LeastPrivileged) -> None:

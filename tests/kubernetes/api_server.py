@@ -201,6 +201,8 @@ class FakeApiServer:
         query = dict(request.query)
         query.setdefault("fieldManager", request.headers.get("User-Agent", "").partition("/")[0])
         body = await request.read()
+        if verb in ("create", "update") and request.content_type != "application/json":
+            raise failures.unsupported(request.content_type)
         if verb == "patch":
             form = request.content_type
             done = await self._writes.patch(target, body, form, user, dict(request.query) if "apply" in form else query)

@@ -61,6 +61,6 @@ def _resource(kind: ResourceType, name: str, verbs: list[str]) -> dict[str, Any]
         "singularName": kind.kind.lower() if "/" not in name else "",
         "kind": kind.kind,
         "namespaced": kind.namespaced,
-        "shortNames": list(kind.short),
+        "shortNames": list(kind.short) if "/" not in name else [],
         "verbs": verbs,
     }

@@ -7,6 +7,8 @@ from typing import Any
 from tests.kubernetes.failures import ApiError, bad_request
 from tests.kubernetes.field_lists import keys_of
 
+_ORDER = "$setElementOrder/"
+
 
 def json_patch(document: Any, operations: Sequence[dict[str, Any]]) -> Any:
     """A changed copy. Raises ApiError as the API server does: 422 where a test or a path fails."""
@@ -103,6 +105,8 @@ def strategic_merge_patch(document: Any, patch: Any, path: tuple[str, ...] = ())
     """A changed copy: lists with a key are merged by it. Raises ApiError for directives that are not known here."""
     if not isinstance(patch, dict):
         return copy.deepcopy(patch)
+    orders = {name.removeprefix(_ORDER): value for name, value in patch.items() if name.startswith(_ORDER)}
+    patch = {name: value for name, value in patch.items() if not name.startswith(_ORDER)}
     unknown = [name for name in patch if name.startswith("$") and name != "$patch"]
     if unknown:
         raise bad_request(f"the fake API server does not know the directive {unknown[0]}")
@@ -118,7 +122,23 @@ def strategic_merge_patch(document: Any, patch: Any, path: tuple[str, ...] = ())
             merged[name] = _merge_list(merged.get(name) or [], value, keys, where)
         else:
             merged[name] = strategic_merge_patch(merged.get(name), value, where)
+    for name, order in orders.items():
+        if isinstance(merged.get(name), list):
+            merged[name] = _ordered(merged[name], order, keys_of((*path, name)) or ())
     return merged
+
+
+def _ordered(items: list[Any], order: list[Any], keys: tuple[str, ...]) -> list[Any]:
+    """As `order` has them; what it does not name comes after."""
+
+    def place(item: Any) -> int:
+        same = (
+            all(item.get(key) == each.get(key) for key in keys if key in each) if keys else item == each
+            for each in order
+        )
+        return next((index for index, found in enumerate(same) if found), len(order))
+
+    return sorted(items, key=place)
 
 
 def _merge_list(present: list[Any], patch: list[Any], keys: tuple[str, ...], path: tuple[str, ...]) -> list[Any]:

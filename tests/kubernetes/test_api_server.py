@@ -158,6 +158,11 @@ async def test_patches_of_each_form_change_what_they_name(call: Client) -> None:
     _, patched = await call("PATCH", path, strategic, form="application/strategic-merge-patch+json")
     assert [each.get("image") for each in patched["spec"]["containers"]] == ["app:2", None]
     assert patched["spec"]["containers"][0]["ports"], "what the patch does not name stays"
+    reordered = {"spec": {"$setElementOrder/containers": [{"name": "more"}, {"name": "app"}]}}
+    _, patched = await call("PATCH", path, reordered, form="application/strategic-merge-patch+json")
+    assert [each["name"] for each in patched["spec"]["containers"]] == ["more", "app"]
+    assert (await call("PATCH", path, {}, form="application/json"))[0] == 415
+    assert (await call("POST", PODS, {}, form="application/vnd.kubernetes.protobuf"))[0] == 415
 
 
 async def test_server_side_apply_keeps_managers_apart(call: Client) -> None:

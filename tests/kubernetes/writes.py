@@ -92,9 +92,7 @@ class Writes:
             elif form == "application/strategic-merge-patch+json" and not target.type.schemas:
                 found = strategic_merge_patch(before, document)
             else:
-                raise failures.ApiError(
-                    415, "UnsupportedMediaType", f"the body of the request was in an unknown format: {form}"
-                )
+                raise failures.unsupported(form)
             wanted = found["metadata"].get("resourceVersion")
             if wanted != before["metadata"]["resourceVersion"]:
                 raise failures.conflict(target.type.plural, target.type.group, target.name)

@@ -83,7 +83,8 @@ async def test_a_leader_that_is_gone_is_followed_within_its_term(
 async def test_who_waits_hears_of_renewals_and_does_not_ask(
     kube: KubeClient, api_server: FakeApiServer, eventually: Eventually
 ) -> None:
-    one, two = candidate(kube, "one"), candidate(kube, "two")
+    terms = LeaseTerms(lease_s=3, renew_deadline_s=2, retry_s=0.2)
+    one, two = candidate(kube, "one", terms), candidate(kube, "two", terms)
     async with TaskScope() as scope:
         scope.spawn(one.run(), name="one")
         await eventually(lambda: one.leading, "one leads")
@@ -99,7 +100,8 @@ async def test_who_waits_hears_of_renewals_and_does_not_ask(
         await eventually(renewed_often, "one renews its lease")
         asked = [each.verb for each in api_server.asked]
         assert asked.count("update") >= 8
-        assert len(asked) - asked.count("update") <= 1, f"but for a machine that stood still, nobody asks: {asked}"
+        # By polls it would be five; once or twice may be of a machine that stood still.
+        assert len(asked) - asked.count("update") <= 2, asked
 
 
 @pytest.mark.parametrize("fault", ["forbidden", "silent", "cut"])
