@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.compat import StringIO
+import yaml
 
 from control.api.kinds import KINDS, find_kind
 from control.api.resource import Key
@@ -14,6 +13,8 @@ from control.api.world import World
 from control.rest.refusals import NotFound
 from control.stores.stored import StoredRule, stored_rule
 
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""In C where it can be: a mesh has thousands of workloads."""
 _WORKLOAD_WORDS = frozenset({"workload", "workloads", "wl"})
 
 Stored = Mapping[Key, StoredRule]
@@ -107,17 +108,12 @@ def _workload(workload: Workload) -> dict[str, Any]:
 
 def _derived(document: dict[str, Any]) -> dict[str, Any]:
     """Not stored as a document, so there is no text and no time of its own."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    stream = StringIO()
-    yaml.dump(document, stream)
     metadata = document["metadata"]
     return {
         "kind": document["kind"],
         "namespace": metadata["namespace"],
         "name": metadata["name"],
-        "yaml": stream.getvalue(),
+        "yaml": yaml.dump(document, Dumper=_DUMPER, sort_keys=False, allow_unicode=True),
         "document": document,
         "created_at": None,
     }

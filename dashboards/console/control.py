@@ -99,9 +99,10 @@ class ControlPlane:
         answered = [each for each in found if each is not None]
         return joined(status, answered, silent=len(found) - len(answered))
 
-    async def resources(self, kind: str) -> tuple[Resource, ...]:
-        """The documents of a kind."""
-        return self._parsed(parse_resources, await self._call("GET", f"/v1/resources/{quote(kind, safe='')}"))
+    async def resources(self, kind: str, namespace: str) -> tuple[Resource, ...]:
+        """The documents of a kind in a namespace."""
+        path = f"/v1/resources/{quote(kind, safe='')}?namespace={quote(namespace, safe='')}"
+        return self._parsed(parse_resources, await self._call("GET", path))
 
     async def rules(self) -> RuleList:
         """Every stored rule, without what it says, and whether rules may be changed from here."""

@@ -100,11 +100,11 @@ class ServicesPage:
         self._panel.set_visibility(service is not None)
         if service is not None:
             graph = await console.telemetry.share(("graph", window_s), lambda reader: reader.graph(now, window_s))
-            self._details.show(service, graph, await self._registered())
+            self._details.show(service, graph, await self._registered(service.namespace))
 
-    async def _registered(self) -> tuple[Resource, ...] | None:
+    async def _registered(self, namespace: str) -> tuple[Resource, ...] | None:
         try:
-            return await self._frame.console.control.resources("Workload")
+            return await self._frame.console.control.resources("Workload", namespace)
         except ControlUnavailable:
             return None
 

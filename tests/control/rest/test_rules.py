@@ -187,7 +187,7 @@ async def test_services_and_workloads_are_listed_too(rest: httpx.AsyncClient) ->
     [workload_] = await stored(rest, "workloads")
     assert workload_["name"] == "reviews-v1"
     assert workload_["document"]["metadata"]["labels"]["version"] == "v1"
-    assert "name: reviews-v1" in workload_["yaml"]
+    assert workload_["yaml"].startswith("apiVersion: remora.io/v1\nkind: Workload\nmetadata:\n  name: reviews-v1\n")
     one = await rest.get("/v1/resources/workload/default/reviews-v1")
     assert one.json() == workload_
 
