@@ -16,7 +16,9 @@ from control.translate import translate
 
 _Identity = tuple[str, str, str, str, str]
 
-_RIVAL = re.compile(r"(?:VirtualService|DestinationRule) [^ /]+/[^ ,;]+(?: \([^)]*\))?(?: and \d+ more)?")
+_RIVAL = re.compile(
+    r"(?:VirtualService|DestinationRule|PeerAuthentication) [^ /]+/[^ ,;]+(?: \([^)]*\))?(?: and \d+ more)?"
+)
 """The other rule in a finding of conflicts: which of several it is may change with any of them."""
 
 

@@ -11,6 +11,7 @@ from control.analyze.reach import catches_everything
 from control.analyze.subject import Subject
 from control.api.hosts import owner
 from control.api.kinds.destination_rule import DestinationRuleSpec
+from control.api.kinds.peer_authentication import PeerAuthenticationSpec
 from control.api.resource import Path, Resource
 from control.api.violation import Severity, Violation
 from control.translate.matches import gateway_name
@@ -35,6 +36,7 @@ def conflicts(subject: Subject) -> Iterator[Violation]:
         for together in by_namespace.values():
             yield from _policies(host, together)
             yield from _subsets(host, together)
+    yield from _peer_authentications(subject)
 
 
 def _virtual_services(subject: Subject) -> Iterator[Violation]:
@@ -94,6 +96,25 @@ def _subsets(host: str, rules: Sequence[Resource]) -> Iterator[Violation]:
         for claims, rivals in ((same, different), (different, same)):
             for claim in claims:
                 yield from _told(claim, rivals, False, message)
+
+
+def _peer_authentications(subject: Subject) -> Iterator[Violation]:
+    """Of two for the same workloads the older would hold, be it the one that lets plaintext in."""
+    claims: dict[tuple[str, frozenset[tuple[str, str]]], list[_Claim]] = {}
+    for rule in subject.world.of_kind("PeerAuthentication"):
+        assert isinstance(rule.spec, PeerAuthenticationSpec)
+        labels = rule.spec.selector.match_labels if rule.spec.selector else {}
+        claim = _Claim(rule, ("spec", "selector") if labels else ("spec",))
+        claims.setdefault((rule.namespace, frozenset(labels.items())), []).append(claim)
+    for (namespace, selected), claimed in claims.items():
+        labels_text = ", ".join(f"{name}={value}" for name, value in sorted(selected))
+        whom = (
+            f"the workloads {labels_text} of namespace {namespace}" if labels_text else f"all of namespace {namespace}"
+        )
+        for claim in claimed:
+            yield from _told(
+                claim, claimed, True, f"is for {whom}, and so is {{}}; write what is to hold in one of them"
+            )
 
 
 def _spec(rule: Resource) -> DestinationRuleSpec:

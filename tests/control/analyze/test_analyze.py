@@ -132,6 +132,30 @@ def test_destination_rules_add_up_unless_they_contradict() -> None:
     assert all("the subset 'v3' of reviews.default.svc.cluster.local is defined differently by" in f for f in found)
 
 
+def test_two_peer_authentications_for_the_same_workloads_are_both_shown() -> None:
+    def policy(name: str, mode: str, selector: str = "") -> str:
+        return rule("PeerAuthentication", name, f"mtls: {{mode: {mode}}}\n{selector}")
+
+    reviews, ratings = (f"selector: {{matchLabels: {{app: {app}}}}}" for app in ("reviews", "ratings"))
+    apart = policy("default", "PERMISSIVE"), policy("reviews", "STRICT", reviews), policy("ratings", "STRICT", ratings)
+    assert findings(world(), *apart) == []
+    elsewhere = policy("strict", "STRICT").replace("name: strict", "name: strict\n  namespace: other")
+    assert findings(world(*apart), elsewhere) == []
+
+    older, newer = findings(world(policy("default", "PERMISSIVE")), policy("strict", "STRICT"))
+    assert older.startswith(
+        "rules0.yaml:5: PeerAuthentication/default: spec: is for all of namespace default, and so is"
+    )
+    assert "PeerAuthentication default/strict (rules0.yaml:1); write what is to hold in one of them" in older
+    assert "PeerAuthentication/strict: spec: is for all of namespace default, and so is" in newer
+
+    found = findings(world(*apart), policy("reviews-2", "DISABLE", reviews))
+    assert [" is for the workloads app=reviews of namespace default, and so is" in each for each in found] == [
+        True,
+        True,
+    ]
+
+
 def test_of_many_rules_that_contradict_each_other_each_is_told_of_one_and_of_how_many_there_are() -> None:
     count = 300
     found = findings(world(SUBSETS), *(to("v1", name=f"reviews-{number}") for number in range(count)))
