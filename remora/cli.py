@@ -75,7 +75,9 @@ def _subcommand(argv: Sequence[str]) -> int:
     except typer.TyperException as error:
         # The command that the trouble is in: of an unknown one there is no help.
         command = context.command_path if (context := getattr(error, "ctx", None)) is not None else "remora"
-        print_error(f"{command}: {' '.join(error.format_message().split())} (see {command} --help)")
+        # How the library that reads the values begins what it says: its own word, and no user's.
+        said = " ".join(error.format_message().split()).replace(": Value error, ", ": ")
+        print_error(f"{command}: {said} (see {command} --help)")
         return WRONG_USE
     return result if isinstance(result, int) else DONE
 

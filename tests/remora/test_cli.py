@@ -102,6 +102,7 @@ def test_wrong_use_is_one_line_and_status_2(argv: tuple[str, ...], capsys: pytes
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert "--help" in captured.err
+    assert "Value error" not in captured.err
 
 
 def test_an_unknown_command_points_to_the_help_that_there_is(capsys: pytest.CaptureFixture[str]) -> None:
