@@ -16,7 +16,7 @@ from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
 from sidecar.agent import config_dump
 from sidecar.agent.access_export import AccessExporter
 from sidecar.agent.addons import AddonProcesses
-from sidecar.agent.admin import Views, admin_pages, metrics_pages, readiness_pages
+from sidecar.agent.admin import Views
 from sidecar.agent.app_probes import AppProbes
 from sidecar.agent.backoff import Backoff
 from sidecar.agent.certificates import Issued
@@ -28,7 +28,6 @@ from sidecar.agent.endpoints import Endpoints
 from sidecar.agent.exposition import Labels
 from sidecar.agent.file_secrets import UnreadableSecret, fingerprint
 from sidecar.agent.health import vitals
-from sidecar.agent.http_server import HttpServer
 from sidecar.agent.identity import Authority, Identity
 from sidecar.agent.lifecycle import Departure, layers
 from sidecar.agent.limit_flags import limit_flags
@@ -36,9 +35,9 @@ from sidecar.agent.metric_store import MetricStore
 from sidecar.agent.metrics_page import MetricsPage
 from sidecar.agent.node import snapshot_node, span_resource, xds_node
 from sidecar.agent.outbound_activity import outbound_connections
-from sidecar.agent.pod_pages import pod_pages
 from sidecar.agent.pod_sockets import PodSockets, own_processes
 from sidecar.agent.root_file import RootFile
+from sidecar.agent.servers import Servers
 from sidecar.agent.span_export import SpanExporter
 from sidecar.agent.supervisor import Supervisor, Telemetry
 from sidecar.agent.taps import Taps
@@ -175,20 +174,10 @@ class Agent(Views, Telemetry):
         scope.spawn(self._watch_files(), name="files")
         if self._bootstrap.lifeline_fd is not None:
             scope.spawn(self._watch_lifeline(self._bootstrap.lifeline_fd), name="lifeline")
-        self._servers = [
-            (HttpServer(admin_pages(self, {("POST", "/tap"): self.taps.page}), scope), self._endpoints.admin),
-            (self._status_server(scope), self._endpoints.metrics),
-        ]
-        if self._endpoints.readiness is not None:
-            self._servers.append((HttpServer(readiness_pages(self), scope), self._endpoints.readiness))
-        for server, sock in self._servers:
-            await server.start(sock)
+        self._servers = Servers(self, self._endpoints, scope, in_pod=self._bootstrap.pod is not None)
+        await self._servers.start()
         if self.dns is not None:
             await self.dns.start()
-
-    def _status_server(self, scope: TaskScope) -> HttpServer:
-        more = {} if self._bootstrap.pod is None else pod_pages(self, self.probes)
-        return HttpServer(metrics_pages(self, more, self.probes.hooks), scope, self.probes.patience_s)
 
     async def _discover(self) -> None:
         await self._certified.wait()
@@ -208,8 +197,7 @@ class Agent(Views, Telemetry):
             self.store.expire()
 
     async def _servers_close(self) -> None:
-        for server, _ in self._servers:
-            await server.close()
+        await self._servers.close()
         if self.dns is not None:
             await self.dns.close()
 
