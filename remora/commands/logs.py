@@ -43,6 +43,7 @@ def logs(
 ) -> None:
     """Show the mesh's logs, oldest first. With --follow and -o json: one object a line."""
     from remora.commands.store import opened
+    from remora.output import print_error
 
     length = seconds(since, "--since")
     if severity is not None and severity not in SEVERITIES:
@@ -63,6 +64,8 @@ def logs(
         start = time.time() - length  # noqa: TID251 - the command is a process's edge
         entries = sorted(found(limit, from_time=start), key=lambda entry: (entry.time, entry.rowid))
         _print(entries, output, follow)
+        if not entries and not follow and output is Format.TABLE:
+            print_error(f"no such record in the last {since}")
         last = max((entry.rowid for entry in entries), default=0)
         while follow:
             time.sleep(POLL_S)

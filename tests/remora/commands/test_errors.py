@@ -107,6 +107,12 @@ def test_no_error_is_said_on_standard_error(remora: Remora, stored: Path) -> Non
     assert (result.status, result.out, result.err) == (0, "", "no error in the last 1s\n")
 
 
+def test_no_record_is_said_on_standard_error(remora: Remora, stored: Path) -> None:
+    result = remora("logs", "--text", "nobody wrote this")
+    assert (result.status, result.out, result.err) == (0, "", "no such record in the last 1h\n")
+    assert remora("logs", "--text", "nobody wrote this", "-o", "json").json() == []
+
+
 def test_without_a_store_there_is_one_line(remora: Remora, control: FakeControl) -> None:
     for command in ("errors", "metrics"):
         result = remora(command)
