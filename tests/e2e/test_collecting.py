@@ -73,10 +73,17 @@ def test_access_logs_of_both_pods_are_stored_in_their_deployments_names(collecte
     def logs(reader: Reader, workload: str) -> list[dict[str, object]]:
         return [entry.body for entry in reader.logs(workload=workload, limit=100)]
 
-    inbound = collected.collector.found(lambda reader, _: logs(reader, "ledger-v1"), "the server's access log")
+    def served(reader: Reader, _: float) -> list[dict[str, object]]:
+        found = logs(reader, "ledger-v1")
+        return found if sum(each["path"] == "/" for each in found) >= REQUESTS else []
+
+    inbound = collected.collector.found(served, "the server's access log")
     outbound = collected.collector.found(lambda reader, _: logs(reader, "till-v1"), "the client's access log")
     client = f"spiffe://cluster.local/ns/default/sa/{collected.client}-account"
-    assert {(each["direction"], each["source_principal"]) for each in inbound} == {("inbound", client)}
+    # What came before the server's sidecar had heard of the Service went past it as bytes.
+    requests = [each for each in inbound if each["path"] == "/"]
+    assert len(requests) >= REQUESTS
+    assert {(each["direction"], each["source_principal"]) for each in requests} == {("inbound", client)}
     assert {each["direction"] for each in outbound} == {"outbound"}
 
 

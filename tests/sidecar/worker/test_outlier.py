@@ -196,7 +196,7 @@ async def test_each_ejection_is_a_line_in_the_log_and_of_very_many_their_number(
     first = replace(QUICK, consecutive_5xx=1, interval_s=0.5)
     address = await serve(proxy, up(*nobodies, outlier=first))
     assert await statuses(client, address, len(nobodies)) == [503] * len(nobodies)
-    lines = [record.getMessage() for record in caplog.records]
+    lines = [each.getMessage() for each in caplog.records if each.name == "sidecar.clusters.ejections"]
     assert len(lines) == MAX_LINES
     assert "is ejected for 30 s by consecutive_5xx, 1 of 25 are out" in lines[0]
     await eventually(lambda: "cluster up: and 5 endpoints more" in caplog.messages, "their number")

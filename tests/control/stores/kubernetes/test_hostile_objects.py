@@ -1,6 +1,7 @@
 """Objects that no API server should send are told to be none, or taken for what they can be, and end nothing."""
 
 import copy
+import gc
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -141,6 +142,21 @@ def virtual_service(hosts: int, routes: int, matches: int, match: Object) -> Obj
     return found
 
 
+class Cpu:
+    """What a block costs its own thread: without what others do meanwhile, and without this process's garbage, of which
+    a test that runs behind thousands of others has much."""
+
+    def __enter__(self) -> "Cpu":
+        gc.collect()
+        gc.disable()
+        self._began = time.thread_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.thread_time() - self._began
+        gc.enable()
+
+
 def nested(depth: int) -> Object:
     found: Object = {}
     for _ in range(depth):
@@ -162,14 +178,14 @@ def nested(depth: int) -> Object:
 )
 def test_a_rule_that_is_too_much_is_refused_by_name_and_soon(found: Object, said: str) -> None:
     decoder = RuleDecoder(KINDS["VirtualService"])
-    began = time.process_time()
-    for _ in range(2):  # an event of its status is the same again
-        decoded = decoder.decode(found)
-        assert decoded is not None
-        assert decoded.resource is None
-        assert said in decoded.violations[0].message
-        assert decoded.violations[0].name == found["metadata"]["name"]
-    assert time.process_time() - began < 2 * LONGEST_S
+    with Cpu() as cpu:
+        for _ in range(2):  # an event of its status is the same again
+            decoded = decoder.decode(found)
+            assert decoded is not None
+            assert decoded.resource is None
+            assert said in decoded.violations[0].message
+            assert decoded.violations[0].name == found["metadata"]["name"]
+    assert cpu.seconds < 2 * LONGEST_S
 
 
 @pytest.mark.parametrize(("depth", "shown"), [(60, "http: {}"), (950, "# nested too deeply to be shown")])
@@ -203,15 +219,14 @@ def test_an_etag_is_another_for_what_a_person_changes_and_the_same_for_a_status(
     ids=["conditions", "hosts", "regexes"],
 )
 def test_the_largest_rules_do_not_hold_the_control_plane_up(found: Object) -> None:
-    began = time.process_time()
-    decoded = RuleDecoder(KINDS["VirtualService"]).decode(found)
-    took_s = time.process_time() - began
+    with Cpu() as decoding:
+        decoded = RuleDecoder(KINDS["VirtualService"]).decode(found)
     assert decoded is not None
     assert decoded.resource is not None, decoded.violations
-    assert took_s < LONGEST_S
+    assert decoding.seconds < LONGEST_S
     world = World().with_workload(Workload.model_validate(workload("reviews-v1", 1)))
     world = world.with_resources([decoded.resource])
-    began = time.process_time()
-    plan = plan_of("1", world, MeshSettings(root_pem="root"), Plan())
-    assert time.process_time() - began < 8 * LONGEST_S, "it has a thread, and takes as long as its entries"
+    with Cpu() as planning:
+        plan = plan_of("1", world, MeshSettings(root_pem="root"), Plan())
+    assert planning.seconds < 8 * LONGEST_S, "it has a thread, and takes as long as its entries"
     assert plan.problems == ()
