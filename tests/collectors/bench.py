@@ -76,6 +76,8 @@ def search(path: Path) -> dict[str, tuple[float, float]]:
     reader = Reader.open(path)
     some = reader.logs(limit=1)[0]
     now = time.time()
+    oldest = min(each.time for each in reader.logs(limit=100_000))
+    half = (oldest + some.time) / 2
     questions: dict[str, Callable[[], object]] = {
         "newest 100": lambda: reader.logs(),
         "a frequent word, newest 100": lambda: reader.logs(text="reviews"),
@@ -90,6 +92,8 @@ def search(path: Path) -> dict[str, tuple[float, float]]:
         "count all": lambda: reader.count_logs(),
         "count a frequent word": lambda: reader.count_logs(text="reviews"),
         "count errors": lambda: reader.count_logs(severity="error"),
+        "count a frequent word of a workload": lambda: reader.count_logs(text="reviews", workload=some.workload),
+        "count a frequent word, half of the time": lambda: reader.count_logs(text="reviews", since=half),
         "count a frequent word, an hour": lambda: reader.count_logs(text="reviews", since=now - 3600),
     }
     found = {}
