@@ -32,7 +32,9 @@ HELP: dict[str, str] = {
     ),
     "envoy_cluster_outlier_detection_ejections_overflow": "Endpoints not ejected since too many were.",
     "envoy_cluster_membership_total": "Endpoints of the cluster.",
-    "envoy_cluster_membership_healthy": "Endpoints of the cluster that are thought healthy.",
+    "envoy_cluster_membership_healthy": "Endpoints of the cluster that are not reported unhealthy, and not ejected.",
+    "envoy_cluster_membership_degraded": "Endpoints that are used where healthy ones do not suffice: none.",
+    "envoy_cluster_membership_excluded": "Endpoints that do not count when it is asked how many are healthy: none.",
     "envoy_listener_downstream_cx_total": "Connections accepted by the listener.",
     "envoy_listener_downstream_cx_active": "Connections of the listener that are open.",
     "envoy_listener_downstream_cx_overflow": "Connections closed at once since the listener had as many as it may.",
@@ -61,6 +63,9 @@ HELP: dict[str, str] = {
     "remora_access_log_dropped_total": "Access records that a worker dropped since the agent was too slow.",
     "remora_spans_dropped_total": "Spans that a worker dropped since the agent was too slow.",
 }
+
+OF_THE_NEWEST = "envoy_cluster_membership_"
+"""Gauges that start so say what a worker knows, not what it has: of several workers the newest is right."""
 
 
 def help_of(name: str) -> str:

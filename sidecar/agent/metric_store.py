@@ -7,7 +7,7 @@ from itertools import pairwise
 from mesh.clock import Clock
 from mesh.records import DURATION_BUCKETS_MS, HTTP_LABELS, SIZE_BUCKETS_BYTES
 from sidecar.agent.exposition import Histogram, Labels, header, is_valid, label_text, sample
-from sidecar.agent.metric_names import help_of
+from sidecar.agent.metric_names import OF_THE_NEWEST, help_of
 from sidecar.config.messages import Exemplar, Growth, HttpSeries, Metrics, Reading
 
 MAX_HTTP_SERIES = 2_000
@@ -66,6 +66,11 @@ def _add(buckets: list[int], growth: Iterable[int]) -> None:
             buckets[index] += grown
 
 
+def _merged(name: str, readings: dict[int, float]) -> float:
+    """Several workers': while one is replaced, while it drains, and where there are more than one."""
+    return readings[max(readings)] if name.startswith(OF_THE_NEWEST) else sum(readings.values())
+
+
 class MetricStore:
     """Everything that workers measure."""
 
@@ -78,6 +83,9 @@ class MetricStore:
         self._http: dict[tuple[str, ...], _Http] = {}
         self._counters: dict[str, dict[Labels, _Counter]] = {}
         self._gauges: dict[str, dict[Labels, dict[int, float]]] = {}
+        """By name, labels and worker: one with a higher number was started later."""
+        self._told: dict[int, set[tuple[str, Labels]]] = {}
+        """Which gauges a worker's latest message named."""
         self._others = 0
         self.overflowed = 0
         """Growths counted under `overflow` or, where there is no such series, dropped."""
@@ -85,7 +93,7 @@ class MetricStore:
         """Growths that could not be shown, and were dropped."""
 
     def add(self, worker: int, metrics: Metrics) -> None:
-        """One worker's message."""
+        """One worker's message, which has all of its gauges: one that is missing is gone, as its cluster is."""
         now = self._clock.monotonic()
         for series in metrics.http:
             self._add_http(series, now)
@@ -93,9 +101,14 @@ class MetricStore:
             self._add_counter(growth, now)
         for reading in metrics.gauges:
             self._set_gauge(worker, reading)
+        told = {(reading.name, reading.labels) for reading in metrics.gauges}
+        for name, labels in self._told.get(worker, set()) - told:
+            self._gauges.get(name, {}).get(labels, {}).pop(worker, None)
+        self._told[worker] = told
 
     def forget(self, worker: int) -> None:
         """The worker is gone: so is what it had open."""
+        self._told.pop(worker, None)
         for family in self._gauges.values():
             for readings in family.values():
                 readings.pop(worker, None)
@@ -118,7 +131,7 @@ class MetricStore:
                 yield header(name, "counter", help_of(name), is_open=is_open)
                 yield from (sample(name, label_text(labels), each.value) for labels, each in family.items())
         for name, gauges in sorted(self._gauges.items()):
-            shown = {labels: sum(readings.values()) for labels, readings in gauges.items() if readings}
+            shown = {labels: _merged(name, readings) for labels, readings in gauges.items() if readings}
             if shown:
                 yield header(name, "gauge", help_of(name), is_open=is_open)
                 yield from (sample(name, label_text(labels), value) for labels, value in shown.items())
@@ -132,7 +145,8 @@ class MetricStore:
                 yield name, labels, each.value
         for name, gauges in self._gauges.items():
             for labels, readings in gauges.items():
-                yield name, labels, sum(readings.values())
+                if readings:
+                    yield name, labels, _merged(name, readings)
 
     def _render_http(self, is_open: bool) -> Iterator[str]:
         if not self._http:

@@ -126,22 +126,25 @@ class ClusterTable:
 
     def readings(self) -> list[Reading]:
         """Gauges of clusters that have been used, and of those that detect outliers."""
-        used = [
-            Reading(f"envoy_cluster_upstream_{name}", (("envoy_cluster_name", live.name),), float(value))
-            for live in self._live.values()
-            if live.counts.cx_total or live.counts.rq_total
-            for name, value in (("cx_active", live.counts.cx_active), ("rq_active", live.counts.rq_active))
-        ]
-        ejected = [
-            Reading(
-                "envoy_cluster_outlier_detection_ejections_active",
-                (("envoy_cluster_name", live.name),),
-                float(live.ejections.detector.active),
-            )
-            for live in self._live.values()
-            if live.ejections is not None
-        ]
-        return used + ejected
+        return [reading for live in self._live.values() for reading in _readings(live)]
+
+
+def _readings(live: LiveCluster) -> list[Reading]:
+    values: dict[str, int] = {}
+    if live.counts.cx_total or live.counts.rq_total:
+        values["upstream_cx_active"] = live.counts.cx_active
+        values["upstream_rq_active"] = live.counts.rq_active
+    if live.ejections is not None:
+        values["outlier_detection_ejections_active"] = live.ejections.detector.active
+    if not values:
+        return []
+    endpoints = live.endpoints
+    values["membership_total"] = len(endpoints)
+    values["membership_healthy"] = sum([each.healthy for each in endpoints])
+    # What is reported DEGRADED is used as what is healthy, and no endpoint is left out of the balancers' sums.
+    values["membership_degraded"] = values["membership_excluded"] = 0
+    labels = (("envoy_cluster_name", live.name),)
+    return [Reading(f"envoy_cluster_{name}", labels, float(value)) for name, value in values.items()]
 
 
 def _offering(tls: UpstreamTls, protocol: Protocol) -> UpstreamTls:

@@ -153,7 +153,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What changed since the last one; sent once a second when anything did."""
+    """What was counted since the last one, and every gauge; sent once a second when there is any."""
 
     http: tuple[HttpSeries, ...]
     counters: tuple[Growth, ...]

@@ -105,6 +105,28 @@ def test_gauges_are_summed_over_workers_and_go_with_theirs(store: MetricStore) -
     assert lines(store, "envoy_active") == []
 
 
+def test_a_gauge_goes_when_its_worker_names_it_no_more(store: MetricStore) -> None:
+    kept, gone = Reading("envoy_active", (("c", "kept"),), 1.0), Reading("envoy_active", (("c", "gone"),), 2.0)
+    store.add(0, metrics(gauges=(kept, gone)))
+    store.add(1, metrics(gauges=(gone,)))
+    store.add(0, metrics(gauges=(kept,)))
+    assert lines(store, "envoy_active{") == ['envoy_active{c="kept"} 1', 'envoy_active{c="gone"} 2']
+    store.add(1, metrics(counters=(Growth("c_total", (), 1),)))
+    assert lines(store, "envoy_active{") == ['envoy_active{c="kept"} 1']
+    assert [name for name, _, _ in store.totals()] == ["c_total", "envoy_active"]
+
+
+def test_of_members_the_newest_worker_knows_best(store: MetricStore) -> None:
+    name = "envoy_cluster_membership_total"
+    # The former worker drains: it is told of no change any more, and goes on reporting.
+    for worker, value in ((1, 5.0), (2, 3.0), (1, 5.0)):
+        store.add(worker, metrics(gauges=(Reading(name, (), value),)))
+    assert lines(store, f"{name} ") == [f"{name} 3"]
+    assert list(store.totals()) == [(name, (), 3.0)]
+    store.forget(2)
+    assert lines(store, f"{name} ") == [f"{name} 5"]
+
+
 def test_counters_outlive_their_worker(store: MetricStore) -> None:
     store.add(0, metrics(series(), counters=(Growth("c_total", (), 4),)))
     store.forget(0)
