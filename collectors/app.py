@@ -41,7 +41,7 @@ from collectors.web import WebServer
 from mesh import logs
 from mesh.clock import SystemClock, system_rng
 from mesh.files import NotPrivate, write_atomic
-from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
+from mesh.lifecycle import TaskScope, announce, follow_lifeline, on_stop_signals
 
 if TYPE_CHECKING:
     from collectors.settings.context import Context
@@ -143,7 +143,7 @@ class _Collector:
         try:
             async with TaskScope() as scope, contextlib.AsyncExitStack() as stack:
                 if self._options.lifeline_fd is not None:
-                    scope.spawn(_until_gone(self._options.lifeline_fd, stop), name="lifeline")
+                    scope.spawn(follow_lifeline(self._options.lifeline_fd, stop.set), name="lifeline")
                 starting = scope.spawn(self._start(scope, stack), name="start")
                 stopping = scope.spawn(stop.wait(), name="stop")
                 await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -212,9 +212,7 @@ class _Collector:
         _log.info("collecting: %s", ", ".join(f"{name} {address}" for name, address in sorted(ready.items())))
         self._tell_neighbours(ready, stack)
         _spare_the_collector()
-        if options.ready_fd is not None:
-            with os.fdopen(options.ready_fd, "w") as file:
-                file.write(json.dumps(ready) + "\n")
+        announce(options.ready_fd, ready)
 
     def _followed(self, identity: Identity) -> FollowedTargets | None:
         options = self._options
@@ -298,8 +296,3 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-
-
-async def _until_gone(fd: int, stop: asyncio.Event) -> None:
-    await wait_for_lifeline(fd)
-    stop.set()

@@ -26,7 +26,7 @@ from control.stores import StoreError
 from mesh import logs
 from mesh.clock import Clock, SystemClock
 from mesh.files import write_atomic
-from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
+from mesh.lifecycle import TaskScope, announce, follow_lifeline, on_stop_signals
 
 __all__ = ["Options", "parse", "run"]
 
@@ -120,7 +120,7 @@ async def _serve(options: Options, ground: Ground, clock: Clock, stopping: Calla
         async with TaskScope() as waiting, TaskScope() as scope, _bound_ports(options, plane) as ports:
             waiting.spawn(_report_failure(scope, stop), name="failure")
             if options.lifeline_fd is not None:
-                waiting.spawn(_follow(options.lifeline_fd, stop_now), name="lifeline")
+                waiting.spawn(follow_lifeline(options.lifeline_fd, stop_now), name="lifeline")
             serving = scope.spawn(ports.rest(ground, plane).run_until_told(), name="rest")
             scope.spawn(ground.wait_failed(), name="ground")
             scope.spawn(plane.serving.keep(), name="own certificate")
@@ -215,9 +215,7 @@ def _announce(options: Options, addresses: Addresses, more: dict[str, str]) -> N
     ready = {name: _from_here(at, options.host) for name, at in named.items()}
     write_atomic(options.state / "control.json", json.dumps(ready | {"pid": os.getpid()}).encode(), mode=0o600)
     _log.info("ready: xds %s, certificates %s, rest %s", addresses.ads, addresses.csr, addresses.rest)
-    if options.ready_fd is not None:
-        with open(options.ready_fd, "wb") as file:
-            file.write(json.dumps(ready).encode() + b"\n")
+    announce(options.ready_fd, ready)
 
 
 def _from_here(address: str, host: str) -> str:
@@ -231,8 +229,3 @@ async def _report_failure(scope: TaskScope, stop: "asyncio.Future[None]") -> Non
     except Exception as error:  # every part's failure ends the process, with that part's reason
         if not stop.done():
             stop.set_exception(error)
-
-
-async def _follow(lifeline_fd: int, stop: Any) -> None:
-    await wait_for_lifeline(lifeline_fd)
-    stop()

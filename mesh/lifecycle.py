@@ -1,9 +1,12 @@
-"""Tasks that belong to someone: a scope starts them, reports their failure and, closing, cancels and awaits them."""
+"""Tasks that belong to someone: a scope starts them, reports their failure and, closing, cancels and awaits them. And a
+process's own life: when it is to stop, and how it tells its parent that it serves."""
 
 import asyncio
 import contextlib
+import json
+import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -85,8 +88,8 @@ def on_stop_signals(stop: Callable[[], None]) -> Callable[[], None]:
     return undo
 
 
-async def wait_for_lifeline(fd: int) -> None:
-    """Return when the other end of the inherited pipe `fd` closes, that is, when the parent process is gone."""
+async def follow_lifeline(fd: int, stop: Callable[[], object]) -> None:
+    """Call `stop` when the other end of the inherited pipe `fd` closes, that is, when the parent process is gone."""
     loop = asyncio.get_running_loop()
     gone = loop.create_future()
 
@@ -99,3 +102,12 @@ async def wait_for_lifeline(fd: int) -> None:
         await gone
     finally:
         loop.remove_reader(fd)
+    stop()
+
+
+def announce(ready_fd: int | None, ready: Mapping[str, str]) -> None:
+    """Tell the parent process that we serve, and where: one line of JSON on the descriptor that it waits at, if it
+    does. Raises OSError."""
+    if ready_fd is not None:
+        with os.fdopen(ready_fd, "w") as file:
+            file.write(json.dumps(ready) + "\n")

@@ -6,18 +6,17 @@ that is written once more after the restart: a line's `id` tells, as everywhere.
 
 import asyncio
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from collectors.delivery.lines import end_of_last_line
 from collectors.exporters.sink import Outcome, Unavailable
 from collectors.records import Batch, LogRecord, Sample, SpanRecord
 from collectors.settings.buffers import ExporterSettings
 from collectors.settings.context import Context
 from collectors.settings.types import AnyPath, Size
+from mesh.line_file import LineFile
 
 
 class Settings(ExporterSettings):
@@ -49,8 +48,8 @@ class FileSink:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._file = LineFile(settings.path, max_bytes=settings.max_bytes, keep=settings.keep, durable=settings.fsync)
         self._lock = asyncio.Lock()
-        self._checked = False
 
     async def send(self, batch: Batch) -> Outcome:
         """See sink.Sink."""
@@ -65,47 +64,7 @@ class FileSink:
         """See sink.Sink."""
 
     def _write(self, batch: Batch) -> None:
-        path = self._settings.path
-        data = b"".join(map(render, batch.records()))
-        fd = self._open(path)
-        try:
-            size = os.fstat(fd).st_size
-            if not self._checked:
-                size = end_of_last_line(fd, size)
-                self._checked = True
-            if size and size + len(data) > self._settings.max_bytes:
-                # Its number may be another file's as soon as it is closed, also where what follows fails.
-                closing, fd = fd, -1
-                os.close(closing)
-                self._rotate(path)
-                fd = self._open(path)
-                size = 0
-            try:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(fd, view) :]
-                if self._settings.fsync:
-                    os.fdatasync(fd)
-            except OSError:
-                os.ftruncate(fd, size)
-                raise
-        finally:
-            if fd >= 0:
-                os.close(fd)
-
-    @staticmethod
-    def _open(path: Path) -> int:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-
-    def _rotate(self, path: Path) -> None:
-        keep = self._settings.keep
-        if not keep:
-            path.unlink()
-            return
-        for number in range(keep, 0, -1):
-            older = path.with_name(f"{path.name}.{number - 1}") if number > 1 else path
-            if older.exists():
-                os.replace(older, path.with_name(f"{path.name}.{number}"))
+        self._file.append(b"".join(map(render, batch.records())))
 
 
 def render(record: LogRecord | SpanRecord | Sample) -> bytes:

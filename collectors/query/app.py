@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import json
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +17,7 @@ from collectors.web import WebServer
 from mesh import logs
 from mesh.clock import SystemClock
 from mesh.files import NotPrivate, read_token
-from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
+from mesh.lifecycle import TaskScope, announce, follow_lifeline, on_stop_signals
 
 __all__ = ["Options", "main", "parse", "run"]
 
@@ -52,7 +50,7 @@ async def _serve(options: Options) -> None:
     try:
         async with contextlib.AsyncExitStack() as stack, TaskScope() as scope:
             if options.lifeline_fd is not None:
-                scope.spawn(_until_gone(options.lifeline_fd, stop), name="lifeline")
+                scope.spawn(follow_lifeline(options.lifeline_fd, stop.set), name="lifeline")
             token = None if options.token_file is None else _reading(options.token_file)
             backend = _backend(options)
             stack.push_async_callback(backend.close)
@@ -65,9 +63,7 @@ async def _serve(options: Options) -> None:
             await server.listen(sock)
             url = f"http://{address}"
             _log.info("answering at %s", url)
-            if options.ready_fd is not None:
-                with os.fdopen(options.ready_fd, "w") as file:
-                    file.write(json.dumps({"url": url}) + "\n")
+            announce(options.ready_fd, {"url": url})
             await stop.wait()
             _log.info("stopping")
     finally:
@@ -94,8 +90,3 @@ def _reading(path: Path) -> Callable[[], str]:
 
     read()
     return read
-
-
-async def _until_gone(fd: int, stop: asyncio.Event) -> None:
-    await wait_for_lifeline(fd)
-    stop.set()

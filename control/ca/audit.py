@@ -4,8 +4,6 @@ Records that arrive while one write is under way are written together by the nex
 """
 
 import asyncio
-import contextlib
-import itertools
 import json
 import os
 from functools import partial
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from control.ca.errors import AuditUnavailable
+from mesh.line_file import LineFile
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
 """About 40,000 records; then the file is put aside as `audit.jsonl.1` and so on."""
@@ -45,8 +44,7 @@ class AuditLog:
     """Appends to `path`. Writing happens in the loop's executor; a caller that leaves takes nobody's record along."""
 
     def __init__(self, path: Path, *, max_file_bytes: int = MAX_FILE_BYTES) -> None:
-        self._path = path
-        self._max_file_bytes = max_file_bytes
+        self._file = LineFile(path, max_bytes=max_file_bytes, keep=KEEP_FILES)
         self._waiting: _Batch = []
         self._writing = False
 
@@ -63,10 +61,10 @@ class AuditLog:
         batch, self._waiting = self._waiting, []
         self._writing = True
         data = b"".join(line for line, _ in batch)
-        written = asyncio.get_running_loop().run_in_executor(None, self._write, data)
+        written = asyncio.get_running_loop().run_in_executor(None, self._file.append, data)
         written.add_done_callback(partial(self._written, batch))
 
-    def _written(self, batch: _Batch, written: "asyncio.Future[None]") -> None:
+    def _written(self, batch: _Batch, written: "asyncio.Future[Path | None]") -> None:
         error = None if written.cancelled() else written.exception()
         for _, done in batch:
             if done.done():
@@ -75,7 +73,7 @@ class AuditLog:
                 done.cancel()
             elif error is not None:
                 reason = error.strerror if isinstance(error, OSError) else None
-                failure = AuditUnavailable(f"{self._path}: {reason or error}")
+                failure = AuditUnavailable(f"{self._file.path}: {reason or error}")
                 failure.__cause__ = error
                 done.set_exception(failure)
             else:
@@ -83,33 +81,3 @@ class AuditLog:
         self._writing = False
         if self._waiting:
             self._write_waiting()
-
-    def _write(self, data: bytes) -> None:
-        fd = self._open()
-        try:
-            before = os.fstat(fd).st_size
-            if before and before + len(data) > self._max_file_bytes:
-                self._put_aside()
-                os.close(fd)
-                fd = self._open()
-                before = 0
-            try:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(fd, view) :]
-                os.fsync(fd)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(fd, before)  # half a line would spoil the next record
-                raise
-        finally:
-            os.close(fd)
-
-    def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-    def _put_aside(self) -> None:
-        names = [self._path, *(self._path.with_name(f"{self._path.name}.{n}") for n in range(1, KEEP_FILES + 1))]
-        for newer, older in reversed(list(itertools.pairwise(names))):
-            if newer.exists():
-                newer.replace(older)

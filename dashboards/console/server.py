@@ -1,8 +1,6 @@
 """The console's process: one socket, the gate, the pages, and a clean end."""
 
 import contextlib
-import json
-import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +19,7 @@ from dashboards.console.session import Gate, Session, hosts_for
 from dashboards.console.telemetry import Telemetry
 from mesh.clock import SystemClock
 from mesh.files import write_atomic
-from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
+from mesh.lifecycle import TaskScope, announce, follow_lifeline, on_stop_signals
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -80,7 +78,7 @@ async def serve(options: Options) -> None:
     try:
         async with TaskScope() as scope:
             if options.lifeline_fd is not None:
-                scope.spawn(_stop_with_parent(options.lifeline_fd, server), name="lifeline")
+                scope.spawn(follow_lifeline(options.lifeline_fd, stop), name="lifeline")
             await server.serve(sockets=[sock])
     finally:
         undo()
@@ -138,12 +136,6 @@ def _report_ready(options: Options, session: Session, port: int) -> None:
             print(url, flush=True)
         return
     try:
-        with os.fdopen(options.ready_fd, "w") as ready:
-            ready.write(json.dumps({"url": url}) + "\n")
+        announce(options.ready_fd, {"url": url})
     except OSError as error:
         raise CannotStart(f"cannot write to descriptor {options.ready_fd}: {error.strerror}") from error
-
-
-async def _stop_with_parent(fd: int, server: uvicorn.Server) -> None:
-    await wait_for_lifeline(fd)
-    server.should_exit = True

@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import json
 import logging
-import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
@@ -21,7 +19,7 @@ from control.kubernetes.errors import ApiError, ClusterUnusable
 from control.kubernetes.resources import ApiResource
 from mesh import logs
 from mesh.clock import Clock, SystemClock
-from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
+from mesh.lifecycle import TaskScope, announce, follow_lifeline, on_stop_signals
 from remora.custom_metrics import certificate, front_proxy
 from remora.custom_metrics.api import Api, refusal
 from remora.custom_metrics.options import Options, parse
@@ -54,7 +52,7 @@ async def _serve(options: Options, clock: Clock) -> None:
     try:
         async with TaskScope() as scope, _source(options, clock) as source:
             if options.lifeline_fd is not None:
-                scope.spawn(_until_gone(options.lifeline_fd, stop), name="lifeline")
+                scope.spawn(follow_lifeline(options.lifeline_fd, stop.set), name="lifeline")
             made = certificate.make(_names(options.service), clock.now())
             server = Server(client, made, Api(Kept(source, clock), _pods_of(client), clock, options.window_s))
             bundles = certificate.Bundles(client, made.root)
@@ -78,9 +76,7 @@ def _names(service: str) -> list[str]:
 
 def _announce(options: Options, port: int) -> None:
     _log.info("answering at port %d", port)
-    if options.ready_fd is not None:
-        with os.fdopen(options.ready_fd, "w") as file:
-            file.write(json.dumps({"address": f"{options.host}:{port}"}) + "\n")
+    announce(options.ready_fd, {"address": f"{options.host}:{port}"})
 
 
 @contextlib.asynccontextmanager
@@ -107,11 +103,6 @@ def _pods_of(client: KubeClient) -> Callable[[str, str], Awaitable[list[str]]]:
         return [str(pod["metadata"]["name"]) for pod in found["items"]]
 
     return names
-
-
-async def _until_gone(fd: int, stop: asyncio.Event) -> None:
-    await wait_for_lifeline(fd)
-    stop.set()
 
 
 class Server:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import sys
@@ -18,7 +17,7 @@ from control.kubernetes.reflector import Reflector, Surroundings
 from control.kubernetes.resources import ApiResource
 from mesh import logs
 from mesh.clock import Clock, SystemClock, system_rng
-from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
+from mesh.lifecycle import TaskScope, announce, follow_lifeline, on_stop_signals
 from remora.node import processes
 from remora.node.agent import Agent
 from remora.node.capture import ChildCapturer
@@ -54,7 +53,7 @@ async def _serve(options: Options, clock: Clock) -> None:
     try:
         async with TaskScope() as scope:
             if options.lifeline_fd is not None:
-                scope.spawn(_until_gone(options.lifeline_fd, stop), name="lifeline")
+                scope.spawn(follow_lifeline(options.lifeline_fd, stop.set), name="lifeline")
             registry, rng = CollectorRegistry(), system_rng()
             metrics = Metrics(registry)
             events = Events(client, options.node, clock, metrics)
@@ -80,14 +79,7 @@ async def _serve(options: Options, clock: Clock) -> None:
 async def _announce(options: Options, port: int, pods: Reflector[NodePod]) -> None:
     await pods.synced.wait()
     _log.info("captures for %d pods of node %s; metrics at port %d", len(pods.items), options.node, port)
-    if options.ready_fd is not None:
-        with os.fdopen(options.ready_fd, "w") as file:
-            file.write(json.dumps({"address": f"{options.host}:{port}"}) + "\n")
-
-
-async def _until_gone(fd: int, stop: asyncio.Event) -> None:
-    await wait_for_lifeline(fd)
-    stop.set()
+    announce(options.ready_fd, {"address": f"{options.host}:{port}"})
 
 
 @contextlib.asynccontextmanager

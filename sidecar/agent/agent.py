@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import json
 import logging
-import os
 import random
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,7 +10,7 @@ from functools import partial
 
 from mesh.clock import Clock
 from mesh.inspection import Inspection
-from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
+from mesh.lifecycle import TaskScope, announce, follow_lifeline, on_stop_signals
 from sidecar.agent import config_dump
 from sidecar.agent.access_export import AccessExporter
 from sidecar.agent.addons import AddonProcesses
@@ -173,7 +171,8 @@ class Agent(Views, Telemetry):
         scope.spawn(self._expire_metrics(), name="metrics")
         scope.spawn(self._watch_files(), name="files")
         if self._bootstrap.lifeline_fd is not None:
-            scope.spawn(self._watch_lifeline(self._bootstrap.lifeline_fd), name="lifeline")
+            gone = partial(self.stop, "the parent process is gone")
+            scope.spawn(follow_lifeline(self._bootstrap.lifeline_fd, gone), name="lifeline")
         self._servers = Servers(self, self._endpoints, scope, in_pod=self._bootstrap.pod is not None)
         await self._servers.start()
         if self.dns is not None:
@@ -186,10 +185,6 @@ class Agent(Views, Telemetry):
         if self.span_exporter is not None:
             self._exporting = self._scope.spawn(self.span_exporter.run(), name="spans")
         await self.discovery.run()
-
-    async def _watch_lifeline(self, fd: int) -> None:
-        await wait_for_lifeline(fd)
-        self.stop("the parent process is gone")
 
     async def _expire_metrics(self) -> None:
         while True:
@@ -303,15 +298,13 @@ class Agent(Views, Telemetry):
             return
         self._announced = True
         _log.info("ready: admin %s, metrics %s", self._endpoints.admin_url, self._endpoints.metrics_url)
-        fd = self._bootstrap.ready_fd
-        if fd is not None:
-            ready = {
-                "node_id": self._bootstrap.node_id,
-                "admin": self._endpoints.admin_url,
-                "metrics": self._endpoints.metrics_url,
-            }
-            with contextlib.suppress(OSError), os.fdopen(fd, "w") as file:  # the parent may have lost interest
-                file.write(json.dumps(ready) + "\n")
+        ready = {
+            "node_id": self._bootstrap.node_id,
+            "admin": self._endpoints.admin_url,
+            "metrics": self._endpoints.metrics_url,
+        }
+        with contextlib.suppress(OSError):  # the parent may have lost interest
+            announce(self._bootstrap.ready_fd, ready)
 
     # Telemetry: what the workers say.
 

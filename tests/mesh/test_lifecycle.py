@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
+from mesh.lifecycle import TaskScope, announce, follow_lifeline, on_stop_signals
 
 
 async def test_closing_cancels_and_awaits_every_task() -> None:
@@ -68,11 +68,22 @@ async def test_the_lifeline_ends_when_its_other_end_closes() -> None:
     read_end, write_end = os.pipe()
     try:
         async with TaskScope() as scope:
-            waiting = scope.spawn(wait_for_lifeline(read_end), name="lifeline")
-            await asyncio.sleep(0.01)
+            gone = asyncio.Event()
+            waiting = scope.spawn(follow_lifeline(read_end, gone.set), name="lifeline")
+            # The loop looks at descriptors once a turn: in the second turn it had looked, and found nothing.
+            for _ in range(3):
+                await asyncio.sleep(0)
             assert not waiting.done()
             os.close(write_end)
             async with asyncio.timeout(5):
-                await waiting
+                await gone.wait()
     finally:
         os.close(read_end)
+
+
+def test_a_process_that_serves_says_so_in_one_line_and_closes() -> None:
+    read_end, write_end = os.pipe()
+    announce(write_end, {"url": "http://127.0.0.1:1"})
+    with os.fdopen(read_end) as said:
+        assert said.read() == '{"url": "http://127.0.0.1:1"}\n'
+    announce(None, {})

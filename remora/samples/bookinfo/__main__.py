@@ -11,7 +11,7 @@ import uvloop
 from aiohttp import web
 
 from mesh import logs
-from mesh.lifecycle import TaskScope, on_stop_signals, wait_for_lifeline
+from mesh.lifecycle import TaskScope, announce, follow_lifeline, on_stop_signals
 from remora.samples.bookinfo import details, productpage, ratings, reviews
 
 GRACE_S = 1.0
@@ -47,10 +47,8 @@ async def serve(app: web.Application, sock: socket.socket, *, ready_fd: int | No
         try:
             await web.SockSite(runner, sock, backlog=1024).start()
             if lifeline_fd is not None:
-                scope.spawn(wait_for_lifeline(lifeline_fd), name="lifeline").add_done_callback(lambda _: stopped.set())
-            if ready_fd is not None:
-                with os.fdopen(ready_fd, "wb") as ready:
-                    ready.write(b"{}\n")
+                scope.spawn(follow_lifeline(lifeline_fd, stopped.set), name="lifeline")
+            announce(ready_fd, {})
             await stopped.wait()
         finally:
             undo()

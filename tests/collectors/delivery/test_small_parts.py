@@ -1,8 +1,6 @@
 """The parts of a delivery that decide or keep one small thing."""
 
-import errno
 import json
-import os
 import random
 from pathlib import Path
 
@@ -107,42 +105,3 @@ def test_a_dead_letter_is_one_line_whatever_is_in_it(tmp_path: Path) -> None:
     found = json.loads(line)
     assert found["record"]["id"] == "a\nb"
     assert len(found["reason"]) == 500
-
-
-def test_half_a_dead_letter_of_a_killed_process_is_cut_off(tmp_path: Path) -> None:
-    DeadLetters(tmp_path, "out", 1 << 20).write([refusal(0), refusal(1)], NOW)
-    os.truncate(tmp_path / NAME, (tmp_path / NAME).stat().st_size - 5)
-    DeadLetters(tmp_path, "out", 1 << 20).write([refusal(2)], NOW)
-    assert [letter["reason"] for letter in read(tmp_path)] == ["why 0", "why 2"]
-
-
-def test_the_names_of_new_files_of_dead_letters_are_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[Path] = []
-    monkeypatch.setattr("collectors.delivery.dead_letters.sync_directory", synced.append)
-    letters = DeadLetters(tmp_path, "out", 8_000)
-    letters.write([refusal(0, pad=1_000)], NOW)
-    assert synced == [tmp_path]
-    letters.write([refusal(1, pad=100)], NOW)
-    assert synced == [tmp_path]
-    letters.write([refusal(2, pad=1_000)], NOW)
-    assert synced == [tmp_path] * 2, "rotated"
-
-
-def test_dead_letters_whose_rotation_fails_leave_others_descriptors_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    letters = DeadLetters(tmp_path, "out", 4_000)
-    letters.write([refusal(0, pad=800)], NOW)
-    others: list[int] = []
-
-    def fail(self: DeadLetters) -> None:
-        others.append(os.open("/dev/null", os.O_RDONLY))  # as another thread: it gets the number that was freed
-        raise OSError(errno.EIO, "Input/output error")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DeadLetters, "_rotate", fail)
-        with pytest.raises(OSError, match="Input/output"):
-            letters.write([refusal(1, pad=800)], NOW)
-    os.close(others[0])
-    letters.write([refusal(1, pad=800)], NOW)
-    assert [letter["reason"] for letter in read(tmp_path)] == ["why 0", "why 1"]

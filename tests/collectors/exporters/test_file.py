@@ -1,4 +1,3 @@
-import errno
 import json
 import os
 from pathlib import Path
@@ -75,23 +74,3 @@ async def test_a_directory_that_is_not_there_is_an_outage(tmp_path: Path) -> Non
     (tmp_path / "not").mkdir()
     await out.send(numbered(0, 1))
     assert len(lines(tmp_path / "not" / "there")) == 1
-
-
-async def test_a_rotation_that_fails_leaves_others_descriptors_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = sink(tmp_path / "out", max_bytes=1_000, keep=1)
-    await out.send(numbered(0, 5))
-    others: list[int] = []
-
-    def fail(self: FileSink, path: Path) -> None:
-        others.append(os.open("/dev/null", os.O_RDONLY))  # as another thread: it gets the number that was freed
-        raise OSError(errno.EIO, "Input/output error")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(FileSink, "_rotate", fail)
-        with pytest.raises(Unavailable, match="Input/output"):
-            await out.send(numbered(5, 5))
-    os.close(others[0])
-    await out.send(numbered(5, 5))
-    assert [line["id"] for line in lines(tmp_path / "out")] == ["5", "6", "7", "8", "9"]

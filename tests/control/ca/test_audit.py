@@ -34,3 +34,10 @@ async def test_full_files_are_put_aside_and_old_ones_removed(tmp_path: Path) -> 
     assert names == {"audit.jsonl", *(f"audit.jsonl.{n}" for n in range(1, KEEP_FILES + 1))}
     assert json.loads((tmp_path / "audit.jsonl").read_text()) == {"number": KEEP_FILES + 4}
     assert json.loads((tmp_path / "audit.jsonl.1").read_text()) == {"number": KEEP_FILES + 3}
+
+
+async def test_half_a_record_of_a_killed_process_spoils_none(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.write_text('{"n":0}\n{"n":')
+    await AuditLog(path).append({"n": 1})
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [{"n": 0}, {"n": 1}]
