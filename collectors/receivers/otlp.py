@@ -20,7 +20,14 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 
 from collectors.receivers.claims import Judge
 from collectors.receivers.events import severity_of
-from collectors.receivers.otlp_bounds import RECORD_BYTES, TooMuch, check_copies, check_json, check_parts
+from collectors.receivers.otlp_bounds import (
+    RECORD_BYTES,
+    TooMuch,
+    check_copies,
+    check_elements,
+    check_json,
+    check_parts,
+)
 from collectors.records import PRINCIPAL_KEY, Batch, LogRecord
 
 LOGS_TAG = "otlp.logs"
@@ -134,6 +141,7 @@ def parse(kind: Any, body: bytes, as_json: bool) -> Any:
     try:
         if not as_json:
             check_parts(kind.DESCRIPTOR.name, body)
+            check_elements(kind.DESCRIPTOR, body)
             return kind.FromString(body)
         check_json(body)
         document = json.loads(body)

@@ -2,6 +2,7 @@
 otlp_http say the answer, and what stood in its way, in their protocol's words (docs/decisions/0015)."""
 
 import asyncio
+import logging
 from typing import Any
 
 from collectors.pipeline import Consumer, Refused
@@ -18,6 +19,10 @@ MAX_REQUEST_BYTES = 8 * 1024 * 1024
 MAX_WAIT_S = 10.0
 """For room in the pipeline; then the sender is asked to come again."""
 BUSY = "busy, try again"
+LOG_EVERY_S = 10.0
+"""Requests that are refused as a whole make one line in this time."""
+
+_log = logging.getLogger("remora.otlp")
 
 _RESPONSES = {
     "traces": otlp_traces.trace_response,
@@ -47,6 +52,9 @@ class Intake:
         self._claims = claims
         self._deltas = Deltas()
         self._mesh_metrics = mesh_metrics
+        self._logged = -LOG_EVERY_S
+        self._malformed = 0
+        """Since then."""
 
     async def take(
         self, signal: str, body: bytes, peer: SpiffeId | None, address: str, *, as_json: bool = False
@@ -61,8 +69,9 @@ class Intake:
         )
         try:
             decoded = self._decode(signal, body, None if peer is None else self._claims.judge(peer), as_json)
-        except MalformedRequest:
+        except MalformedRequest as error:
             refused.inc()
+            self._note(signal, address if peer is None else str(peer), error)
             raise
         count = len(decoded.batch)
         decoded.batch.sender = address if peer is None else str(peer)
@@ -77,6 +86,15 @@ class Intake:
         if decoded.foreign and peer is not None:
             self._claims.refused(self._name, signal, peer, decoded.foreign, decoded.why)
         return _RESPONSES[signal](decoded)
+
+    def _note(self, signal: str, sender: str, error: MalformedRequest) -> None:
+        now = self._clock.monotonic()
+        self._malformed += 1
+        if now - self._logged < LOG_EVERY_S:
+            return
+        more = f" (and {self._malformed - 1} before)" if self._malformed > 1 else ""
+        self._logged, self._malformed = now, 0
+        _log.warning("%s: refused %s of %s: %s%s", self._name, signal, sender, error, more)
 
     def _decode(self, signal: str, body: bytes, judge: Judge | None, as_json: bool) -> Decoded:
         if signal == "traces":

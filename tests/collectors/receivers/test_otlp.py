@@ -28,7 +28,7 @@ from collectors.receivers.claims import Claims
 from collectors.receivers.members import Members
 from collectors.receivers.otlp_grpc import OtlpGrpcReceiver, mesh_peers
 from collectors.receivers.otlp_http import OtlpHttpReceiver
-from collectors.receivers.otlp_intake import MAX_REQUEST_BYTES, Intake
+from collectors.receivers.otlp_intake import LOG_EVERY_S, MAX_REQUEST_BYTES, Intake
 from collectors.telemetry import Telemetry
 from collectors.tls import Credentials, PeerRefused, ServerTls, authenticate_der, client_context, server_credentials
 from collectors.web import WebServer
@@ -36,12 +36,15 @@ from mesh.spiffe import SpiffeId
 from tests.collectors.authority import COLLECTOR, DOMAIN, PRODUCTPAGE, Mint
 from tests.collectors.build import NOW, FakeClock
 from tests.collectors.fakes import Sink, bound
+from tests.collectors.receivers.protobuf import field, nested
 
 Eventually = Callable[..., Awaitable[None]]
 NAME = "remora-collector.remora-system.svc"
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+EMPTY_ATTRIBUTES = nested([1, 2, 2], field(6, b"") * (MAX_REQUEST_BYTES // 2 - 32))
+"""Of one record."""
 
 
 class Kept(SpanExporter):
@@ -235,6 +238,7 @@ async def test_spans_without_ids_or_times_are_counted_in_partial_success(rig: Ri
         pytest.param(TRACES, b"\xff\xff\xff", "INVALID_ARGUMENT", id="no protobuf"),
         pytest.param(TRACES, bytes(MAX_REQUEST_BYTES + 1), "RESOURCE_EXHAUSTED", id="too large"),
         pytest.param(METRICS, b"\xff\xff\xff", "INVALID_ARGUMENT", id="no protobuf of metrics"),
+        pytest.param(LOGS, EMPTY_ATTRIBUTES, "INVALID_ARGUMENT", id="millions of attributes"),
     ],
 )
 async def test_grpc_answers_what_is_wrong_and_goes_on(rig: Rig, method: str, body: bytes, code: str) -> None:
@@ -243,6 +247,24 @@ async def test_grpc_answers_what_is_wrong_and_goes_on(rig: Rig, method: str, bod
     assert caught.value.code().name == code
     await rig.call(TRACES, encode_spans(make_spans()).SerializeToString())
     assert len(rig.sink.batches) == 1
+
+
+async def test_requests_that_are_refused_whole_are_counted_and_logged_now_and_then(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await rig.call(LOGS, EMPTY_ATTRIBUTES)
+    rig.clock.time += LOG_EVERY_S
+    with pytest.raises(grpc.aio.AioRpcError):
+        await rig.call(LOGS, EMPTY_ATTRIBUTES)
+    lines = [record.getMessage() for record in caplog.records if record.name == "remora.otlp"]
+    assert len(lines) == 2
+    assert "otlp_grpc: refused logs of spiffe://" in lines[0]
+    assert "elements; send smaller batches" in lines[0]
+    assert lines[1].endswith("(and 2 before)")
+    labels = {"receiver": "otlp_grpc", "signal": "logs"}
+    assert rig.telemetry.registry.get_sample_value("remora_collector_refused_records_total", labels) == 4
 
 
 async def test_a_grpc_zip_bomb_is_refused(rig: Rig) -> None:
@@ -451,6 +473,7 @@ async def test_http_takes_json_with_ids_in_hexadecimal(rig: Rig) -> None:
         pytest.param("/v1/traces", b"x", GZIP, 400, id="broken gzip"),
         pytest.param("/v1/traces", b"x", {**PROTOBUF, "content-encoding": "br"}, 415, id="an unknown encoding"),
         pytest.param("/v1/traces", b"x", {"content-type": "text/plain"}, 415, id="an unknown type"),
+        pytest.param("/v1/logs", gzip.compress(EMPTY_ATTRIBUTES), GZIP, 400, id="millions of attributes"),
         pytest.param("/v1/metrics", b"\xff\xff", PROTOBUF, 400, id="no protobuf of metrics"),
         pytest.param("/", b"", PROTOBUF, 404, id="another path"),
     ],

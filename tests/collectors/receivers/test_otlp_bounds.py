@@ -1,7 +1,7 @@
 """What a small OTLP request can become: it is refused before anything is built of it, and never weighs nothing."""
 
 import tracemalloc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -12,33 +12,23 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from collectors.receivers import otlp, otlp_metrics, otlp_traces
 from collectors.receivers.forward_parser import EVENT_BYTES, ForwardParser
 from collectors.receivers.otlp import Decoded, MalformedRequest
-from collectors.receivers.otlp_bounds import MAX_JSON_CONTAINERS, MAX_PARTS, RECORD_BYTES, TooMuch, check_parts
+from collectors.receivers.otlp_bounds import (
+    MAX_ELEMENTS,
+    MAX_JSON_COMMAS,
+    MAX_JSON_CONTAINERS,
+    MAX_PARTS,
+    RECORD_BYTES,
+    TooMuch,
+    check_elements,
+    check_parts,
+)
 from collectors.receivers.otlp_deltas import Deltas
 from tests.collectors.build import NOW
+from tests.collectors.receivers.protobuf import field, nested
 
 MANY = 2 * MAX_PARTS
 REPEATED = r"repeats more than \d+ bytes of resources in its records"
 FLAT_BYTES = 8 * 1024 * 1024
-
-
-def varint(number: int) -> bytes:
-    out = b""
-    while number > 0x7F:
-        out += bytes([number & 0x7F | 0x80])
-        number >>= 7
-    return out + bytes([number])
-
-
-def field(number: int, content: bytes) -> bytes:
-    """One with a length."""
-    return varint(number << 3 | 2) + varint(len(content)) + content
-
-
-def nested(path: Iterable[int], content: bytes) -> bytes:
-    for number in reversed(list(path)):
-        content = field(number, content)
-    return content
-
 
 decode_logs = partial(otlp.decode_logs, judge=None, now=NOW)
 decode_traces = partial(otlp_traces.decode_traces, judge=None)
@@ -71,6 +61,73 @@ def test_as_many_parts_as_are_allowed_are_taken() -> None:
     check_parts("ExportLogsServiceRequest", body)
     with pytest.raises(TooMuch):
         check_parts("ExportLogsServiceRequest", body + field(1, b""))
+
+
+EMPTIES = MAX_ELEMENTS + 1
+
+
+@pytest.mark.parametrize(
+    ("decode", "body"),
+    [
+        pytest.param(decode_logs, nested([1, 2, 2], field(6, b"") * EMPTIES), id="of one record"),
+        pytest.param(decode_logs, nested([1, 2], field(2, field(6, b"") * 1_024) * 1_025), id="of many records"),
+        pytest.param(decode_logs, nested([1, 2, 2], b"\xb2\x80\x00\x00" * EMPTIES), id="with keys that are too long"),
+        pytest.param(decode_logs, nested([1, 1], field(1, b"") * EMPTIES), id="of a resource"),
+        pytest.param(decode_logs, nested([1, 2, 1], field(3, b"") * EMPTIES), id="of a scope"),
+        pytest.param(decode_logs, nested([1, 2, 2, 5, 5], field(1, b"") * EMPTIES), id="in a list"),
+        pytest.param(decode_logs, nested([1, 2, 2, 6, 2, 6], field(1, b"") * EMPTIES), id="in a map"),
+        pytest.param(decode_logs, nested([1, 2, 2, 6], field(2, b"") * EMPTIES), id="values of one attribute"),
+        pytest.param(decode_traces, nested([1, 2, 2], field(9, b"") * EMPTIES), id="of a span"),
+        pytest.param(decode_traces, nested([1, 2, 2], field(11, b"") * EMPTIES), id="events"),
+        pytest.param(decode_traces, nested([1, 2, 2], field(13, b"") * EMPTIES), id="links"),
+        pytest.param(decode_traces, nested([1, 2, 2, 11], field(3, b"") * EMPTIES), id="of an event"),
+        pytest.param(decode_metrics, nested([1, 2, 2, 5, 1], field(7, b"") * EMPTIES), id="of a point"),
+        pytest.param(decode_metrics, nested([1, 2, 2, 5, 1], field(5, b"") * EMPTIES), id="exemplars"),
+        pytest.param(decode_metrics, nested([1, 2, 2, 10, 1, 8, 2], bytes(2 * EMPTIES)), id="packed buckets"),
+        pytest.param(decode_metrics, nested([1, 2, 2, 10, 1, 8], b"\x10\x00" * EMPTIES), id="buckets one by one"),
+    ],
+)
+def test_what_has_too_many_elements_is_refused(decode: Decode, body: bytes) -> None:
+    with pytest.raises(MalformedRequest, match=f"has more than {MAX_ELEMENTS} attributes, values and other elements"):
+        decode(body)
+
+
+def test_as_many_elements_as_are_allowed_are_taken_whatever_else_is_in_the_body() -> None:
+    """Text that is full of what elements begin with is looked at once more, and is text."""
+    kind = logs_service_pb2.ExportLogsServiceRequest.DESCRIPTOR
+    around = 3  # the resource, its scope, the record
+    attributes = field(6, b"") * (MAX_ELEMENTS - around)
+    text = field(3, b"\n2*\x12" * MAX_ELEMENTS)
+    check_elements(kind, nested([1, 2, 2], attributes + text))
+    with pytest.raises(TooMuch):
+        check_elements(kind, nested([1, 2, 2], attributes + text + field(6, b"")))
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        pytest.param(nested([5] * 101, b""), "is nested more than 100 deep", id="depth"),
+        pytest.param(b"\x0b\x0c", "has a group", id="a group"),
+        pytest.param(b"\x0a\xff\xff\xff\x7f", "ends within a field", id="a length beyond the end"),
+    ],
+)
+def test_what_is_broken_ends_the_count(body: bytes, why: str) -> None:
+    """Behind so much that the count is needed."""
+    kind = metrics_service_pb2.ExportMetricsServiceRequest.DESCRIPTOR
+    if why.startswith("is nested"):
+        inner = b""
+        for _ in range(60):
+            inner = field(5, field(1, inner))  # a list in a list
+        body = nested([1, 1, 1, 2], inner)
+    with pytest.raises(TooMuch, match=why):
+        check_elements(kind, field(900, bytes(2 * MAX_ELEMENTS)) + body)
+
+
+def test_json_with_too_many_numbers_is_refused_before_it_is_read() -> None:
+    points = b'{"bucketCounts":[' + b",".join([b"0"] * (MAX_JSON_COMMAS + 2)) + b"]}"
+    body = b'{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"histogram":{"dataPoints":[' + points + b"]}}]}]}]}"
+    with pytest.raises(MalformedRequest, match=f"has more than {MAX_JSON_COMMAS} commas"):
+        decode_metrics(body, as_json=True)
 
 
 def test_what_repeats_a_large_resource_in_many_records_is_refused() -> None:
