@@ -8,6 +8,7 @@ headers announce (a list is allocated at its announced length) and what compress
 
 import struct
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import msgpack
@@ -43,6 +44,8 @@ class ParserLimits:
     """One message as sent. Fluentd's chunks are 8 MiB at most by default."""
     max_inflated_bytes: int = 32 * 1024 * 1024
     """Its entries after decompression."""
+    max_entries: int = 262_144
+    """In one message: a kilobyte of gzip has half a million. As many of 128 bytes are what may inflate."""
     max_elements: int = 2_000_000
     """Values of all kinds in one message."""
     max_array: int = 4_096
@@ -153,10 +156,11 @@ class ForwardParser:
             raise ProtocolError("a message without a record")
         event = Event(time, record_of(unpacker.unpack()))
         chunk, _ = _options(unpacker.unpack() if width > 3 else None)
-        return Delivery(tag, [event], chunk, len(message))
+        return Delivery(tag, [event], chunk, max(len(message), EVENT_BYTES))
 
     def _forward(self, unpacker: Any, width: int, tag: str, size: int) -> Delivery:
         count = unpacker.read_array_header()
+        self._check_entries(count)
         self._count(count)
         # One by one: what the header announces is not allocated before it is there.
         events = events_of([unpacker.unpack() for _ in range(count)])
@@ -182,7 +186,8 @@ class ForwardParser:
         unpacker = self._unpacker(packed)
         # An entry that is cut off takes the nil for its own, so that it is not the last value any more.
         unpacker.feed(_END)
-        entries = list(unpacker)
+        entries = list(islice(unpacker, self._limits.max_entries + 2))
+        self._check_entries(len(entries) - 1)
         if not entries or entries.pop() is not None:
             raise ProtocolError("packed entries end within an entry")
         size = max(len(message), len(packed), EVENT_BYTES * len(entries))
@@ -210,6 +215,13 @@ class ForwardParser:
         )
         unpacker.feed(data)
         return unpacker
+
+    def _check_entries(self, count: int) -> None:
+        if count > self._limits.max_entries:
+            raise ProtocolError(
+                f"more than {self._limits.max_entries} entries in a message: let its sender make smaller chunks, or "
+                "raise max_entries"
+            )
 
     def _count(self, elements: int) -> None:
         self._elements += elements + 1

@@ -73,6 +73,8 @@ class Settings(Model):
     closed. Default: 64 MiB, or four of the largest messages if that is more."""
     max_inflated_bytes: Size = Field(default=32 << 20, ge=1 << 10, le=512 << 20)
     """A message's entries after decompression."""
+    max_entries: int = Field(default=262_144, ge=1, le=4_194_304)
+    """In one message; one with more is refused, and its connection closed."""
     message_timeout: Duration = Field(default=60.0, ge=0.1, le=3600)
     """From a message's first byte to its last."""
     handshake_timeout: Duration = Field(default=10.0, ge=0.1, le=300)
@@ -92,7 +94,11 @@ class Settings(Model):
             max_pending_bytes=self.max_pending_bytes or max(64 << 20, 4 * self.max_message_bytes),
             message_timeout_s=self.message_timeout,
             handshake_timeout_s=self.handshake_timeout,
-            parser=ParserLimits(max_message_bytes=self.max_message_bytes, max_inflated_bytes=self.max_inflated_bytes),
+            parser=ParserLimits(
+                max_message_bytes=self.max_message_bytes,
+                max_inflated_bytes=self.max_inflated_bytes,
+                max_entries=self.max_entries,
+            ),
         )
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -128,8 +129,13 @@ async def test_who_half_closes_still_gets_his_acknowledgement(rig: Rig) -> None:
 
 @pytest.mark.parametrize(
     "broken",
-    [b"\xc1", b"GET / HTTP/1.1\r\n\r\n", msgpack.packb(["t", 5, {"a": "x" * 100_001}])],
-    ids=["byte", "HTTP", "size"],
+    [
+        b"\xc1",
+        b"GET / HTTP/1.1\r\n\r\n",
+        msgpack.packb(["t", 5, {"a": "x" * 100_001}]),
+        msgpack.packb(["t", gzip.compress(b"\x92\x00\x80" * 480_000), {"compressed": "gzip"}]),
+    ],
+    ids=["byte", "HTTP", "size", "half a million entries in a kilobyte"],
 )
 async def test_broken_input_ends_its_own_connection_alone(rig: Rig, broken: bytes, eventually: Eventually) -> None:
     good_reader, good = await rig.connect()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from collectors.receivers.compression import BrokenCompression, InflatesTooFar, inflate
 from collectors.receivers.entries import Event
 from collectors.receivers.forward_parser import (
+    EVENT_BYTES,
     Delivery,
     ForwardParser,
     ParserLimits,
@@ -164,6 +165,34 @@ def nested(depth: int) -> bytes:
 def test_anything_else_is_a_protocol_error(data: bytes) -> None:
     with pytest.raises(ProtocolError):
         parse(data, SMALL)
+
+
+ENTRY = b"\x92\x00\x80"
+"""The smallest."""
+
+
+def modes(entries: int) -> list[bytes]:
+    """`entries` of the smallest ones in each mode that has several."""
+    all_ = ENTRY * entries
+    return [
+        b"\x92\xa1t\xdd" + struct.pack(">I", entries) + all_,
+        b"\x92\xa1t\xc6" + struct.pack(">I", len(all_)) + all_,
+        pack(["t", gzip.compress(all_), {"compressed": "gzip"}]),
+    ]
+
+
+def test_a_message_has_at_most_so_many_entries_in_every_mode() -> None:
+    limit = ParserLimits().max_entries
+    for whole, more in zip(modes(limit), modes(limit + 1), strict=True):
+        (delivery,) = parse(whole)
+        assert len(delivery.events) == limit
+        with pytest.raises(ProtocolError, match=f"more than {limit} entries in a message: .* raise max_entries"):
+            parse(more)
+
+
+def test_a_message_of_one_event_weighs_what_the_event_takes() -> None:
+    deliveries = parse(b"\x93\xa1t\x00\x80" * 1_000)
+    assert sum(delivery.size_bytes for delivery in deliveries) == 1_000 * EVENT_BYTES
 
 
 def outcome(pieces: list[bytes]) -> tuple[list[Delivery], bool]:
