@@ -18,6 +18,9 @@ from control.api.source import MAX_CALL_BYTES, MAX_DOCUMENTS, MAX_FILE_BYTES, So
 from control.api.violation import Violation
 from control.api.yaml_documents import Document, NotYaml, read, size_problem
 
+MAX_NAMESPACE = 63
+"""Characters."""
+
 
 def parse(files: Sequence[SourceFile], *, default_namespace: str = "default") -> Parsed:
     """Read every document of every file. A resource without a namespace gets `default_namespace`.
@@ -44,6 +47,14 @@ def parse_document(value: object, text: str | Callable[[], str] = "") -> Parsed:
         return Parsed((), (source.violation((), problem),))
     reader.document(source, value)
     return Parsed(tuple(reader.resources), tuple(reader.violations))
+
+
+def parse_keys(files: Sequence[SourceFile]) -> tuple[tuple[Key, ...], tuple[Violation, ...]]:
+    """Which rules documents name, once each, whatever else they say of them: to remove one it need not be right."""
+    reader = _KeyReader("default")
+    for file in files:
+        reader.file(file)
+    return tuple(reader.keys), tuple(reader.violations)
 
 
 @dataclass(slots=True)
@@ -94,10 +105,14 @@ class _Reader:
         if not isinstance(items, list) or not items:
             self.violations.append(source.violation(("items",), "must be a list of rules, at least one"))
             return
+        own: list[dict[Path, int]] = [{} for _ in items]
+        for inner, number in document.lines.items():
+            if len(inner) > 1 and inner[0] == "items" and isinstance(inner[1], int):
+                own[inner[1]][inner[2:]] = number
         for index, item in enumerate(items):
             path: Path = ("items", index)
             line = line_of(document.lines, path, document.line)
-            self.document(_Source(file.name, line, document.lines, path, ""), item)
+            self.document(_Source(file.name, line, own[index], path, ""), item)
 
     def document(self, source: "_Source", value: object) -> None:
         """One rule."""
@@ -110,6 +125,9 @@ class _Reader:
             message = f"is no mapping but {shorten(value)}; a rule has apiVersion, kind, metadata and spec"
             self.violations.append(source.violation((), message))
             return
+        self._rule(source, value)
+
+    def _rule(self, source: "_Source", value: dict[str, Any]) -> None:
         before = len(self.violations)
         kind = self._kind(source, value)
         name, namespace = _names(value, self.default_namespace)
@@ -137,13 +155,23 @@ class _Reader:
                 source=source.text or _dump(document),
                 file=source.file,
                 line=source.line,
-                lines=source.own_lines(),
+                lines=source.lines,
                 text_line=source.text_line,
             )
         )
 
     def _kind(self, source: "_Source", value: Mapping[str, Any]) -> Kind | None:
-        word, version = value.get("kind"), value.get("apiVersion")
+        version = value.get("apiVersion")
+        kind = self._known(source, value)
+        if kind is not None and version not in kind.api_versions:
+            said = "is required" if version is None else f"is {shorten(version)}"
+            message = f"{said}; for {kind.name} write {' or '.join(kind.api_versions)}"
+            self.violations.append(source.violation(("apiVersion",), message))
+        return kind
+
+    def _known(self, source: "_Source", value: Mapping[str, Any]) -> Kind | None:
+        """The kind by its name alone."""
+        word = value.get("kind")
         source.kind = shorten_word(word)
         source.name, source.namespace = _names(value, self.default_namespace)
         if not isinstance(word, str) or not word:
@@ -155,11 +183,6 @@ class _Reader:
             hint = f"; did you mean {guess.name}?" if guess else did_you_mean(word, list(KINDS))
             hint = hint or f"; known are {', '.join(KINDS)}"
             self.violations.append(source.violation(("kind",), f"is {shorten(word)}, which Remora does not know{hint}"))
-            return None
-        if version not in kind.api_versions:
-            said = "is required" if version is None else f"is {shorten(version)}"
-            message = f"{said}; for {kind.name} write {' or '.join(kind.api_versions)}"
-            self.violations.append(source.violation(("apiVersion",), message))
         return kind
 
     def _model(self, source: "_Source", model: type[Model], value: Mapping[str, Any], name: str) -> Model | None:
@@ -175,13 +198,43 @@ class _Reader:
 
 
 @dataclass(slots=True)
+class _KeyReader(_Reader):
+    keys: dict[Key, None] = field(default_factory=dict)
+
+    def _rule(self, source: "_Source", value: dict[str, Any]) -> None:
+        before = len(self.violations)
+        kind = self._known(source, value)
+        metadata, version = value.get("metadata"), value.get("apiVersion")
+        if kind is not None and version is not None and not _same_group(version, kind):
+            # Another group's Gateway is not ours, whatever it is called.
+            message = f"is {shorten(version)}; Remora's {kind.name} is of {' or '.join(kind.api_versions)}"
+            self.violations.append(source.violation(("apiVersion",), message))
+        if not source.name:
+            message = "is required; write the name of the rule that is to be deleted"
+            self.violations.append(source.violation(("metadata", "name"), message))
+        if isinstance(metadata, dict) and not (source.namespace and len(source.namespace) <= MAX_NAMESPACE):
+            message = f"is {shorten(metadata.get('namespace'))}, which is no namespace; leave it out for default"
+            self.violations.append(source.violation(("metadata", "namespace"), message))
+        if kind is not None and len(self.violations) == before:
+            self.keys[Key(kind.name, source.namespace, source.name)] = None
+
+
+def _same_group(version: object, kind: Kind) -> bool:
+    """Of another version the name means the same rule."""
+    groups = {each.rpartition("/")[0] for each in kind.api_versions}
+    return isinstance(version, str) and version.rpartition("/")[0] in groups
+
+
+@dataclass(slots=True)
 class _Source:
     """Where a resource stands in a file, and what it calls itself."""
 
     file: str
     line: int
     lines: Mapping[Path, int]
+    """By paths within the resource."""
     root: Path
+    """Where in its document it is."""
     text: str | Callable[[], str]
     text_line: int = 0
     kind: str = ""
@@ -189,15 +242,8 @@ class _Source:
     name: str = ""
 
     def violation(self, path: Path, message: str) -> Violation:
-        whole = (*self.root, *path)
-        line = line_of(self.lines, whole, self.line)
-        return Violation(self.file, line, self.kind, self.namespace, self.name, spell(whole), message)
-
-    def own_lines(self) -> Mapping[Path, int]:
-        depth = len(self.root)
-        if not depth:
-            return self.lines
-        return {path[depth:]: line for path, line in self.lines.items() if path[:depth] == self.root}
+        line = line_of(self.lines, path, self.line)
+        return Violation(self.file, line, self.kind, self.namespace, self.name, spell((*self.root, *path)), message)
 
 
 def shorten_word(value: object) -> str:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from control.analyze import analyze, analyze_stored
-from control.api.parse import parse
+from control.api.parse import parse, parse_keys
 from control.api.resource import Key, Parsed, Resource
 from control.api.source import SourceFile
 from control.api.violation import Violation
@@ -113,9 +113,9 @@ class Rules:
 
     async def delete_files(self, files: Sequence[SourceFile], *, dry_run: bool) -> Outcome:
         """The rules that documents name. Raises as `delete`."""
-        parsed = await asyncio.to_thread(parse, files)
-        _accept(parsed.violations)
-        return await self.delete(tuple(dict.fromkeys(r.key for r in parsed.resources)), dry_run=dry_run)
+        keys, violations = await asyncio.to_thread(parse_keys, files)
+        _accept(violations)
+        return await self.delete(keys, dry_run=dry_run)
 
     async def analyze(self, files: Sequence[SourceFile]) -> list[Violation]:
         """Everything to be said about files beside what is stored; with no files, about what is stored."""

@@ -23,7 +23,8 @@ def delete(
 ) -> None:
     """Remove stored rules: all that are named, or none.
 
-    What other rules still refer to can not be removed before them; the answer says who does.
+    Of what a file says, kind, namespace and name count: its rules need not be valid any more. What other rules still
+    refer to can not be removed before them; the answer says who does.
     """
     if bool(files) == bool(kind) or bool(kind) != bool(names):
         raise typer.BadParameter("name the rules either as KIND NAME... or with -f FILE")

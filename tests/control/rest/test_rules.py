@@ -112,6 +112,57 @@ async def test_deleting_by_name_and_by_file(rest: httpx.AsyncClient) -> None:
     assert await stored(rest) == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(WRONG, id="an unknown field"),
+        pytest.param("kind: VirtualService\nmetadata: {name: reviews}\n", id="the name alone"),
+        pytest.param(RULE.replace("v1\n", "v1alpha9\n", 1), id="a version that is gone"),
+        pytest.param(WRONG + "---\n" + RULE, id="the same one twice"),
+        pytest.param(
+            "apiVersion: v1\nkind: List\nitems:\n- {kind: VirtualService, metadata: {name: reviews}, spec: 7}\n",
+            id="an item of a list",
+        ),
+    ],
+)
+async def test_what_is_not_valid_any_more_can_be_deleted_by_its_file(rest: httpx.AsyncClient, text: str) -> None:
+    await call(rest, "apply", RULE)
+    answer = await call(rest, "delete", text)
+    assert answer.status_code == 200, answer.text
+    assert [(change["action"], change["name"]) for change in answer.json()["changes"]] == [("deleted", "reviews")]
+    assert await stored(rest) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "path", "message"),
+    [
+        pytest.param("kind: [", 1, "", "is not YAML", id="not YAML"),
+        pytest.param("metadata: {name: reviews}", 1, "kind", "is required; one of", id="no kind"),
+        pytest.param("kind: VirtualServcie\nmetadata: {name: a}", 1, "kind", "did you mean", id="misspelt"),
+        pytest.param("kind: Gateway\nspec: {}", 1, "metadata.name", "write the name of the rule", id="no metadata"),
+        pytest.param("kind: Gateway\nmetadata:\n  name: 7", 3, "metadata.name", "write the name", id="a number"),
+        pytest.param(
+            "kind: Gateway\nmetadata:\n  name: a\n  namespace: [b]", 4, "metadata.namespace", "leave it out",
+            id="no namespace",
+        ),
+        pytest.param(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: a}", 1, "apiVersion",
+            "Remora's Gateway is of networking.istio.io/v1", id="another group's",
+        ),
+    ],
+)  # fmt: skip
+async def test_a_file_that_names_no_rule_deletes_nothing(
+    rest: httpx.AsyncClient, text: str, line: int, path: str, message: str
+) -> None:
+    await call(rest, "apply", RULE)
+    answer = await call(rest, "delete", RULE, text)
+    assert answer.status_code == 422
+    (violation,) = answer.json()["violations"]
+    assert (violation["file"], violation["line"], violation["path"]) == ("f1.yaml", line, path)
+    assert message in violation["message"]
+    assert len(await stored(rest)) == 1
+
+
 async def test_deleting_what_others_refer_to_is_refused_whole(rest: httpx.AsyncClient) -> None:
     subsets = """
 apiVersion: networking.istio.io/v1
