@@ -70,7 +70,9 @@ def _message(details: ErrorDetails, model: type[BaseModel]) -> str:
         case "too_short":
             return "is empty; write at least one"
         case "too_long":
-            return f"has {context.get('actual_length')} entries; at most {context.get('max_length')} are allowed"
+            actual = context.get("actual_length")  # not known of a map, which is not looked at to its end
+            has = f"has {actual} entries" if actual is not None else "has too many entries"
+            return f"{has}; at most {context.get('max_length')} are allowed"
         case "string_too_long":
             return f"is longer than {context.get('max_length')} characters"
         case _:

@@ -15,16 +15,12 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from control.api.resource import Path, spell
-from control.api.yaml_events import Unsure, compose_all
+from control.api.yaml_events import MAX_NODES, TOO_MANY, BoundedComposer, TooMuch, Unsure, compose_all
 
 MAX_DEPTH = 50
 """Of nesting. Istio's rules need a dozen."""
 
-MAX_NODES = 50_000
-"""Values in one document, aliases counted as often as they are used."""
-
 TOO_DEEP = f"is nested too deeply; at most {MAX_DEPTH} levels are read"
-TOO_MANY = f"has more than {MAX_NODES} values, aliases counted each time; split it"
 
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _TAG = "tag:yaml.org,2002:"
@@ -81,10 +77,18 @@ def read(text: str) -> Iterator[Document | NotYaml]:
     try:
         nodes = iter(compose_all(text))
     except Unsure:
-        nodes = YAML(typ="safe", pure=True).compose_all(text)
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Composer = BoundedComposer
+        nodes = yaml.compose_all(text)
+    except TooMuch as error:
+        yield NotYaml(error.line, "", error.message)
+        return
     while True:
         try:
             node = next(nodes, None)
+        except TooMuch as error:
+            yield NotYaml(error.line, "", error.message)
+            return
         except (YAMLError, RecursionError, ValueError) as error:
             yield _explain(error, text)
             return

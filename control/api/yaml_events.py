@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
@@ -25,6 +26,8 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.resolver import implicit_resolvers
 from ruamel.yaml.tag import Tag
 
+from control.api.source import MAX_DOCUMENTS
+
 try:
     from _ruamel_yaml import CParser  # type: ignore[import-not-found,unused-ignore]
 except ImportError:  # a platform without a wheel and without a compiler
@@ -33,6 +36,13 @@ except ImportError:  # a platform without a wheel and without a compiler
 MAX_LEVELS = 200
 """Of nesting that is followed here. What is deeper is refused in any case, and the Python reader says so."""
 
+MAX_NODES = 50_000
+"""Values in one document, aliases counted as often as they are used."""
+TOO_MANY = f"has more than {MAX_NODES} values, aliases counted each time; split it"
+TOO_MANY_DOCUMENTS = f"has more than {MAX_DOCUMENTS:,} documents, empty ones counted; split the file"
+
+_MAX_COMPOSED = 2 * MAX_NODES
+"""Of one document: values with their keys. Composing ends there; whoever builds values counts them exactly."""
 _TAG = "tag:yaml.org,2002:"
 # One of each: a tag works out its text once.
 _STR, _MAP, _SEQ = (Tag(suffix=_TAG + name) for name in ("str", "map", "seq"))
@@ -61,8 +71,43 @@ class Unsure(Exception):
     """The Python reader has to look at this text."""
 
 
+class TooMuch(Exception):
+    """More than is read of one file; `message` says what is to be done."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+        self.message = message
+
+
+class BoundedComposer(Composer):  # type: ignore[misc,unused-ignore]
+    """ruamel.yaml's own, in Python. Raises TooMuch."""
+
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader)
+        # It would have every text of such a warning kept for ever; the last of equal anchors is meant, as YAML says.
+        self.warn_double_anchors = False
+        self._documents = 0
+        self._composed = 0
+
+    def compose_document(self) -> Any:
+        """The root node of one document."""
+        self._composed = 0
+        self._documents += 1
+        if self._documents > MAX_DOCUMENTS:
+            raise TooMuch(self.parser.peek_event().start_mark.line + 1, TOO_MANY_DOCUMENTS)
+        return super().compose_document()
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """One node, with what is in it."""
+        self._composed += 1
+        if self._composed > _MAX_COMPOSED:
+            raise TooMuch(self.parser.peek_event().start_mark.line + 1, TOO_MANY)
+        return super().compose_node(parent, index)
+
+
 def compose_all(text: str) -> list[Node]:
-    """The root of each document. Raises Unsure."""
+    """The root of each document. Raises Unsure, TooMuch."""
     if CParser is None or _MARKED.search(text) or not _ORDINARY.match(text):
         raise Unsure
     try:
@@ -72,12 +117,16 @@ def compose_all(text: str) -> list[Node]:
 
 
 def _documents(parser: Any) -> Iterator[Node]:
+    left = MAX_DOCUMENTS
     while True:
         event = parser.get_event()
         match event:
             case StreamStartEvent() | DocumentEndEvent():
                 pass
             case DocumentStartEvent():
+                left -= 1
+                if left < 0:
+                    raise TooMuch(event.start_mark.line + 1, TOO_MANY_DOCUMENTS)
                 yield _compose(parser)
             case StreamEndEvent():
                 return
@@ -90,6 +139,7 @@ def _compose(parser: Any) -> Any:
     value."""
     anchors: dict[str, Node] = {}
     open_: list[tuple[Any, list[Any]]] = []
+    left = _MAX_COMPOSED
     while True:
         event = parser.get_event()
         kind = type(event)
@@ -119,6 +169,9 @@ def _compose(parser: Any) -> Any:
             node = anchors[event.anchor]
         else:
             raise Unsure
+        left -= 1
+        if left < 0:
+            raise TooMuch(event.start_mark.line + 1, TOO_MANY)
         if kind is not AliasEvent and event.anchor is not None:
             if event.anchor in anchors:
                 raise Unsure

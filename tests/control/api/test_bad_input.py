@@ -1,6 +1,7 @@
 """What is wrong with a file is said with file, line, field and what would be right; never an exception."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,8 @@ from hypothesis import strategies as st
 
 from control.api import Parsed, SourceFile, parse
 from control.api.source import MAX_CALL_BYTES, MAX_FILE_BYTES
+from control.api.yaml_documents import Document, read
+from control.api.yaml_events import MAX_NODES, TOO_MANY
 from tests.control.translate.bookinfo import rule
 
 
@@ -335,6 +338,60 @@ RULES = [
      "not supported by Remora yet"),
     ("nameless ports", rule("Service", "a", "ports: [{port: 80}, {port: 81}]"), 6, "spec.ports", "a name of its own"),
 ]  # fmt: skip
+
+
+TABBED = "# \t\n"
+"""A tab, which the quick reader leaves to the other."""
+
+
+@pytest.mark.parametrize("before", ["", TABBED], ids=["the quick reader", "the other reader"])
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        pytest.param("---\n" * 250_000, 10_001, "has more than 10,000 documents, empty ones counted; split the file"),
+        pytest.param("--- ~\n" * 20_000, 10_001, "has more than 10,000 documents, empty ones counted; split the file"),
+        pytest.param("--- {}\n" * 20_000, 10_001, "has more than 10,000 documents, empty ones counted; split the file"),
+        pytest.param("- a\n" * 400_000, 100_000, TOO_MANY),
+        pytest.param("a: 1\n" * 300_000, 50_000, TOO_MANY),
+        pytest.param("[" + "{},\n" * 300_000 + "]", 100_000, TOO_MANY),
+    ],
+    ids=["empty documents", "documents of nothing", "small documents", "a list", "one key again and again", "maps"],
+)
+def test_reading_ends_where_there_is_too_much(before: str, text: str, line: int, message: str) -> None:
+    """Not when all of it is in memory: two megabytes took 19 s."""
+    (violation,) = parse([SourceFile("big.yaml", before + text)]).violations[-1:]
+    assert str(violation) == f"big.yaml:{line + bool(before)}: {message}"
+    assert len(parse([SourceFile("a.yaml", rule("Gateway", "a", "x: 1"))]).violations) > 0
+
+
+def test_as_many_values_as_are_allowed_are_read_whatever_they_are() -> None:
+    for each, before in (("{}", ""), ("a", ""), ("a", TABBED)):
+        (violation,) = parse([SourceFile("a.yaml", before + f"- {each}\n" * (MAX_NODES - 1))]).violations
+        assert "is no mapping but" in violation.message
+    (violation,) = parse([SourceFile("a.yaml", "- a\n" * MAX_NODES)]).violations
+    assert violation.message == TOO_MANY
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_anchor_that_is_set_again_is_no_warning_that_is_kept_for_ever() -> None:
+    (document,) = read("# \t\n- &a 1\n- &a 2\n- *a\n")
+    assert isinstance(document, Document)
+    assert document.value == [1, 2, 2]
+
+
+def test_a_list_takes_as_long_as_its_items() -> None:
+    def cpu_s(items: int) -> float:
+        text = "apiVersion: v1\nkind: List\nitems:\n" + "".join(
+            "- {apiVersion: security.istio.io/v1, kind: PeerAuthentication, "
+            f"metadata: {{name: p{number}}}, spec: {{mtls: {{mode: STRICT}}}}}}\n"
+            for number in range(items)
+        )
+        began = time.thread_time()
+        assert len(parse([SourceFile("a.yaml", text)]).resources) == items
+        return time.thread_time() - began
+
+    few = min(cpu_s(250) for _ in range(3))
+    assert cpu_s(2_000) < 13 * few  # eight times; with each looking through all others' lines it was twenty
 
 
 @pytest.mark.parametrize(
