@@ -39,7 +39,13 @@ class Document:
         return {"name": self.name, "text": self.text}
 
 
-def read(places: Sequence[str], stdin: BinaryIO | None = None, *, pipe_s: float = PIPE_S) -> list[Document]:
+def read(
+    places: Sequence[str],
+    stdin: BinaryIO | None = None,
+    *,
+    pipe_s: float = PIPE_S,
+    max_visited: int = MAX_VISITED,
+) -> list[Document]:
     """Every file that `places` name, directories with what is below them, in order.
 
     Raises Failure for what can not be read, is too large, is no UTF-8, or for a directory without any rules.
@@ -47,7 +53,7 @@ def read(places: Sequence[str], stdin: BinaryIO | None = None, *, pipe_s: float 
     documents: list[Document] = []
     left = MAX_CALL_BYTES
     for place in places:
-        for name in _names(place):
+        for name in _names(place, max_visited):
             if len(documents) == MAX_FILES:
                 raise Failure(
                     f"{place}: has more rules than fit into one call: {MAX_FILES:,} files; name fewer at once"
@@ -62,26 +68,26 @@ def read(places: Sequence[str], stdin: BinaryIO | None = None, *, pipe_s: float 
     return documents
 
 
-def _names(place: str) -> Iterator[str]:
+def _names(place: str, max_visited: int) -> Iterator[str]:
     path = Path(place)
     if place == "-" or not path.is_dir():
         yield place
         return
     found = False
-    for name in _below(path):
+    for name in _below(path, max_visited):
         found = True
         yield name
     if not found:
         raise Failure(f"{place}: no {', '.join(SUFFIXES)} file in this directory")
 
 
-def _below(root: Path) -> Iterator[str]:
+def _below(root: Path, max_visited: int) -> Iterator[str]:
     """Rule files, in order; what is hidden, and links to directories, are passed by."""
     visited = 0
     for folder, folders, files in os.walk(root, onerror=_unreadable):
         visited += len(folders) + len(files)
-        if visited > MAX_VISITED:
-            raise Failure(f"{root}: more than {MAX_VISITED:,} files below it; name a directory of rules")
+        if visited > max_visited:
+            raise Failure(f"{root}: more than {max_visited:,} files below it; name a directory of rules")
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if Path(name).suffix in SUFFIXES and not name.startswith("."):

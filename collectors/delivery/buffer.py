@@ -31,8 +31,6 @@ FRAME_BYTES = 1 << 20
 """Larger batches are split, so that reading back needs little memory."""
 ROUND_BYTES = 4 << 20
 """Written at once."""
-RETRY_S = 1.0
-"""Between attempts while the disk takes nothing."""
 _T = TypeVar("_T")
 
 
@@ -194,6 +192,11 @@ class Buffer:
         finally:
             self._thread.shutdown()
 
+    @property
+    def retry_s(self) -> float:
+        """See Disk.retry_s."""
+        return self._disk.retry_s
+
     # Rounds.
 
     async def _serve(self) -> None:
@@ -209,7 +212,7 @@ class Buffer:
     def _patience(self) -> float | None:
         """Seconds until there is something to do without being told."""
         settings, now = self._settings, self._clock.monotonic()
-        due = [RETRY_S] if settings.max_age is not None else []
+        due = [self._disk.retry_s] if settings.max_age is not None else []
         if self._read_errors:
             due.append(self._read_after - now)
         if self._blocked_until:
@@ -283,7 +286,7 @@ class Buffer:
         self._want_read = work.read_error is not None and not work.found
         self._read_errors = self._read_errors + 1 if work.read_error is not None else 0
         if work.read_error is not None:
-            self._read_after = now + RETRY_S
+            self._read_after = now + self._disk.retry_s
             _log.error("%s: cannot read back: %s", self._disk.directory, work.read_error)
 
     def _written(self, work: Round) -> None:
@@ -312,7 +315,7 @@ class Buffer:
         elif self._waiting and not work.frames:
             return  # not tried
         stats = self._stats
-        self._blocked_until = now + RETRY_S if why else 0.0
+        self._blocked_until = now + self._disk.retry_s if why else 0.0
         if why and not stats.stalled:
             _log.error("%s: nothing is acknowledged until that changes", why)
         elif not why and stats.stalled:

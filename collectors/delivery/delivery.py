@@ -8,6 +8,7 @@ from typing import Self
 
 from collectors.delivery.buffer import Buffer
 from collectors.delivery.dead_letters import DeadLetters
+from collectors.delivery.disk import KERNEL, Disk
 from collectors.delivery.log import Log
 from collectors.delivery.sender import Sender
 from collectors.delivery.stats import DeliveryStats
@@ -44,6 +45,7 @@ class Delivery:
         rng: random.Random,
         *,
         ordered: bool = False,
+        disk: Disk = KERNEL,
     ) -> Self:
         """Open or create the buffer in `directory` and begin to send what is in it.
 
@@ -57,7 +59,7 @@ class Delivery:
             spill=None if spill is None else spill.directory,
             max_spill_bytes=0 if spill is None else spill.max_bytes,
         )
-        log = await asyncio.to_thread(Log.open, directory, limits)
+        log = await asyncio.to_thread(Log.open, directory, limits, disk)
         stats = DeliveryStats()
         buffer = Buffer(log, settings, clock, stats)
         letters = DeadLetters(directory, name, settings.dead_letter_bytes)

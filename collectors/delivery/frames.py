@@ -93,9 +93,9 @@ class SegmentHeader(NamedTuple):
     salt: int
 
 
-def render_segment_header(salt: int) -> bytes:
+def render_segment_header(salt: int, version: int = VERSION) -> bytes:
     """The first bytes of a segment file."""
-    fields = _SEGMENT.pack(_SEGMENT_MARK, VERSION, 0, salt)
+    fields = _SEGMENT.pack(_SEGMENT_MARK, version, 0, salt)
     return fields + _CRC.pack(crc32(fields))
 
 

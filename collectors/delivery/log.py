@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from collectors.delivery import frames, spill
+from collectors.delivery.disk import KERNEL, Disk
 from collectors.delivery.errors import BufferFault
 from collectors.delivery.frames import SEGMENT_HEADER_BYTES, Counts, Frame
 from collectors.delivery.position import Position, PositionFile
@@ -49,22 +50,23 @@ class LogStats:
 class Log:
     """Open with `Log.open`."""
 
-    def __init__(self, directory: Path, limits: LogLimits, lock: FileLock) -> None:
+    def __init__(self, directory: Path, limits: LogLimits, lock: FileLock, disk: Disk) -> None:
         self.directory = directory
         self.stats = LogStats()
         self._limits = limits
         self._lock = lock
+        self._disk = disk
         self._segments: list[Segment] = []
         self._position_file = PositionFile(directory / "position")
         self._low = Position(0, 0)
         """Everything before it was delivered."""
         self._cursor = Position(0, 0)
         """Everything before it was handed to the sender."""
-        self._writer = Writer(directory, limits, self._segments, 1)
+        self._writer = Writer(directory, limits, self._segments, 1, disk)
         self._reading: SegmentFile | None = None
 
     @classmethod
-    def open(cls, directory: Path, limits: LogLimits) -> "Log":
+    def open(cls, directory: Path, limits: LogLimits, disk: Disk = KERNEL) -> "Log":
         """Raises BufferFault if another process has it, a newer program made it, or a directory that has records of it
         is not there; OSError if it cannot be made."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -75,7 +77,7 @@ class Log:
         log = None
         try:
             spill.join(directory, limits.spill)
-            log = cls(directory, limits, lock)
+            log = cls(directory, limits, lock, disk)
             log._recover()
         except BaseException:
             if log is not None:
@@ -104,7 +106,9 @@ class Log:
             survey(segment)
         last = self._segments[-1].sequence if self._segments else 0
         self._low = position or Position(0, 0)
-        self._writer = Writer(self.directory, self._limits, self._segments, max(last, self._low.sequence) + 1)
+        self._writer = Writer(
+            self.directory, self._limits, self._segments, max(last, self._low.sequence) + 1, self._disk
+        )
         self._remove_delivered()
         self._cursor = self._low
         for segment in self._segments:
@@ -124,6 +128,11 @@ class Log:
                 at += frames.FRAME_HEADER_BYTES + header.length
         finally:
             file.close()
+
+    @property
+    def retry_s(self) -> float:
+        """See Disk.retry_s."""
+        return self._disk.retry_s
 
     # Writing.
 
@@ -180,7 +189,7 @@ class Log:
         while (segment := self._at_cursor()) is not None:
             if self._reading is None or self._reading.segment is not segment:
                 self._stop_reading()
-                self._reading = SegmentFile(segment)
+                self._reading = SegmentFile(segment, self._disk)
             found = self._reading.read(self._cursor.offset)
             if found is None:
                 self._stop_reading()

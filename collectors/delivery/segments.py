@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from collectors.delivery import frames
+from collectors.delivery.disk import KERNEL, Disk
 from collectors.delivery.errors import BufferFault
 from collectors.delivery.frames import FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, Counts, FrameHeader
 from collectors.records import Batch
@@ -76,10 +77,10 @@ def list_segments(directory: Path, *, spilled: bool) -> list[Segment]:
 class SegmentFile:
     """An open segment, for reading. Blocking."""
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: Segment, disk: Disk = KERNEL) -> None:
         """Raises OSError; BufferFault if a newer program wrote it."""
         self.segment = segment
-        self._fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = disk.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._header = frames.read_segment_header(os.pread(self._fd, SEGMENT_HEADER_BYTES, 0))
             if self._header is not None and self._header.version > frames.VERSION:

@@ -10,7 +10,7 @@ import random
 from typing import Protocol, runtime_checkable
 
 from collectors.delivery.backoff import Backoff
-from collectors.delivery.buffer import RETRY_S, Buffer
+from collectors.delivery.buffer import Buffer
 from collectors.delivery.dead_letters import DeadLetters
 from collectors.delivery.frames import halves
 from collectors.delivery.stats import DeliveryStats, count_batch
@@ -203,7 +203,7 @@ class Sender:
                 if not said:
                     _log.error("%s: cannot write dead letters, trying until it can be: %s", self._name, error)
                 said = True
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(self._buffer.retry_s)
         for refusal in refusals:
             self._stats.refused[_signal(refusal)] += 1
         self._stats.dead_letters_dropped = self._letters.dropped_files

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collectors.delivery import frames
+from collectors.delivery.disk import Disk
 from collectors.delivery.frames import SEGMENT_HEADER_BYTES, Frame
 from collectors.delivery.position import Position
 from collectors.delivery.segments import Segment, name_of
@@ -39,12 +40,15 @@ class LogLimits:
 class Writer:
     """Appends to the last of the log's segments; begins new ones."""
 
-    def __init__(self, directory: Path, limits: LogLimits, segments: list[Segment], next_sequence: int) -> None:
+    def __init__(
+        self, directory: Path, limits: LogLimits, segments: list[Segment], next_sequence: int, disk: Disk
+    ) -> None:
         """`segments` is the log's own list."""
         self._directory = directory
         self._limits = limits
         self._segments = segments
         self._next_sequence = next_sequence
+        self._disk = disk
         self._fd = -1
         """Of the last segment; -1: the next append begins a new one."""
         self._salt = 0
@@ -129,7 +133,7 @@ class Writer:
         salt = int.from_bytes(os.urandom(4), "big")
         fd = os.open(segment.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            _write_all(fd, [frames.render_segment_header(salt)])
+            self._write_all(fd, [frames.render_segment_header(salt)])
             sync_directory(place)
         except BaseException:
             os.close(fd)
@@ -146,7 +150,7 @@ class Writer:
         for frame in group:
             parts += (frames.render_header(frame.header, self._salt), frame.payload)
         try:
-            _write_all(self._fd, parts)
+            self._write_all(self._fd, parts)
             self._unsynced = True
             if sync:
                 self._sync()
@@ -170,7 +174,7 @@ class Writer:
 
     def _sync(self) -> None:
         if self._unsynced and self._fd >= 0:
-            os.fdatasync(self._fd)
+            self._disk.fdatasync(self._fd)
         self._unsynced = False
 
     def seal(self) -> None:
@@ -193,14 +197,13 @@ class Writer:
             with contextlib.suppress(OSError):
                 self._segments.pop().path.unlink()
 
-
-def _write_all(fd: int, parts: list[bytes]) -> None:
-    """Without making one of them first: they may be megabytes."""
-    for start in range(0, len(parts), _MAX_PARTS):
-        some: list[bytes | memoryview] = list(parts[start : start + _MAX_PARTS])
-        while some:
-            written = os.writev(fd, some)
-            while some and written >= len(some[0]):
-                written -= len(some.pop(0))
-            if written:
-                some[0] = memoryview(some[0])[written:]
+    def _write_all(self, fd: int, parts: list[bytes]) -> None:
+        """Without making one of them first: they may be megabytes."""
+        for start in range(0, len(parts), _MAX_PARTS):
+            some: list[bytes | memoryview] = list(parts[start : start + _MAX_PARTS])
+            while some:
+                written = self._disk.writev(fd, some)
+                while some and written >= len(some[0]):
+                    written -= len(some.pop(0))
+                if written:
+                    some[0] = memoryview(some[0])[written:]

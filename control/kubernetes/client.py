@@ -55,8 +55,16 @@ class Cluster:
 class KubeClient:
     """One per cluster. Made within the event loop; `close` it."""
 
-    def __init__(self, cluster: Cluster, clock: Clock, reload: Callable[[], Awaitable[Cluster]] | None = None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        clock: Clock,
+        reload: Callable[[], Awaitable[Cluster]] | None = None,
+        *,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
         """`reload` reads the credentials anew, after a 401."""
+        self._max_answer_bytes = max_answer_bytes
         self._cluster = cluster
         self._clock = clock
         self._reload = reload
@@ -158,7 +166,7 @@ class KubeClient:
                     again = False
                     if await self._read_credentials():
                         continue
-                text = await _read(response, call)
+                text = await _read(response, call, self._max_answer_bytes)
                 if response.status >= 300:
                     raise _refused(call, response, text)
                 try:
@@ -182,7 +190,7 @@ class KubeClient:
             if response.status >= 300:
                 if response.status == 401:
                     await self._read_credentials()
-                raise _refused(call, response, await _read(response, call))
+                raise _refused(call, response, await _read(response, call, self._max_answer_bytes))
             yield response.content
 
     @contextlib.asynccontextmanager
@@ -252,15 +260,15 @@ def _address(method: str, call: Call) -> tuple[str, str, str]:
     return call.namespace, name, call.subresource
 
 
-async def _read(response: aiohttp.ClientResponse, call: Call) -> bytes:
+async def _read(response: aiohttp.ClientResponse, call: Call, max_bytes: int) -> bytes:
     """Raises ApiError where it is too large."""
     parts: list[bytes] = []
     size = 0
     async for part in response.content.iter_any():
         size += len(part)
-        if size > MAX_ANSWER_BYTES:
+        if size > max_bytes:
             response.close()
-            raise ApiError(call, response.status, "TooLarge", f"the answer has more than {MAX_ANSWER_BYTES} bytes")
+            raise ApiError(call, response.status, "TooLarge", f"the answer has more than {max_bytes} bytes")
         parts.append(part)
     return b"".join(parts)
 

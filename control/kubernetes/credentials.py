@@ -7,6 +7,7 @@ pay.
 import os
 import ssl
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import yaml
 from kubernetes_asyncio.client import Configuration
@@ -14,22 +15,32 @@ from kubernetes_asyncio.config import ConfigException
 from kubernetes_asyncio.config.incluster_config import load_incluster_config
 from kubernetes_asyncio.config.kube_config import load_kube_config
 
-from control.kubernetes.client import Cluster, KubeClient
+from control.kubernetes.client import MAX_ANSWER_BYTES, Cluster, KubeClient
 from control.kubernetes.errors import ClusterUnusable
 from mesh.clock import Clock
 
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where the kubelet puts `token` and `ca.crt`."""
 
-async def connect(clock: Clock, *, kubeconfig: str = "", context: str = "") -> KubeClient:
+
+async def connect(
+    clock: Clock,
+    *,
+    kubeconfig: str = "",
+    context: str = "",
+    service_account: Path = SERVICE_ACCOUNT,
+    max_answer_bytes: int = MAX_ANSWER_BYTES,
+) -> KubeClient:
     """A client; nothing is sent yet. Without a kubeconfig it is the pod's own cluster. Raises ClusterUnusable.
 
     What is read here is read anew when the server no longer accepts it (401): tokens that the kubelet exchanges, and
     those of a kubeconfig's `tokenFile` or `exec`.
     """
-    load = _loader(kubeconfig, context)
-    return KubeClient(await load(), clock, load)
+    load = _loader(kubeconfig, context, service_account)
+    return KubeClient(await load(), clock, load, max_answer_bytes=max_answer_bytes)
 
 
-def _loader(kubeconfig: str, context: str) -> Callable[[], Awaitable[Cluster]]:
+def _loader(kubeconfig: str, context: str, service_account: Path) -> Callable[[], Awaitable[Cluster]]:
     async def load() -> Cluster:
         made = Configuration()
         try:
@@ -38,7 +49,8 @@ def _loader(kubeconfig: str, context: str) -> Callable[[], Awaitable[Cluster]]:
                 # Nothing of the user's file is written back.
                 await load_kube_config(path, context or None, made, persist_config=False)
             else:
-                load_incluster_config(made)  # type: ignore[no-untyped-call]
+                token, roots = str(service_account / "token"), str(service_account / "ca.crt")
+                load_incluster_config(made, token_filename=token, cert_filename=roots)  # type: ignore[no-untyped-call]
             return await _cluster(made)
         except (ConfigException, OSError, ssl.SSLError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
             where = kubeconfig or "this pod's service account"

@@ -6,6 +6,8 @@ import logging
 import socket
 import ssl
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -24,8 +26,11 @@ class ImpatientProtocol(H11Protocol):
     """Closes a connection on which a request's head does not come in time, however slowly it comes. uvicorn itself
     waits for ever, and connections that say nothing would use up MAX_CONNECTIONS."""
 
-    head_s = HEAD_S
     _head_due: float | None = None
+
+    def __init__(self, *args: Any, head_s: float, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._head_s = head_s
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -49,7 +54,7 @@ class ImpatientProtocol(H11Protocol):
             return
         now = self.loop.time()
         if self._head_due is None:
-            self._head_due = now + self.head_s
+            self._head_due = now + self._head_s
         left_s = max(0.0, self._head_due - now)
         self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
 
@@ -57,13 +62,16 @@ class ImpatientProtocol(H11Protocol):
 class RestServer(uvicorn.Server):
     """Runs within our event loop and leaves signals to us."""
 
-    def __init__(self, app: Application, sock: socket.socket, context: ssl.SSLContext) -> None:
+    def __init__(
+        self, app: Application, sock: socket.socket, context: ssl.SSLContext, *, head_s: float = HEAD_S
+    ) -> None:
+        """`head_s`: see HEAD_S."""
         # uvicorn's own words go where ours go; its requests are not logged: their paths name rules.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         super().__init__(
             uvicorn.Config(
                 app,
-                http=ImpatientProtocol,
+                http=partial(ImpatientProtocol, head_s=head_s),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
                 log_config=None,

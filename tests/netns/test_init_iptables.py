@@ -3,8 +3,10 @@
 import contextlib
 import fcntl
 import re
+import shlex
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from remora import cli
-from remora.init import loopback, place
 from remora.init.apply import Application
 from remora.init.back_end import BackEnd, CaptureError
 from remora.init.plan import Capture, Table, plan
@@ -23,7 +24,6 @@ from remora.init.probe import original_destination
 from remora.init.table import read, transition
 from tests.netns.namespaces import INSTALL, Namespace, Network
 from tests.remora.init.strategies import captures
-from tests.remora.init.test_place import processes
 
 Init = Callable[..., tuple[int, str]]
 """Runs the command in a namespace; returns its exit status and all that it said."""
@@ -215,12 +215,13 @@ def test_the_lock_of_the_legacy_kind_is_waited_for_as_long_as_is_said(pod: Names
     assert init(pod, "--back-end", "legacy")[0] == 0
 
 
-def test_a_kernel_without_ipv6_is_said_to_have_none(
-    pod: Namespace, init: Init, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(loopback, "IF_INET6", tmp_path / "none")
-    status, said = init(pod)
-    assert status == 0
+COMMAND = f"{shlex.quote(sys.executable)} -m remora init-iptables"
+
+
+def test_a_kernel_without_ipv6_is_said_to_have_none(pod: Namespace, tmp_path: Path) -> None:
+    # The process sees no file of the network's under its own /proc, as if that kernel had no /proc/net/if_inet6.
+    script = f"mount --bind {tmp_path} /proc/$$/net && exec {COMMAND}"
+    said = pod.run("unshare", "--mount", "sh", "-c", script).stdout
     assert said.splitlines()[1] == "IPv6: skipped, this kernel has none"
     assert "REMORA" not in pod.saved(6)
 
@@ -316,16 +317,21 @@ def test_without_the_capability_it_says_which_is_missing(pod: Namespace) -> None
     assert pod.saved() == before
 
 
-def test_a_machine_keeps_its_connections(
-    pod: Namespace, init: Init, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(place, "PROC", processes(tmp_path, "systemd", same=True))
-    status, said = init(pod)
-    assert status == 1
-    assert said.startswith("remora init-iptables: this is the machine's own network, not a pod's: ")
+def test_a_machine_keeps_its_connections(pod: Namespace, tmp_path: Path) -> None:
+    # A process that is called as a machine's first is the first of its own processes.
+    systemd = tmp_path / "systemd"
+    systemd.symlink_to("/bin/sh")
+
+    def init(flags: str = "") -> "subprocess.CompletedProcess[str]":
+        script = f"{COMMAND} {flags}; exit $?"  # not in the shell's place
+        return pod.run("unshare", "--pid", "--fork", "--mount-proc", str(systemd), "-c", script, check=False)
+
+    refused = init()
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("remora init-iptables: this is the machine's own network, not a pod's: ")
     assert "REMORA" not in pod.saved()
-    assert init(pod, "--remove")[0] == 0
-    assert init(pod, "--this-machine")[0] == 0
+    assert init("--remove").returncode == 0
+    assert init("--this-machine").returncode == 0
     assert "REMORA" in pod.saved()
 
 

@@ -110,9 +110,8 @@ def test_ten_thousand_files_are_read_and_one_more_is_refused(tmp_path: Path) -> 
         documents.read([str(tmp_path)])
 
 
-def test_a_directory_that_is_no_directory_of_rules_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MAX_VISITED", 20)
+def test_a_directory_that_is_no_directory_of_rules_is_given_up(tmp_path: Path) -> None:
     for number in range(21):
         (tmp_path / f"{number}.txt").touch()
     with pytest.raises(Failure, match="more than 20 files below it"):
-        documents.read([str(tmp_path)])
+        documents.read([str(tmp_path)], max_visited=20)

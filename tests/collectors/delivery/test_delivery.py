@@ -3,14 +3,14 @@ import errno
 import json
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from collectors.delivery.delivery import Delivery
-from collectors.delivery.log import Log
+from collectors.delivery.disk import KERNEL, Disk
 from collectors.delivery.rounds import READ_ATTEMPTS
 from collectors.exporters.sink import Failed, Outcome, Refusal, TooLarge, Unavailable
 from collectors.pipeline import Refused
@@ -29,13 +29,13 @@ KIB = 1 << 10
 
 
 @pytest.fixture
-async def deliver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Open]:
+async def deliver(tmp_path: Path) -> AsyncIterator[Open]:
     """`await deliver(back_end, **settings)`: a delivery into the same directory each time; closed at the end."""
-    monkeypatch.setattr("collectors.delivery.buffer.RETRY_S", 0.05)
-    monkeypatch.setattr("collectors.delivery.sender.CLOSE_S", 0.05)
     opened: list[Delivery] = []
 
-    async def open_one(back_end: FakeBackEnd, *, ordered: bool = False, **settings: Any) -> Delivery:
+    async def open_one(
+        back_end: FakeBackEnd, *, ordered: bool = False, disk: Disk = KERNEL, **settings: Any
+    ) -> Delivery:
         delivery = await Delivery.open(
             "out",
             back_end,
@@ -44,6 +44,7 @@ async def deliver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
             SystemClock(),
             random.Random(1),
             ordered=ordered,
+            disk=disk,
         )
         opened.append(delivery)
         return delivery
@@ -292,7 +293,7 @@ async def test_producers_and_sender_at_their_own_pace_lose_and_double_nothing(
             await delivery.consume(numbered(first, 10, pad=rng.randrange(300)))
 
     await asyncio.gather(*(produce(offset) for offset in range(0, 2_000, 500)))
-    await eventually(lambda: delivery.stats.disk.undelivered_bytes == 0, "all is settled", within=20)
+    await eventually(lambda: delivery.stats.disk.undelivered_bytes == 0, "all is settled")
     assert sorted(back_end.stored, key=int) == numbers(0, 2_000)
     assert delivery.stats.disk.bytes < 256 * KIB
 
@@ -367,35 +368,34 @@ async def test_what_is_too_old_is_dropped_and_counted(deliver: Open, eventually:
 
 
 class FailingDisk:
-    """Makes writing of the log fail for a while."""
+    """Takes only half of it while it is `broken`."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-        self.broken = True
-        writev = os.writev
+    def __init__(self, number: int, *, broken: bool = False) -> None:
+        self.broken = broken
+        self.calls = Disk(writev=self._writev, retry_s=0.05)
+        self._number = number
 
-        def fail(fd: int, parts: Any) -> int:
-            if self.broken and len(parts) > 1:
-                # Half of it is written, as on a disk that fills up.
-                data = b"".join(parts)
-                os.write(fd, data[: len(data) // 2])
-                raise OSError(number, os.strerror(number))
-            return writev(fd, parts)
-
-        monkeypatch.setattr("collectors.delivery.writer.os.writev", fail)
+    def _writev(self, fd: int, parts: Sequence[bytes | memoryview]) -> int:
+        if self.broken and len(parts) > 1:
+            # Half of it is written, as on a disk that fills up.
+            data = b"".join(parts)
+            os.write(fd, data[: len(data) // 2])
+            raise OSError(self._number, os.strerror(self._number))
+        return os.writev(fd, parts)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS], ids=lambda number: errno.errorcode[number])
 async def test_a_disk_that_takes_nothing_means_no_acknowledgement_until_it_does(
     deliver: Open,
     eventually: Eventually,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     number: int,
 ) -> None:
     back_end = FakeBackEnd()
-    delivery = await deliver(back_end)
+    disk = FailingDisk(number)
+    delivery = await deliver(back_end, disk=disk.calls)
     await delivery.consume(numbered(0, 5))
-    disk = FailingDisk(monkeypatch, number)
+    disk.broken = True
     waiting = asyncio.ensure_future(delivery.consume(numbered(5, 5)))
     await eventually(lambda: delivery.stats.stalled, "it cannot be written")
     assert os.strerror(number) in delivery.stats.stalled
@@ -408,12 +408,10 @@ async def test_a_disk_that_takes_nothing_means_no_acknowledgement_until_it_does(
     assert delivery.stats.stalled == ""
 
 
-async def test_who_gives_up_waiting_leaves_nothing_in_memory(
-    deliver: Open, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_gives_up_waiting_leaves_nothing_in_memory(deliver: Open, eventually: Eventually) -> None:
     back_end = FakeBackEnd()
-    delivery = await deliver(back_end)
-    disk = FailingDisk(monkeypatch, errno.ENOSPC)
+    disk = FailingDisk(errno.ENOSPC, broken=True)
+    delivery = await deliver(back_end, disk=disk.calls)
     waiting = asyncio.ensure_future(delivery.consume(numbered(0, 5)))
     await eventually(lambda: delivery.stats.stalled, "it cannot be written")
     waiting.cancel()
@@ -425,19 +423,16 @@ async def test_who_gives_up_waiting_leaves_nothing_in_memory(
 
 
 async def test_a_buffer_that_cannot_be_read_back_puts_the_segment_aside_and_goes_on(
-    deliver: Open, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    deliver: Open, eventually: Eventually
 ) -> None:
-    read = Log.read
-    broken = True
-
-    def fail(self: Log) -> Any:
+    def lost(path: Path, flags: int) -> int:
         if broken:
-            raise OSError(errno.EIO, "Input/output error")
-        return read(self)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return os.open(path, flags)
 
+    broken = True
     back_end = FakeBackEnd()
-    delivery = await deliver(back_end, memory_bytes=0)
-    monkeypatch.setattr(Log, "read", fail)
+    delivery = await deliver(back_end, memory_bytes=0, disk=Disk(open=lost, retry_s=0.05))
     await delivery.consume(numbered(0, 5))
     await eventually(lambda: delivery.stats.disk.quarantined.total == 5, "it gives up")
     broken = False
@@ -449,20 +444,19 @@ async def test_a_buffer_that_cannot_be_read_back_puts_the_segment_aside_and_goes
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM], ids=lambda number: errno.errorcode[number])
 async def test_what_cannot_be_read_for_want_of_descriptors_or_memory_waits_until_there_are_some(
-    deliver: Open, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, number: int
+    deliver: Open, eventually: Eventually, number: int
 ) -> None:
-    read, attempts = Log.read, 0
+    attempts = 0
 
-    def fail(self: Log) -> Any:
+    def scarce(path: Path, flags: int) -> int:
         nonlocal attempts
         attempts += 1
         if attempts <= READ_ATTEMPTS + 2:
             raise OSError(number, os.strerror(number))
-        return read(self)
+        return os.open(path, flags)
 
     back_end = FakeBackEnd()
-    delivery = await deliver(back_end, memory_bytes=0)
-    monkeypatch.setattr(Log, "read", fail)
+    delivery = await deliver(back_end, memory_bytes=0, disk=Disk(open=scarce, retry_s=0.05))
     await delivery.consume(numbered(0, 5))
     await eventually(lambda: len(back_end.stored) == 5, "all arrive")
     assert delivery.stats.disk.quarantined_segments == 0
@@ -488,36 +482,29 @@ async def test_a_closed_delivery_refuses_what_may_come_again(deliver: Open) -> N
     assert caught.value.retry
 
 
-async def test_a_disk_that_takes_a_little_at_a_time_gets_everything(
-    deliver: Open, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def little(fd: int, parts: Any) -> int:
+async def test_a_disk_that_takes_a_little_at_a_time_gets_everything(deliver: Open, eventually: Eventually) -> None:
+    def little(fd: int, parts: Sequence[bytes | memoryview]) -> int:
         return os.write(fd, bytes(parts[0])[:100])
 
-    monkeypatch.setattr("collectors.delivery.writer.os.writev", little)
     back_end = FakeBackEnd()
-    delivery = await deliver(back_end, memory_bytes=0)
+    delivery = await deliver(back_end, memory_bytes=0, disk=Disk(writev=little))
     await asyncio.gather(*(delivery.consume(numbered(first, 10)) for first in range(0, 50, 10)))
     await eventually(lambda: len(back_end.stored) == 50, "all arrive")
     assert delivery.stats.disk.quarantined_segments == 0
 
 
 @pytest.mark.parametrize("fsync", [0.0, 0.05, None], ids=["always", "interval", "never"])
-async def test_the_fsync_policy_is_kept(
-    deliver: Open, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, fsync: float | None
-) -> None:
+async def test_the_fsync_policy_is_kept(deliver: Open, eventually: Eventually, fsync: float | None) -> None:
     synced = 0
-    fdatasync = os.fdatasync
 
     def count(fd: int) -> None:
         nonlocal synced
         synced += 1
-        fdatasync(fd)
+        os.fdatasync(fd)
 
-    monkeypatch.setattr("collectors.delivery.writer.os.fdatasync", count)
     back_end = FakeBackEnd()
     back_end.open.clear()
-    delivery = await deliver(back_end, fsync=fsync)
+    delivery = await deliver(back_end, fsync=fsync, disk=Disk(fdatasync=count))
     for number in range(5):
         await delivery.consume(numbered(number, 1))
     if fsync == 0.0:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.delivery import frames
+from collectors.delivery.disk import Disk
 from collectors.delivery.errors import BufferFault
 from collectors.delivery.frames import Counts, Encoder, Frame
 from collectors.delivery.log import MAX_QUARANTINED, Log
@@ -119,12 +120,16 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
     Log.open(tmp_path, SMALL).close()
 
 
-def test_a_newer_program_s_buffer_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "VERSION", 2)
+def test_a_newer_program_s_buffer_is_not_touched(tmp_path: Path) -> None:
     log = Log.open(tmp_path, SMALL)
     write(log, made(0, 1))
     log.close()
-    monkeypatch.setattr(frames, "VERSION", 1)
+    (segment,) = segments(tmp_path)
+    data = segment.read_bytes()
+    header = frames.read_segment_header(data)
+    assert header is not None
+    assert header.version == 1
+    segment.write_bytes(frames.render_segment_header(header.salt, 2) + data[frames.SEGMENT_HEADER_BYTES :])
     before = [path.read_bytes() for path in segments(tmp_path)]
     with pytest.raises(BufferFault, match="format 2, this program reads 1"):
         Log.open(tmp_path, SMALL)
@@ -313,20 +318,20 @@ def test_what_does_not_fit_is_spilled_to_the_second_directory_and_read_in_order(
     log.close()
 
 
-def test_after_an_fsync_that_failed_nothing_more_goes_into_the_same_segment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_an_fsync_that_failed_nothing_more_goes_into_the_same_segment(tmp_path: Path) -> None:
     """What the kernel could not write it may call clean, and the next fsync would succeed."""
 
-    def fail(fd: int) -> None:
-        raise OSError(errno.EIO, "Input/output error")
+    def fail_once(fd: int) -> None:
+        if fails:
+            fails.clear()
+            raise OSError(errno.EIO, "Input/output error")
+        os.fdatasync(fd)
 
-    log = Log.open(tmp_path, LogLimits())
+    fails = {"the next one"}
+    log = Log.open(tmp_path, LogLimits(), Disk(fdatasync=fail_once))
     log.append(made(0, 1), sync=False)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fdatasync", fail)
-        with pytest.raises(OSError, match="Input/output"):
-            log.sync()
+    with pytest.raises(OSError, match="Input/output"):
+        log.sync()
     log.append(made(5, 1), sync=False)
     log.sync()
     assert [path.stat().st_size > 100 for path in segments(tmp_path)] == [True, True]

@@ -8,8 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from control.kubernetes import client as module
-from control.kubernetes.client import KubeClient
+from control.kubernetes.client import MAX_ANSWER_BYTES, KubeClient
 from control.kubernetes.credentials import connect
 from control.kubernetes.errors import ApiError, ClusterUnusable
 from control.kubernetes.resources import CONFIG_MAPS, NAMESPACES, SECRETS, ApiResource, Call
@@ -23,10 +22,12 @@ def config_map(name: str, **data: str) -> dict[str, object]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}, "data": data}
 
 
-async def connected(server: FakeApiServer, directory: Path, token: str = "admin") -> KubeClient:
+async def connected(
+    server: FakeApiServer, directory: Path, token: str = "admin", *, max_answer_bytes: int = MAX_ANSWER_BYTES
+) -> KubeClient:
     path = directory / f"{token}.kubeconfig"
     path.write_bytes(orjson.dumps(server.kubeconfig(token)))
-    return await connect(SystemClock(), kubeconfig=str(path))
+    return await connect(SystemClock(), kubeconfig=str(path), max_answer_bytes=max_answer_bytes)
 
 
 def test_paths_are_those_of_the_api() -> None:
@@ -97,13 +98,14 @@ async def test_retry_after_is_handed_on(kube: KubeClient, api_server: FakeApiSer
     assert caught.value.retry_after_s == 7
 
 
-async def test_an_answer_without_end_is_cut(
-    kube: KubeClient, api_server: FakeApiServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_answer_without_end_is_cut(kube: KubeClient, api_server: FakeApiServer, tmp_path: Path) -> None:
     await kube.create(CONFIG_MAPS, config_map("a", x="y" * 5000), "default")
-    monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 1000)
-    with pytest.raises(ApiError) as caught:
-        await kube.get(CONFIG_MAPS, "a", "default")
+    strict = await connected(api_server, tmp_path, max_answer_bytes=1000)
+    try:
+        with pytest.raises(ApiError) as caught:
+            await strict.get(CONFIG_MAPS, "a", "default")
+    finally:
+        await strict.close()
     assert caught.value.reason == "TooLarge"
 
 
@@ -213,12 +215,10 @@ async def test_in_a_pod_the_service_accounts_files_are_all_that_is_needed_and_ar
         host, port = server.url.removeprefix("https://").split(":")
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
-        for name, file in (("SERVICE_TOKEN_FILENAME", "token"), ("SERVICE_CERT_FILENAME", "ca.crt")):
-            monkeypatch.setattr(f"kubernetes_asyncio.config.incluster_config.{name}", str(tmp_path / file))
         first, second = (server.access.issue("remora-system", "remora-control") for _ in range(2))
         (tmp_path / "ca.crt").write_text(server.ca_pem)
         (tmp_path / "token").write_text(first)
-        client = await connect(SystemClock())
+        client = await connect(SystemClock(), service_account=tmp_path)
         try:
             assert (await client.list(NAMESPACES))["items"]
             (tmp_path / "token").write_text(second)  # as the kubelet does before it expires

@@ -11,7 +11,7 @@ import pytest
 
 from control.plane import Plane
 from control.rest.guard import MAX_BODY_BYTES
-from control.rest.server import ImpatientProtocol, RestServer
+from control.rest.server import RestServer
 from control.rest.workloads import Addresses
 from mesh.asgi import MAX_DROPPED_BYTES
 
@@ -49,19 +49,25 @@ class Rest:
             writer.transport.abort()
 
 
-@pytest.fixture
-async def served(plane: Plane) -> AsyncIterator[Rest]:
+@contextlib.asynccontextmanager
+async def serving(plane: Plane, **settings: float) -> AsyncIterator[Rest]:
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     port = sock.getsockname()[1]
     addresses = Addresses("127.0.0.1:1", "127.0.0.1:2", f"https://127.0.0.1:{port}")
-    server = RestServer(plane.rest_app(addresses), sock, plane.serving.ssl_context())
+    server = RestServer(plane.rest_app(addresses), sock, plane.serving.ssl_context(), **settings)
     sock.listen()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.run_until_told())
         context = ssl.create_default_context(cadata=plane.stored.authority.roots.pem)
         yield Rest(port, context, plane.stored.admin_token)
         server.should_exit = True
+
+
+@pytest.fixture
+async def served(plane: Plane) -> AsyncIterator[Rest]:
+    async with serving(plane) as rest:
+        yield rest
 
 
 @pytest.mark.parametrize(
@@ -135,11 +141,13 @@ async def test_a_client_that_never_stops_sending_is_cut_off_at_the_bound(served:
         assert (await peer.answer()).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_a_connection_that_says_nothing_or_too_slowly_is_closed_and_others_are_served(
-    served: Rest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ImpatientProtocol, "head_s", 0.3)
-    async with served.connected() as silent, served.connected() as slow, served.connected() as quick:
+async def test_a_connection_that_says_nothing_or_too_slowly_is_closed_and_others_are_served(plane: Plane) -> None:
+    async with (
+        serving(plane, head_s=0.3) as served,
+        served.connected() as silent,
+        served.connected() as slow,
+        served.connected() as quick,
+    ):
         slow.writer.write(b"POST /v1")
         began = asyncio.get_running_loop().time()
         for _ in range(2):  # a second request on the same connection has its own time

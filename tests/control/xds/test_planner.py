@@ -7,10 +7,9 @@ import pytest
 from control.api.parse import parse
 from control.api.resource import Resource
 from control.api.source import SourceFile
-from control.api.workload import Workload
+from control.api.workload import TcpOutbound, Workload
 from control.api.world import World
 from control.ir.settings import MeshSettings
-from control.xds import planner as planner_module
 from control.xds.planner import Planner
 from tests.control.app.control_process import workload
 
@@ -82,19 +81,15 @@ async def test_a_trial_of_something_else_is_not_taken(planner: Planner, world: W
     assert planner.adopt(trial, stored) is None
 
 
-async def test_one_proxys_trouble_is_its_own(planner: Planner, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_proxys_trouble_is_its_own(planner: Planner, world: World) -> None:
     before = await planner.plan(world)
-    real = planner_module.generate
-
-    def generate(mesh: object, proxy: object, before: object = None) -> object:
-        if proxy.workload == "ratings-v1":  # type: ignore[attr-defined]
-            raise ValueError("a mistake of ours")
-        return real(mesh, proxy, before)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(planner_module, "generate", generate)
-    broken = await planner.plan(world.with_resources([rule("a", 100.0)]))
+    # No document makes such a workload: it stands for a mistake of ours.
+    relayed = TcpOutbound.model_construct(service=[], port=7, listen="127.0.0.1:7379")
+    impossible = world.workloads["default", "ratings-v1"].model_copy(update={"tcp_outbound": (relayed,)})
+    broken = await planner.plan(world.with_workload(impossible).with_resources([rule("a", 100.0)]))
     ratings = world.workloads["default", "ratings-v1"].node_id
     reviews = world.workloads["default", "reviews-v1"].node_id
-    assert broken.problems == ("default/ratings-v1: ValueError: a mistake of ours",)
+    [problem] = broken.problems
+    assert problem.startswith("default/ratings-v1: TypeError: ")
     assert broken.snapshots[ratings] is before.snapshots[ratings]  # the last good one serves on
     assert broken.snapshots[reviews] is not before.snapshots[reviews]

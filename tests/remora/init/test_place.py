@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from remora.init import place
+from remora.init.place import is_the_machines_own
 
 
 def processes(at: Path, first: str, *, same: bool) -> Path:
@@ -27,13 +27,9 @@ def processes(at: Path, first: str, *, same: bool) -> Path:
     ],
     ids=["a machine", "a small machine", "a namespace on a machine", "a pod that shares processes", "a container"],
 )
-def test_a_machine_is_known_by_its_first_process(
-    tmp_path: Path, first: str, same: bool, machines: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(place, "PROC", processes(tmp_path, first, same=same))
-    assert place.is_the_machines_own() is machines
+def test_a_machine_is_known_by_its_first_process(tmp_path: Path, first: str, same: bool, machines: bool) -> None:
+    assert is_the_machines_own(processes(tmp_path, first, same=same)) is machines
 
 
-def test_what_cannot_be_seen_is_taken_for_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place, "PROC", tmp_path / "nothing")
-    assert place.is_the_machines_own() is False
+def test_what_cannot_be_seen_is_taken_for_a_pod(tmp_path: Path) -> None:
+    assert is_the_machines_own(tmp_path / "nothing") is False
