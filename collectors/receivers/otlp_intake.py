@@ -78,7 +78,7 @@ class Intake:
         try:
             async with asyncio.timeout(MAX_WAIT_S):
                 await self._consumer.consume(decoded.batch)
-        except Refused:
+        except (Refused, TimeoutError):
             refused.inc(count)
             raise
         received.inc(count)

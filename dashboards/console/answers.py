@@ -15,6 +15,19 @@ class MalformedAnswer(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """A document of the user's, or what is said of one."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
 class Violation:
     """One thing that is wrong with a document."""
 
@@ -31,22 +44,15 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Change(Named):
     """What happened, or would happen, to one document; `before` and `after` are YAML."""
 
     action: str
     """"created", "configured", "unchanged" or "deleted"."""
-    kind: str
-    namespace: str
-    name: str
     before: str | None
     after: str | None
     etag: str
     """Of `before`; empty where there was nothing."""
-
-    @property
-    def key(self) -> Key:
-        return (self.kind, self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +68,13 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Named):
     """A stored rule, without what it says."""
 
-    kind: str
-    namespace: str
-    name: str
     etag: str
     """Another one for every other text."""
     conditions: tuple[Condition, ...]
     """None on a laptop, whose store takes no rule that is wrong."""
-
-    @property
-    def key(self) -> Key:
-        return (self.kind, self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +87,11 @@ class RuleList:
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
-    """A document; `etag` and `conditions` are a stored rule's."""
+class Resource(Rule):
+    """With what it says; of what is no rule, a service or a workload, `etag` and `conditions` are empty."""
 
-    kind: str
-    namespace: str
-    name: str
     yaml: str
     document: Mapping[str, Any]
-    etag: str
-    conditions: tuple[Condition, ...]
-
-    @property
-    def key(self) -> Key:
-        return (self.kind, self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +202,8 @@ def _violation(item: Any) -> Violation:
 
 def _change(item: Any) -> Change:
     return Change(
+        *_key(item),
         _text(item, "action"),
-        _text(item, "kind"),
-        _text(item, "namespace"),
-        _text(item, "name"),
         _optional_text(item, "before"),
         _optional_text(item, "after"),
         _text(item, "etag"),
@@ -223,13 +211,15 @@ def _change(item: Any) -> Change:
 
 
 def _rule(item: Any) -> Rule:
-    return Rule(
-        _text(item, "kind"),
-        _text(item, "namespace"),
-        _text(item, "name"),
-        _text(item, "etag"),
-        _each(item.get("conditions") or (), _condition),
-    )
+    return Rule(*_key(item), *_state(item))
+
+
+def _key(item: Any) -> Key:
+    return _text(item, "kind"), _text(item, "namespace"), _text(item, "name")
+
+
+def _state(item: Any) -> tuple[str, tuple[Condition, ...]]:
+    return _text(item, "etag"), _each(item.get("conditions") or (), _condition)
 
 
 def _condition(item: Any) -> Condition:
@@ -239,13 +229,10 @@ def _condition(item: Any) -> Condition:
 def _resource(item: Any) -> Resource:
     document = item.get("document")
     return Resource(
-        _text(item, "kind"),
-        _text(item, "namespace"),
-        _text(item, "name"),
+        *_key(item),
+        *_state(item),
         _text(item, "yaml"),
         document if isinstance(document, Mapping) else {},
-        _text(item, "etag"),
-        _each(item.get("conditions") or (), _condition),
     )
 
 

@@ -177,10 +177,14 @@ class ControlPlane:
         except OSError as error:
             raise ControlUnavailable(f"The control plane's files cannot be read: {error}.") from error
         stamp = tuple((each.st_ino, each.st_mtime_ns) for each in found)
-        if self._connection is None or self._connection.stamp != stamp:
-            await self.close()
-            self._connection = _Connection(self._connect(), stamp)
-        return self._connection.client
+        connection = self._connection
+        if connection is None or connection.stamp != stamp:
+            # In the former's place before that one is waited for: another call that comes meanwhile makes no third.
+            former, connection = connection, _Connection(self._connect(), stamp)
+            self._connection = connection
+            if former is not None:
+                await former.client.aclose()
+        return connection.client
 
     def _connect(self) -> httpx.AsyncClient:
         try:

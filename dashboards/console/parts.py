@@ -6,6 +6,8 @@ from typing import Any
 
 from nicegui import ui
 
+from dashboards.console import links
+
 Row = dict[str, Any]
 
 
@@ -31,6 +33,25 @@ def icon_button(icon: str, label: str, on_click: Callable[[], Any] | None = None
     made = ui.button(icon=icon, on_click=handler, color=None).props("flat round dense").classes("icon-only")
     made.props["aria-label"] = label
     return made
+
+
+def search_input(label: str, value: str, width_px: int) -> ui.input:
+    """Where words are written; their change is told when they have stood for a moment."""
+    made = ui.input(label, value=value).props("outlined dense clearable debounce=300")
+    return made.style(f"width: {width_px}px")
+
+
+def select(label: str, options: Sequence[str] | Mapping[str, str], value: str, width_px: int) -> ui.select:
+    """One of several, or none."""
+    choices = dict(options) if isinstance(options, Mapping) else list(options)
+    made = ui.select(choices, label=label, value=value or None, clearable=True).props("outlined dense options-dense")
+    return made.style(f"width: {width_px}px")
+
+
+def window_select(window: str) -> ui.select:
+    """How far back is looked."""
+    made = ui.select({name: f"Last {links.WINDOW_NAMES[name]}" for name in links.WINDOWS_S}, value=window)
+    return made.props("outlined dense options-dense").style("width: 138px")
 
 
 class Choice:

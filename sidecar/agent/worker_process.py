@@ -60,11 +60,6 @@ class WorkerProcess:
     def _on_close(self, error: Exception | None) -> None:
         self._events.on_gone(self, "the channel closed" if error is None else f"{type(error).__name__}: {error}")
 
-    @property
-    def exit_status(self) -> int | None:
-        """None while it runs."""
-        return self._process.returncode
-
     async def end(self, patience_s: float) -> int:
         """Close the channel, wait for the process to end, kill it when patience ends. Returns its exit status."""
         self.channel.close()

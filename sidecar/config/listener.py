@@ -112,7 +112,6 @@ class Tcp:
     """TCP proxy: bytes are relayed to one of the targets, drawn by weight for each connection."""
 
     targets: tuple[TcpTarget, ...]
-    stat_prefix: str = "tcp"
     idle_timeout_s: float = 3600.0
     """A connection on which neither side has sent anything this long is closed; 0: never."""
     max_connect_attempts: int = 1

@@ -18,9 +18,6 @@ MAX_REPLY_BYTES: Final = 1024 * 1024
 LEAST_BODY_BYTES: Final = 1024 * 1024
 """A body that a filter makes may have so many bytes, or as many as it may be shown, if those are more."""
 
-MAX_METADATA: Final = 32
-"""Entries that all filters together may leave for one request."""
-
 _TARGET = re.compile(rb"/[\x21-\x22\x24-\x7e]*\Z")
 
 

@@ -14,9 +14,9 @@ def decode_tcp(fields: Fields, decoding: Decoding) -> Tcp:
     attempts = fields.wrapped("max_connect_attempts", 1)
     if not 1 <= attempts <= MAX_CONNECT_ATTEMPTS:
         raise fields.reject("max_connect_attempts", f"must be from 1 to {MAX_CONNECT_ATTEMPTS}")
+    fields.required("stat_prefix")  # as Envoy; connections are counted by Istio's labels, and by cluster and listener
     return Tcp(
         targets=_decode_targets(fields, decoding),
-        stat_prefix=fields.required("stat_prefix"),
         # Envoy: unset is an hour, 0 switches it off.
         idle_timeout_s=Tcp(()).idle_timeout_s if idle_timeout_s is None else idle_timeout_s,
         max_connect_attempts=attempts,

@@ -30,6 +30,7 @@ def fail(request, context):
 
 def wait(request, context):
     context.add_callback(lambda: open(sys.argv[2], "w").close())
+    open(sys.argv[2] + ".awaited", "w").close()
     while context.is_active():
         time.sleep(0.02)
 
@@ -157,8 +158,10 @@ def test_a_deadline_and_a_cancelled_call_reach_the_server(channel: grpc.Channel,
     until(cancelled.exists, "the server is told of the deadline")
 
     cancelled.unlink()
+    awaited = cancelled.with_name("cancelled.awaited")
+    awaited.unlink()
     call = channel.unary_unary("/test.Echo/Wait").future(b"", timeout=20)
-    time.sleep(0.2)
+    until(awaited.exists, "the call has reached the server")
     call.cancel()
     until(cancelled.exists, "the server is told that the call is cancelled")
 

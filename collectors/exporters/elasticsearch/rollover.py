@@ -83,8 +83,6 @@ class OnceAcrossRollovers:
         self._asking = asyncio.Lock()
         self.removed = 0
         """Copies."""
-        self.looked_up = 0
-        """Records."""
 
     async def settle(self, pairs: list[tuple[Item, Answer]]) -> None:
         """Return when no item that is stored or known has a copy in an older index. Raises Unavailable; the same items
@@ -125,7 +123,6 @@ class OnceAcrossRollovers:
 
     async def _copied(self, found: list[tuple[Item, tuple[str, ...]]]) -> list[str]:
         """Ids that an older index has."""
-        self.looked_up += len(found)
         docs = [{"_index": index, "_id": item.document.id} for item, indices in found for index in indices]
         params = {"_source": "false", "filter_path": "docs._id,docs.found,docs.error.type"}
         try:

@@ -88,11 +88,6 @@ class ServiceSpec(Model):
         return self
 
     @property
-    def headless(self) -> bool:
-        """Its name stands for its instances' own addresses."""
-        return HEADLESS in (self.cluster_ip, *self.cluster_ips)
-
-    @property
     def addresses(self) -> tuple[str, ...]:
         """By which clients reach it, whichever instance answers; none if it is headless or has none yet."""
         given = self.cluster_ips or ((self.cluster_ip,) if self.cluster_ip else ())

@@ -7,7 +7,7 @@ from nicegui import ui
 from collectors.store.answers import ErrorGroup
 from dashboards.console import formatting, links
 from dashboards.console.console import Console
-from dashboards.console.parts import Grid, Stats, facts, icon_button
+from dashboards.console.parts import Grid, Stats, facts, icon_button, search_input, select, window_select
 from dashboards.console.shell import Frame, frame
 
 DEFAULT_WINDOW = "1h"
@@ -86,27 +86,11 @@ class ErrorsPage:
         self._shown = ""
         with ui.element("div").classes("toolbar"):
             ui.html("<h1>Errors</h1>", sanitize=False)
-            self._text = (
-                ui.input("Words in error, place or service", value=text)
-                .props("outlined dense clearable debounce=300")
-                .style("width: 250px")
-            )
-            self._service = (
-                ui.select([service] if service else [], label="Service", value=service or None, clearable=True)
-                .props("outlined dense options-dense")
-                .style("width: 165px")
-            )
-            self._kind = (
-                ui.select(dict(links.ERROR_KINDS), label="Kind", value=kind or None, clearable=True)
-                .props("outlined dense options-dense")
-                .style("width: 165px")
-            )
+            self._text = search_input("Words in error, place or service", text, 250)
+            self._service = select("Service", [service] if service else [], service, 165)
+            self._kind = select("Kind", dict(links.ERROR_KINDS), kind, 165)
             self._new = ui.switch("New ones only", value=new).props("dense")
-            self._window = (
-                ui.select({name: f"Last {links.WINDOW_NAMES[name]}" for name in links.WINDOWS_S}, value=window)
-                .props("outlined dense options-dense")
-                .style("width: 138px")
-            )
+            self._window = window_select(window)
             ui.element("div").classes("grow")
             self._count = ui.label().classes("muted")
         with ui.element("div").classes("split"):

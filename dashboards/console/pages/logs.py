@@ -11,7 +11,7 @@ from collectors.store import Reader
 from collectors.store.answers import LogEntry
 from dashboards.console import formatting, links
 from dashboards.console.console import Console
-from dashboards.console.parts import Grid, icon_button
+from dashboards.console.parts import Grid, icon_button, search_input, select, window_select
 from dashboards.console.shell import Frame, frame
 
 LIMIT = 1_000
@@ -123,36 +123,11 @@ class LogsPage:
         self._entries: dict[int, LogEntry] = {}
         with ui.element("div").classes("toolbar"):
             ui.html("<h1>Logs</h1>", sanitize=False)
-            self._text = (
-                ui.input("Full-text search", value=query.text)
-                .props("outlined dense clearable debounce=300")
-                .style("width: 220px")
-            )
-            self._workload = (
-                ui.select(
-                    [query.workload] if query.workload else [],
-                    label="Workload",
-                    value=query.workload or None,
-                    clearable=True,
-                )
-                .props("outlined dense options-dense")
-                .style("width: 165px")
-            )
-            self._severity = (
-                ui.select(list(links.SEVERITIES), label="Severity", value=query.severity or None, clearable=True)
-                .props("outlined dense options-dense")
-                .style("width: 138px")
-            )
-            self._trace = (
-                ui.input("Trace id", value=query.trace_id)
-                .props("outlined dense clearable debounce=300")
-                .style("width: 140px")
-            )
-            self._window = (
-                ui.select({name: f"Last {links.WINDOW_NAMES[name]}" for name in links.WINDOWS_S}, value=query.window)
-                .props("outlined dense options-dense")
-                .style("width: 138px")
-            )
+            self._text = search_input("Full-text search", query.text, 220)
+            self._workload = select("Workload", [query.workload] if query.workload else [], query.workload, 165)
+            self._severity = select("Severity", list(links.SEVERITIES), query.severity, 138)
+            self._trace = search_input("Trace id", query.trace_id, 140)
+            self._window = window_select(query.window)
             self._tail = ui.switch("Live", value=tail).props("dense")
             self._dot = ui.element("span").classes("live-dot")
             ui.element("div").classes("grow")

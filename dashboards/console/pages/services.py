@@ -140,7 +140,7 @@ class _Details:
                 self._about = ui.label().classes("muted")
             icon_button("close", "Close", on_close)
         self._stats = Stats(("Traffic", "Errors", "p50", "p99"))
-        with ui.element("div").classes("section") as self._traffic:
+        with ui.element("div").classes("section"):
             ui.html('<h3 class="small">Workloads</h3>', sanitize=False)
             self._workloads = Lines()
             self._none = ui.label("No workload of it was asked for anything in this window.").classes("muted")

@@ -100,7 +100,7 @@ class TracePage:
                 ):
                     with ui.element("div").classes("row-line"):
                         ui.html('<h3 class="small" style="margin:0">Logs of this trace</h3>', sanitize=False)
-                        self._logs_link = ui.link("Open in logs", links.logs(trace_id=trace_id))
+                        ui.link("Open in logs", links.logs(trace_id=trace_id))
                     self._logs = Grid(
                         [_as_it_happened(column) for column in LOG_COLUMNS if column["field"] != "trace"],
                         row_id="rowid",

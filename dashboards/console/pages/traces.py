@@ -7,7 +7,7 @@ from nicegui import ui
 from collectors.store.answers import TraceSummary
 from dashboards.console import formatting, links
 from dashboards.console.console import Console
-from dashboards.console.parts import Grid
+from dashboards.console.parts import Grid, search_input, select, window_select
 from dashboards.console.shell import Frame, frame
 
 DEFAULT_WINDOW = "15m"
@@ -70,27 +70,15 @@ class TracesPage:
         self._frame = around
         with ui.element("div").classes("toolbar"):
             ui.html("<h1>Traces</h1>", sanitize=False)
-            self._text = (
-                ui.input("Text, name, attribute or trace id", value=text)
-                .props("outlined dense clearable debounce=300")
-                .style("width: 270px")
-            )
-            self._service = (
-                ui.select([service] if service else [], label="Service", value=service or None, clearable=True)
-                .props("outlined dense options-dense")
-                .style("width: 170px")
-            )
+            self._text = search_input("Text, name, attribute or trace id", text, 270)
+            self._service = select("Service", [service] if service else [], service, 170)
             self._min_ms = (
                 ui.number("At least, ms", value=min_ms or None, min=0)
                 .props("outlined dense debounce=300")
                 .style("width: 110px")
             )
             self._errors = ui.switch("Errors only", value=errors).props("dense")
-            self._window = (
-                ui.select({name: f"Last {links.WINDOW_NAMES[name]}" for name in links.WINDOWS_S}, value=window)
-                .props("outlined dense options-dense")
-                .style("width: 138px")
-            )
+            self._window = window_select(window)
             ui.element("div").classes("grow")
             self._count = ui.label().classes("muted")
         with ui.element("div").classes("split"):

@@ -6,6 +6,7 @@ from dashboards.grafana.boards.parts import (
     REJECTING,
     RESTARTS,
     answers_by_code,
+    failed_number,
     in_mutual_tls,
     latency_distribution,
     number,
@@ -21,7 +22,6 @@ from dashboards.grafana.links import (
     TO_WORKLOAD,
 )
 from dashboards.grafana.model import (
-    SHOULD_BE_ZERO,
     Board,
     Kind,
     Panel,
@@ -35,7 +35,6 @@ from dashboards.grafana.promql import (
     TCP_RECEIVED,
     TCP_SENT,
     failed,
-    failed_or_none,
     or_none,
     per_second,
     quantile,
@@ -61,13 +60,7 @@ _GLANCE = Row(
             "Share of requests answered without 5xx and without a gRPC status that is a server's error.",
             *_HERE,
         ),
-        number(
-            "Failed",
-            "Requests per second that ended with 5xx or a gRPC status that is a server's error.",
-            Unit.REQUESTS,
-            failed_or_none(*_HERE),
-            thresholds=SHOULD_BE_ZERO,
-        ),
+        failed_number(*_HERE),
         number(
             "Refused",
             "Requests per second that ended with 4xx: the callers' mistakes, policies and rate limits.",

@@ -22,6 +22,7 @@ from dashboards.grafana.promql import (
     TCP_SENT,
     WINDOW,
     buckets,
+    failed_or_none,
     per_second,
     share,
     success,
@@ -98,6 +99,17 @@ def success_number(title: str, description: str, *matchers: str, may_be_empty: s
         thresholds=SHOULD_BE_WHOLE,
         maximum=1,
         decimals=2,
+    )
+
+
+def failed_number(*matchers: str) -> Panel:
+    """Requests with these labels that did."""
+    return number(
+        "Failed",
+        "Requests per second that ended with 5xx or a gRPC status that is a server's error.",
+        Unit.REQUESTS,
+        failed_or_none(*matchers),
+        thresholds=SHOULD_BE_ZERO,
     )
 
 

@@ -3,6 +3,7 @@
 from dashboards.grafana.boards.parts import (
     CHANGES,
     answers_by_code,
+    failed_number,
     in_mutual_tls,
     latency_distribution,
     number,
@@ -25,7 +26,6 @@ from dashboards.grafana.promql import (
     RESPONSE_BYTES,
     WINDOW,
     failed,
-    failed_or_none,
     or_none,
     per_second,
     quantile,
@@ -51,13 +51,7 @@ _GLANCE = Row(
             "Share of requests answered without 5xx and without a gRPC status that is a server's error.",
             *_HERE,
         ),
-        number(
-            "Failed",
-            "Requests per second that ended with 5xx or a gRPC status that is a server's error.",
-            Unit.REQUESTS,
-            failed_or_none(*_HERE),
-            thresholds=SHOULD_BE_ZERO,
-        ),
+        failed_number(*_HERE),
         number(
             "Never arrived",
             "Requests per second that their client's sidecar answered itself: no healthy endpoint, no connection, "

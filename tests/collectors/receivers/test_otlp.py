@@ -29,6 +29,7 @@ from collectors.receivers.members import Members
 from collectors.receivers.otlp_grpc import OtlpGrpcReceiver, mesh_peers
 from collectors.receivers.otlp_http import OtlpHttpReceiver
 from collectors.receivers.otlp_intake import LOG_EVERY_S, MAX_REQUEST_BYTES, Intake
+from collectors.records import Batch
 from collectors.telemetry import Telemetry
 from collectors.tls import Credentials, PeerRefused, ServerTls, authenticate_der, client_context, server_credentials
 from collectors.web import WebServer
@@ -292,6 +293,23 @@ async def test_a_certificate_of_ours_is_refused(rig: Rig, changes: dict[str, Any
         with pytest.raises(httpx.TransportError):
             await client.post("/v1/traces", content=body, headers={"content-type": "application/x-protobuf"})
     assert rig.sink.batches == []
+
+
+class Full:
+    """A pipeline that had no room for as long as a request waits."""
+
+    async def consume(self, batch: Batch) -> None:
+        raise TimeoutError
+
+
+async def test_what_there_is_no_room_for_counts_as_refused() -> None:
+    clock, telemetry = FakeClock(), Telemetry()
+    intake = Intake("otlp_grpc", Full(), telemetry, clock, Claims(Members, telemetry, clock))
+    with pytest.raises(TimeoutError):
+        await intake.take("logs", logs_request(3).SerializeToString(), None, "127.0.0.1")
+    of_logs = {"receiver": "otlp_grpc", "signal": "logs"}
+    assert telemetry.registry.get_sample_value("remora_collector_refused_records_total", of_logs) == 3
+    assert not telemetry.registry.get_sample_value("remora_collector_received_records_total", of_logs)
 
 
 async def test_grpc_stops_although_a_client_that_vanished_never_hangs_up() -> None:

@@ -59,25 +59,23 @@ def test_a_pod_that_cannot_be_is_refused(changes: dict[str, Any], reason: str) -
 
 
 @pytest.mark.parametrize(
-    ("given", "addresses", "headless"),
+    ("given", "addresses"),
     [
-        pytest.param({}, (), False, id="none yet"),
-        pytest.param({"clusterIP": ""}, (), False, id="an empty one"),
-        pytest.param({"clusterIP": "None"}, (), True, id="headless"),
-        pytest.param({"clusterIP": "None", "clusterIPs": ["None"]}, (), True, id="headless in both fields"),
-        pytest.param({"clusterIP": "10.96.0.1"}, ("10.96.0.1",), False, id="one"),
+        pytest.param({}, (), id="none yet"),
+        pytest.param({"clusterIP": ""}, (), id="an empty one"),
+        pytest.param({"clusterIP": "None"}, (), id="headless"),
+        pytest.param({"clusterIP": "None", "clusterIPs": ["None"]}, (), id="headless in both fields"),
+        pytest.param({"clusterIP": "10.96.0.1"}, ("10.96.0.1",), id="one"),
         pytest.param(
             {"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1", "FD00::1"]},
             ("10.96.0.1", "fd00::1"),
-            False,
             id="one of each family",
         ),
     ],
 )
-def test_a_service_has_these_addresses(given: dict[str, Any], addresses: tuple[str, ...], headless: bool) -> None:
+def test_a_service_has_these_addresses(given: dict[str, Any], addresses: tuple[str, ...]) -> None:
     spec = ServiceSpec.model_validate({"ports": [{"port": 80}], **given})
     assert spec.addresses == addresses
-    assert spec.headless is headless
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,12 @@ SILENT = "no answer at all"
 CUT = "200, and the connection ends within the body"
 WELL_AGAIN = "five answers of 500, then 204"
 NO_RATE = {"enforcing_success_rate": 0, "enforcing_local_origin_success_rate": 0}
+SPLIT = {
+    "split_external_local_origin_errors": True,
+    "consecutive_local_origin_failure": 2,
+    "consecutive_5xx": 1,
+    "max_ejection_percent": 100,
+}
 GATEWAY = {"consecutive_gateway_failure": 2, "enforcing_consecutive_gateway_failure": 100, "consecutive_5xx": 9}
 NEVER_PANIC = {"common_lb_config": {"healthy_panic_threshold": {"value": 0}}}
 
@@ -75,12 +81,7 @@ CASES = {
         GATEWAY | {"max_ejection_percent": 100}, (LOST, 200), 4, (0,), BOTH_GATEWAY, {200}
     ),
     "split, connections that fail count by themselves": Case(
-        {
-            "split_external_local_origin_errors": True,
-            "consecutive_local_origin_failure": 2,
-            "consecutive_5xx": 1,
-            "max_ejection_percent": 100,
-        },
+        SPLIT,
         (CLOSED, 200),
         4,
         (0,),
@@ -88,12 +89,7 @@ CASES = {
         {200},
     ),
     "split, answers that are lost come after a connection": Case(
-        {
-            "split_external_local_origin_errors": True,
-            "consecutive_local_origin_failure": 2,
-            "consecutive_5xx": 1,
-            "max_ejection_percent": 100,
-        },
+        SPLIT,
         (LOST, 200),
         8,
         (),
@@ -110,12 +106,7 @@ CASES = {
         GATEWAY | {"max_ejection_percent": 100}, (SILENT, 200), 4, (0,), BOTH_GATEWAY, {200}, timeout_s=0.05
     ),
     "split, time that is up comes after a connection": Case(
-        {
-            "split_external_local_origin_errors": True,
-            "consecutive_local_origin_failure": 2,
-            "consecutive_5xx": 1,
-            "max_ejection_percent": 100,
-        },
+        SPLIT,
         (SILENT, 200),
         6,
         (),
@@ -127,12 +118,7 @@ CASES = {
         GATEWAY | {"max_ejection_percent": 100}, (CLOSED, 200), 4, (0,), BOTH_GATEWAY, {200}, tcp=True
     ),
     "split, connections of bytes that cannot be made": Case(
-        {
-            "split_external_local_origin_errors": True,
-            "consecutive_local_origin_failure": 2,
-            "consecutive_5xx": 1,
-            "max_ejection_percent": 100,
-        },
+        SPLIT,
         (CLOSED, 200),
         4,
         (0,),

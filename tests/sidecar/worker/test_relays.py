@@ -363,13 +363,13 @@ async def test_other_weights_and_clusters_leave_connections_alone(
 
 
 async def test_a_drain_waits_for_relayed_connections_and_then_cuts_them(
-    proxy: Proxy, client: Client, app: Upstream
+    proxy: Proxy, client: Client, app: Upstream, eventually: Eventually
 ) -> None:
     address = await serve(proxy, cluster("app", app.address))
     near = await client.connect(address)
     far = await app.accepted()
     drain = asyncio.create_task(proxy.worker.drain(0.5))
-    await asyncio.sleep(0.1)
+    await eventually(lambda: proxy.worker.draining, "it drains")
     await near.send(b"x")
     assert await far.reader.readexactly(1) == b"x"
     await drain

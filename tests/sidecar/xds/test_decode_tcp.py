@@ -48,7 +48,7 @@ def value(*arguments: Any, **changes: Any) -> Listener:
 def test_one_cluster() -> None:
     found = decoded(tcp())
     assert isinstance(found.value, Listener)
-    assert found.value.filter_chains[0].tcp == Tcp((TcpTarget("c"),), "x", access_log=False)
+    assert found.value.filter_chains[0].tcp == Tcp((TcpTarget("c"),), access_log=False)
     assert found.needs.clusters == {"c"}
 
 
@@ -57,7 +57,7 @@ def test_several_by_weight_with_limits_and_log() -> None:
     proxy = tcp(cluster=None, weighted_clusters=clusters, idle_timeout="7s", max_connect_attempts=3, access_log=[LOG])
     found = decoded(proxy)
     assert isinstance(found.value, Listener)
-    assert found.value.filter_chains[0].tcp == Tcp((TcpTarget("a", 9), TcpTarget("b", 1)), "x", 7.0, 3, access_log=True)
+    assert found.value.filter_chains[0].tcp == Tcp((TcpTarget("a", 9), TcpTarget("b", 1)), 7.0, 3, access_log=True)
     assert found.needs.clusters == {"a", "b"}
 
 
