@@ -55,7 +55,7 @@ test: setup-dev ## Run every test (ARGS="tests/remora -k up" for some)
 	@$(if $(ARGS),,$(MAKE) --no-print-directory test-compiled)
 
 # What has code in the build, or runs it. The rest of tests/sidecar would do the same work a second time.
-COMPILED_TESTS = $(addprefix tests/sidecar/,clusters filters http listeners net overload tap telemetry worker)
+COMPILED_TESTS = $(addprefix tests/sidecar/,clusters filters http listeners net overload routing tap telemetry worker)
 
 test-compiled: setup-dev ## Run the data plane's tests on the compiled hot path, if there is a build of these sources
 	@if $(BIN)/python -c 'import sys, sidecar.compiled; sys.exit(sidecar.compiled.usable() is None)'; then \

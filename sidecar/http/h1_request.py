@@ -317,7 +317,7 @@ class RequestReader:
             understand_hop(head, hop)
         if not usual or host is None:
             understand_target(head, host)
-        if not usual or b"/." in target:
+        if not usual or target.find(b"/.") >= 0:  # `in` would make an exception first: bytes are no integer
             head.target = paths.normalize(head.target)
         self._empty_lines = 0
         if head.close:

@@ -16,6 +16,11 @@ MAX_REASON_BYTES: Final = 1024
 MAX_INFORMATIONAL: Final = 16
 """1xx answers to one request; more is an upstream out of its mind."""
 
+_MEMORY_LINES: Final = 128
+_MEMORY_LINE_BYTES: Final = 64
+_STATUSES: Final[dict[bytes, int]] = {}
+"""Status lines of HTTP/1.1 as upstreams word them -> status: the first so many that are seen are matched once."""
+
 _HEAD: Final = 0
 _LENGTH: Final = 1
 _CHUNKS: Final = 2
@@ -194,17 +199,24 @@ class ResponseReader:
 
     def _head(self, lines: list[bytes], octets: int, events: list[ResponseEvent]) -> None:
         """`octets`: what the lines took on the wire."""
-        match = status_line(lines[0])
-        if match is None:
-            raise ProtocolError(502, CODEC_ERROR, "a malformed status line")
+        first = lines[0]
+        status: int = _STATUSES.get(first, 0)
+        current = status != 0
+        if not current:
+            match = status_line(first)
+            if match is None:
+                raise ProtocolError(502, CODEC_ERROR, "a malformed status line")
+            minor, digits = match.groups()
+            status = int(digits)
+            current = minor == b"1"
+            if current and len(first) <= _MEMORY_LINE_BYTES and len(_STATUSES) < _MEMORY_LINES:
+                _STATUSES[first] = status
         if octets > MAX_HEADER_BYTES + MAX_REASON_BYTES or len(lines) > MAX_HEADERS + 1:
             raise ProtocolError(502, "http1.headers_too_large", "too many or too large header fields")
         del lines[0]
-        minor, digits = match.groups()
-        status = int(digits)
         headers: list[Header] = []
         head = ResponseHead(status, headers, "HTTP/1.1", UNTIL_CLOSE)
-        if minor != b"1":
+        if not current:
             head.version = "HTTP/1.0"
             head.close = True
         lengths = 0

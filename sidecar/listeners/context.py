@@ -169,7 +169,6 @@ class HttpContext:
 
     __slots__ = (
         "_first",
-        "answer_lines",
         "careful",
         "config",
         "connections",
@@ -222,8 +221,6 @@ class HttpContext:
             self._first = self._make_more(1)
         self.server_field: Header = (b"server", config.server_name.encode("ascii"))
         self.server_line = b"server: %b\r\n" % self.server_field[1]
-        self.answer_lines = b"x-envoy-upstream-service-time: %d\r\n" + self.server_line.replace(b"%", b"%%")
-        """To be formatted with the milliseconds."""
         self.own_identity = node.workload.principal if node.workload.principal != "unknown" else None
         self.trust_domains = trust_domains
         self.upgrades = frozenset([name.encode() for name in config.upgrades])

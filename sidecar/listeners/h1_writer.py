@@ -2,7 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from sidecar.http.h1_render import chunk, informational_head, last_chunk, response_head, switching_head, tunnel_head
+from sidecar.http.h1_render import (
+    chunk,
+    decimal,
+    informational_head,
+    last_chunk,
+    response_head,
+    switching_head,
+    tunnel_head,
+)
 from sidecar.http.head import CHUNKED, UNTIL_CLOSE, Header, ResponseHead
 from sidecar.listeners.client_stream import ClientStream
 
@@ -52,7 +60,9 @@ class H1Writer(ClientStream):
                 length = UNTIL_CLOSE
                 last = True
         self._last = last
-        more = context.server_line if upstream_ms < 0.0 else context.answer_lines % upstream_ms
+        more = context.server_line
+        if upstream_ms >= 0.0:
+            more = b"x-envoy-upstream-service-time: %b\r\n%b" % (decimal(int(upstream_ms)), more)
         self._out.append(response_head(head.status, head.headers, length, last, more))
 
     def send_data(self, data: bytes) -> None:

@@ -34,7 +34,8 @@ class Condition(NamedTuple):
 def path_of(head: RequestHead) -> bytes:
     """The path as routes compare it: without query and fragment."""
     target = head.target
-    if b"?" in target or b"#" in target:
+    # Not `in`: of bytes in bytes, it first makes an exception of their being no integer, and drops it.
+    if target.find(b"?") >= 0 or target.find(b"#") >= 0:
         return target.partition(b"#")[0].partition(b"?")[0]
     return target
 

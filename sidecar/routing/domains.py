@@ -33,7 +33,7 @@ class Domains(Generic[T]):
                 raise DuplicateDomain("* is claimed twice")
             self._any = value
             return
-        if not name or b"*" in name[1:-1] or (name.startswith(b"*") and name.endswith(b"*")):
+        if not name or name.find(b"*", 1, len(name) - 1) >= 0 or (name.startswith(b"*") and name.endswith(b"*")):
             raise InvalidDomain(f"{domain!r}: a domain is a name, *SUFFIX, PREFIX* or *")
         if name.startswith(b"*"):
             table = self._suffixes.setdefault(len(name) - 1, {})

@@ -53,14 +53,15 @@ _NOTES: Final = pack(FILTER_METADATA_KEY)
 _GRPC_STATUS: Final = pack(GRPC_STATUS_KEY)
 _RECEIVED: Final = _key("bytes_received") + b"\xcf"
 _SENT: Final = _key("bytes_sent") + b"\xcf"
-_NUMBERS: Final = struct.Struct(f">3sII{len(_DURATION)}sd{len(_RECEIVED)}sQ{len(_SENT)}sQ")
-_DOUBLE: Final = struct.Struct(">d")
+_SERVICE_TIME: Final = _key("upstream_service_time") + b"\xcb"
+_NUMBERS: Final = f">3sII{len(_DURATION)}sd{len(_RECEIVED)}sQ{len(_SENT)}sQ"
+_pack_numbers: Final = struct.Struct(_NUMBERS).pack
+_pack_all_numbers: Final = struct.Struct(f"{_NUMBERS}{len(_SERVICE_TIME)}sd").pack
 
 _START: Final = _key("start_time") + b"\xbb"
 _THOUSAND: Final = [b"%03d" % number for number in range(1000)]
-_SERVICE_TIME: Final = b"Z" + _key("upstream_service_time") + b"\xcb"
-_NO_SERVICE_TIME: Final = b"Z" + _key("upstream_service_time") + _NIL
-_PATH: Final = _key("path")
+_PATH: Final = b"Z" + _key("path")
+_NO_SERVICE_TIME_PATH: Final = b"Z" + _key("upstream_service_time") + _NIL + _key("path")
 _AUTHORITY: Final = _key("authority")
 _AGENT: Final = _key("user_agent")
 _NO_AGENT: Final = _AGENT + _NIL
@@ -82,12 +83,14 @@ def downstream_part(node: str, epoch: str, pairs: Sequence[tuple[str, object]]) 
 
 
 class EntryPacker:
-    """Packs entries; remembers what outcomes look like and what second it is."""
+    """Packs entries; remembers what outcomes look like, what second it is, and the number but for its last digits."""
 
     def __init__(self) -> None:
         self._outcomes: dict[tuple[bytes, str, int, str, str, int, str | None], bytes] = {}
         self._second = -1
         self._second_text = b""
+        self._thousands = -1
+        self._thousands_text = b""
 
     def pack(
         self,
@@ -129,38 +132,64 @@ class EntryPacker:
         extra = 0
         if record.metadata is not None or record.grpc_status is not None:
             more, extra = _more(record)
-        parts = (
-            _NUMBERS.pack(
+        if number // 1000 != self._thousands:
+            self._thousands = number // 1000
+            self._thousands_text = b"%09d" % self._thousands
+        if waited is None:
+            numbers = _pack_numbers(
                 _HEAD, second, micros * 1000, _DURATIONS[extra], duration_ms, _RECEIVED, record.bytes_received, _SENT,
                 record.bytes_sent,
-            ),
+            )  # fmt: skip
+        else:
+            numbers = _pack_all_numbers(
+                _HEAD, second, micros * 1000, _DURATIONS[extra], duration_ms, _RECEIVED, record.bytes_received, _SENT,
+                record.bytes_sent, _SERVICE_TIME, waited * 1e3,
+            )  # fmt: skip
+        # One list that is written as it grows: of a tuple, compiled code would make two more.
+        parts = [
+            numbers,
             target,
             upstream,
             outcome,
             labels,
             record.downstream.entry,  # ends with the id's beginning
-            b"%012d" % number,
+            self._thousands_text,
+            _THOUSAND[number % 1000],
             _START,
             self._second_text,
             _THOUSAND[micros // 1000],
             _THOUSAND[micros % 1000],
-            _NO_SERVICE_TIME if waited is None else _SERVICE_TIME + _DOUBLE.pack(waited * 1e3),
-            _PATH,
+            _NO_SERVICE_TIME_PATH if waited is None else _PATH,
             _LENGTH[len(url)],
             url,
             _AUTHORITY,
             _LENGTH[len(authority)],
             authority,
-            _NO_AGENT if agent is None else _AGENT + _LENGTH[len(agent)] + agent,
-            _NO_FORWARDED if forwarded is None else _FORWARDED + _LENGTH[len(forwarded)] + forwarded,
             _REQUEST_ID,
             _LENGTH[len(request_id)],
             request_id,
             more,
-        )  # fmt: skip
+        ]
+        if agent is None:
+            parts.append(_NO_AGENT)
+        else:
+            parts.append(_AGENT)
+            parts.append(_LENGTH[len(agent)])
+            parts.append(agent)
+        if forwarded is None:
+            parts.append(_NO_FORWARDED)
+        else:
+            parts.append(_FORWARDED)
+            parts.append(_LENGTH[len(forwarded)])
+            parts.append(forwarded)
         if trace is None:
-            return b"".join((*parts, _NO_TRACE))
-        return b"".join((*parts, _TRACE, trace.trace_id, _SPAN, trace.span_id))
+            parts.append(_NO_TRACE)
+        else:
+            parts.append(_TRACE)
+            parts.append(trace.trace_id)
+            parts.append(_SPAN)
+            parts.append(trace.span_id)
+        return b"".join(parts)
 
     def _add_outcome(self, key: tuple[bytes, str, int, str, str, int, str | None]) -> bytes:
         method, protocol, status, flags, details, attempts, failure = key

@@ -9,6 +9,7 @@ from sidecar.telemetry.request_id import IdSource
 
 _SAMPLED = 1
 _RANDOM = 2
+_FLAGS = (b"00", b"01", b"02", b"03")
 _ZERO_TRACE = b"0" * 32
 _ZERO_SPAN = b"0" * 16
 
@@ -39,7 +40,7 @@ class Trace:
 
     def render(self) -> bytes:
         """`traceparent` for the upstream: its parent is the last span of ours."""
-        return b"00-%b-%b-%02x" % (self.trace_id, self.client_id or self.span_id, self.flags)
+        return b"00-%b-%b-%b" % (self.trace_id, self.client_id or self.span_id, _FLAGS[self.flags])
 
     def __repr__(self) -> str:
         return f"<Trace {self.render()!r}>"
