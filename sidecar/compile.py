@@ -76,6 +76,7 @@ HOT = (
     "http/h2/stream",
     "http/h2_messages",
     "http/head",
+    "http/octets",
     "http/paths",
     "http/websocket",
     "listeners/admission",

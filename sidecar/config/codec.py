@@ -10,17 +10,51 @@ from typing import Any, Union
 
 
 def to_plain(value: Any) -> Any:
-    """Dataclass -> list of its fields (a union's member is preceded by its class name), Enum -> its value."""
-    if is_dataclass(value):
-        name = type(value).__name__
-        return [name, *(to_plain(getattr(value, field.name)) for field in fields(value))]
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, (tuple, list)):
-        return [to_plain(item) for item in value]
-    if isinstance(value, frozenset):
-        return sorted((to_plain(item) for item in value), key=repr)
+    """Dataclass -> list of its name and its fields, Enum -> its value, frozenset -> sorted list. What msgpack packs
+    unchanged stays as it is."""
+    kind: Any = type(value)
+    return _writer(kind)(value)
+
+
+def _unchanged(value: Any) -> Any:
     return value
+
+
+@cache
+def _writer(kind: Any) -> Callable[[Any], Any]:
+    """Of a declared type: what is in a long tuple is not looked at where all of its kind is plain."""
+    origin = typing.get_origin(kind)
+    if origin in (Union, types.UnionType):
+        writers = {member: _writer(member) for member in typing.get_args(kind) if isinstance(member, type)}
+        others = [_writer(member) for member in typing.get_args(kind) if not isinstance(member, type)]
+        other = others[0] if others else _unchanged
+        return lambda value: writers.get(type(value), other)(value)
+    if origin is tuple:
+        items = [_writer(argument) for argument in typing.get_args(kind) if argument is not Ellipsis]
+        if all(item is _unchanged for item in items):
+            return _unchanged
+        if typing.get_args(kind)[-1] is Ellipsis:
+            item = items[0]
+            return lambda value: [item(each) for each in value]
+        return lambda value: [write(each) for write, each in zip(items, value, strict=True)]
+    if origin is frozenset:
+        member = _writer(typing.get_args(kind)[0])
+        return lambda value: sorted((member(each) for each in value), key=repr)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return lambda value: value.value
+    return _dataclass_writer(kind) if is_dataclass(kind) else _unchanged
+
+
+def _dataclass_writer(kind: Any) -> Callable[[Any], Any]:
+    writers: list[tuple[str, Callable[[Any], Any]]] = []
+
+    def write(value: Any) -> Any:
+        if not writers:  # resolved on first use: types may refer to each other
+            hints = typing.get_type_hints(kind)
+            writers.extend((field.name, _writer(hints[field.name])) for field in fields(kind))
+        return [kind.__name__, *[write(getattr(value, name)) for name, write in writers]]
+
+    return write
 
 
 def from_plain(kind: Any, plain: Any) -> Any:

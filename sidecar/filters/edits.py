@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from sidecar.config.route import HeaderEdits
 from sidecar.http.head import Header
+from sidecar.http.octets import FIELD_VALUE, LOWER_TOKEN, made_of
 
 
 class UnsupportedEdit(ValueError):
@@ -86,17 +87,13 @@ def _name(path: str, name: str) -> bytes:
         encoded = name.encode("ascii")
     except UnicodeEncodeError:
         encoded = b""
-    if not encoded or encoded != encoded.lower() or encoded.translate(None, _TOKEN):
+    if not encoded or not made_of(LOWER_TOKEN, encoded):
         raise UnsupportedEdit(f"{path}[{name!r}]", "not a header name in lower case")
     return encoded
 
 
-_TOKEN = b"abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~"
-_CONTROLS = bytes([*range(9), *range(10, 32), 127])
-
-
 def _value(path: str, name: str, value: str) -> bytes:
     encoded = value.encode()
-    if len(encoded) != len(encoded.translate(None, _CONTROLS)) or value != value.strip(" \t"):
+    if not made_of(FIELD_VALUE, encoded) or value != value.strip(" \t"):
         raise UnsupportedEdit(f"{path}[{name}]", "control characters or outer white space in the value")
     return encoded

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sidecar.http import fields
 from sidecar.http.errors import ProtocolError
 from sidecar.http.head import Header
+from sidecar.http.octets import FIELD_VALUE, blank_at_an_end, made_of
 
 CODEC_ERROR: Final = "http1.codec_error"
 
@@ -39,8 +40,8 @@ status_line: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t -~\x8
 _token: Final = re.compile(rb"[!#-'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _digits: Final = re.compile(rb"0|[1-9][0-9]{0,17}").fullmatch
 
-_VALUE_BYTES: Final = bytes([9, *range(32, 127), *range(128, 256)])
-"""field-vchar, space and tab (RFC 9110 5.5)."""
+_CR: Final = 13
+_SPACE: Final = 32
 
 PLAIN: Final = 0
 """Goes into the head's list as it is."""
@@ -112,13 +113,18 @@ class FieldReader:
         (400)."""
         field = self._old.get(line)
         if field is None:
-            spelled, _, value = line.partition(b":")
+            colon = line.find(b":")
+            last = len(line) - 1
+            if colon < 0 or line[last] != _CR:
+                raise ProtocolError(400, CODEC_ERROR, "a malformed header field")
+            spelled = line[:colon]
             name = self._names.get(spelled)
             if name is None:
                 name = self._learn(spelled)
-            if value.translate(None, _VALUE_BYTES) != b"\r" or value[-1:] != b"\r":
+            value = line[colon + 2 : last] if line[colon + 1] == _SPACE else line[colon + 1 : last]
+            if not made_of(FIELD_VALUE, value):
                 raise ProtocolError(400, CODEC_ERROR, "a control character in a header field")
-            field = _field(name, value.strip())
+            field = _field(name, value.strip() if blank_at_an_end(value) else value)
             if not name.keep or len(line) > MEMORY_LINE_BYTES:
                 return field
         young = self.young

@@ -209,11 +209,12 @@ class TlsStream(asyncio.BufferedProtocol):
             while not self._paused and not self._closing:
                 waiting: int = incoming.pending
                 # A record's content is shorter than the record: no more memory than came is asked for.
-                data = tls.read(waiting if 0 < waiting < _RECORD_BYTES else _RECORD_BYTES)
+                size = waiting if 0 < waiting < _RECORD_BYTES else _RECORD_BYTES
+                data: bytes = tls.read(size)
                 if not data:
                     self._peer_ended()
                     return
-                if not incoming.pending and not tls.pending():
+                if not incoming.pending and (len(data) < size or not tls.pending()):
                     self._deliver(data)
                     break
                 self._deliver(self._with_following(data))

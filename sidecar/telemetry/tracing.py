@@ -13,6 +13,9 @@ _FLAGS = (b"00", b"01", b"02", b"03")
 _ZERO_TRACE = b"0" * 32
 _ZERO_SPAN = b"0" * 16
 
+# Digits all look alike and dashes like themselves.
+_SHAPE = bytes([48 if octet in b"0123456789abcdef" else 45 if octet == 45 else 0 for octet in range(256)])
+
 _DIGITS = {digit: value for value, digit in enumerate(b"0123456789abcdef")}
 
 
@@ -55,8 +58,7 @@ def parse_traceparent(value: bytes) -> tuple[bytes, bytes, int] | None:
         if len(value) < 55 or value[55:56] != b"-" or value[:2] == b"00":
             return None
         value = value[:55]
-    # Three dashes in their places and otherwise only digits: a third of a regular expression's time.
-    if value.translate(None, b"0123456789abcdef") != b"---" or value[2::33] != b"--" or value[52] != 45:
+    if value.translate(_SHAPE) != b"00-00000000000000000000000000000000-0000000000000000-00":
         return None
     trace_id = value[3:35]
     parent_id = value[36:52]

@@ -7,6 +7,7 @@ room this is strict: control characters are refused in every value, as the HTTP/
 from typing import Final
 
 from sidecar.http.head import Header
+from sidecar.http.octets import FIELD_VALUE, LOWER_TOKEN, TOKEN, allowing, blank_at_an_end, made_of
 
 PSEUDO: Final = 1
 """A pseudo-header field that RFC 9113 or RFC 8441 defines."""
@@ -17,12 +18,9 @@ SPECIAL: Final = 2
 MALFORMED: Final = 4
 """The message that carries it is malformed (RFC 9113 8.1.1)."""
 
-_CONTROLS: Final = bytes((*range(9), *range(10, 32), 127))
-_NOT_IN_PATH: Final = bytes((*range(33), 127)) + b"#"
-_NOT_IN_AUTHORITY: Final = bytes((*range(33), *range(127, 256))) + b"#/?@\\"
-_TOKEN_LOWER: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
-_TOKEN: Final = _TOKEN_LOWER + b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_DIGITS: Final = b"0123456789"
+_PATH: Final = allowing({*range(33, 127), *range(128, 256)} - {*b"#"})
+_AUTHORITY: Final = allowing({*range(33, 127)} - {*b"#/?@\\"})
+_DIGITS: Final = allowing(b"0123456789")
 
 _KINDS: Final[dict[bytes, int]] = {
     **dict.fromkeys((b":method", b":scheme", b":authority", b":path", b":protocol", b":status"), PSEUDO),
@@ -36,10 +34,10 @@ def classify(name: bytes, value: bytes) -> int:
     """0 for a field like any other, or PSEUDO, SPECIAL and MALFORMED ored."""
     kind = _KINDS.get(name)
     if kind is None:
-        kind = 0 if name and not name.translate(None, _TOKEN_LOWER) else MALFORMED
+        kind = 0 if name and made_of(LOWER_TOKEN, name) else MALFORMED
         if name == b"te" and value.lower() != b"trailers":
             kind = MALFORMED
-    if len(value.strip()) != len(value) or len(value.translate(None, _CONTROLS)) != len(value):
+    if not made_of(FIELD_VALUE, value) or blank_at_an_end(value):
         kind |= MALFORMED
     return kind
 
@@ -52,29 +50,29 @@ def why_malformed(header: Header) -> str:
         return f"the connection-specific field {shown}"
     if name == b"te" and value.lower() != b"trailers":
         return "te with a value other than trailers"
-    if name not in _KINDS and (not name or name.translate(None, _TOKEN_LOWER)):
+    if name not in _KINDS and (not name or not made_of(LOWER_TOKEN, name)):
         return f"the field name {shown!r}"
     return f"a character that the value of {shown} can not have"
 
 
 def is_token(text: bytes) -> bool:
     """RFC 9110 5.6.2, in any case: a method, a protocol."""
-    return bool(text) and not text.translate(None, _TOKEN)
+    return bool(text) and made_of(TOKEN, text)
 
 
 def is_path(text: bytes) -> bool:
     """Begins with a slash; neither white space, nor control characters, nor a fragment."""
-    return text[:1] == b"/" and len(text.translate(None, _NOT_IN_PATH)) == len(text)
+    return text[:1] == b"/" and made_of(_PATH, text)
 
 
 def is_authority(text: bytes) -> bool:
     """Not empty; no user, and nothing that would end an authority in a URL. Whether it is a host is for others."""
-    return bool(text) and len(text.translate(None, _NOT_IN_AUTHORITY)) == len(text)
+    return bool(text) and made_of(_AUTHORITY, text)
 
 
 def content_length(value: bytes) -> int:
     """Octets, or -1 where the value is not 1 to 18 decimal digits (RFC 9110 8.6; lists and signs are refused)."""
-    if not value or len(value) > 18 or value.translate(None, _DIGITS):
+    if not value or len(value) > 18 or not made_of(_DIGITS, value):
         return -1
     return int(value)
 
