@@ -10,6 +10,8 @@ MINUTE_S = 60
 
 Key = tuple[int, str, str, str]
 """Minute of the Unix epoch, tag, workload, severity."""
+Facets = tuple[str | None, str | None, str | None]
+"""Tag, workload, severity; None: any."""
 _BLOCK = 64
 """Rows per statement."""
 _FIRST, _LAST = -(2**63), 2**63 - 1
@@ -55,22 +57,12 @@ def _bounded(minute: int) -> int:
     return max(_FIRST, min(minute, _LAST))
 
 
-def total(
-    connection: sqlite3.Connection,
-    minutes: tuple[int | None, int | None],
-    tag: str | None,
-    workload: str | None,
-    severity: str | None,
-) -> int:
+def total(connection: sqlite3.Connection, minutes: tuple[int | None, int | None], facets: Facets) -> int:
     """Records of the minutes from the first up to the second, without it; None: any."""
     parts = ["TRUE"]
     values: list[object] = []
-    for condition, value in (
-        ("minute >= ?", minutes[0]),
-        ("minute < ?", minutes[1]),
-        ("tag = ?", tag),
-        ("workload = ?", workload),
-        ("severity = ?", severity),
+    for condition, value in zip(
+        ("minute >= ?", "minute < ?", "tag = ?", "workload = ?", "severity = ?"), (*minutes, *facets), strict=True
     ):
         if value is not None:
             parts.append(condition)

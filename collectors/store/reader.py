@@ -34,6 +34,7 @@ from collectors.store.answers import (
     WorkloadSummary,
 )
 from collectors.store.errors import QueryTooSlow, StoreError
+from collectors.store.log_filter import Filter as LogFilter
 from collectors.store.schema import open_reader
 from mesh.clock import Clock, SystemClock
 
@@ -85,7 +86,7 @@ class Reader:
         which must occur; what looks like the beginning of a trace id (8 to 31 hex digits) finds those ids, too, and
         `trace_id` may be one. Times are `since` <= time < `until`. With `after_rowid` the *first* `limit` records that
         arrived after that one: follow with the largest `rowid` seen and none is missed."""
-        query = logs.Filter(text, workload, tag, severity, trace_id, since, until, after_rowid)
+        query = LogFilter(text, workload, tag, severity, trace_id, since, until, after_rowid)
         return self._ask(lambda connection: logs.select(connection, query, limit))
 
     def count_logs(
@@ -101,7 +102,7 @@ class Reader:
         after_rowid: int | None = None,
     ) -> int:
         """How many records `logs` would find without its limit."""
-        query = logs.Filter(text, workload, tag, severity, trace_id, since, until, after_rowid)
+        query = LogFilter(text, workload, tag, severity, trace_id, since, until, after_rowid)
         return self._ask(lambda connection: logs.count(connection, query))
 
     def traces(

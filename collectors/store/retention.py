@@ -3,7 +3,7 @@ so that records keep coming in between; the space goes back to the file system b
 
 import sqlite3
 
-from collectors.store import log_counts
+from collectors.store import log_counts, log_keys
 
 STEP_ROWS = 2_000
 """Rows deleted per transaction and table: some 20 ms of work."""
@@ -58,9 +58,11 @@ def oldest_step(connection: sqlite3.Connection) -> float | None:
 def _delete_logs(connection: sqlite3.Connection, cutoff: float) -> int:
     chosen = (cutoff, STEP_ROWS)
     leaving = connection.execute(
-        "SELECT time, tag, workload, severity FROM logs WHERE time < ? ORDER BY time, rowid LIMIT ?", chosen
+        "SELECT time, tag, workload, severity, rowid FROM logs WHERE time < ? ORDER BY time, rowid LIMIT ?", chosen
     ).fetchall()
-    log_counts.subtract(connection, log_counts.counted(leaving))
+    counts = log_counts.counted(row[:4] for row in leaving)
+    log_counts.subtract(connection, counts)
+    log_keys.subtract(connection, [row[4] for row in leaving], counts)
     connection.execute(
         "INSERT INTO logs_text (logs_text, rowid, message, trace_id, workload, severity) "
         "SELECT 'delete', rowid, message, trace_id, workload, severity FROM logs "

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from collectors.store.errors import StoreError, StoreMissing
 
-VERSION = 6
+VERSION = 7
 """`PRAGMA user_version` of the tables below. A change of the tables is a new version and a step in `_MIGRATIONS`."""
 
 _V1 = """
@@ -143,7 +143,32 @@ SELECT CAST(time / 60 AS INTEGER) - (time < CAST(time / 60 AS INTEGER) * 60), ta
 FROM logs GROUP BY 1, 2, 3, 4;
 """
 
-_MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6)
+_V7 = """
+CREATE TABLE log_kinds (
+  id INTEGER PRIMARY KEY,
+  tag TEXT NOT NULL,
+  workload TEXT NOT NULL,
+  severity TEXT NOT NULL,
+  count INTEGER NOT NULL,                   -- of its records
+  UNIQUE (tag, workload, severity)
+);
+INSERT INTO log_kinds (tag, workload, severity, count)
+SELECT tag, workload, severity, sum(count) FROM log_counts GROUP BY 1, 2, 3;
+CREATE TABLE log_keys (
+  rowid INTEGER PRIMARY KEY,                -- that of its record
+  time REAL NOT NULL,
+  kind INTEGER NOT NULL
+);
+INSERT INTO log_keys (rowid, time, kind)
+SELECT l.rowid, l.time, k.id FROM logs AS l CROSS JOIN log_kinds AS k
+ON k.tag = l.tag AND k.workload = l.workload AND k.severity = l.severity;
+
+-- With the tag, so that no record is read that has another.
+DROP INDEX logs_by_workload;
+CREATE INDEX logs_by_workload ON logs (workload, time, severity, tag);
+"""
+
+_MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7)
 """Step N brings a database of version N to N + 1."""
 
 

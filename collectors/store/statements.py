@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from collectors.failures import Failure
 from collectors.records import Labels
-from collectors.store import exemplars, log_counts
+from collectors.store import exemplars, log_counts, log_keys
 from collectors.store.error_groups import ErrorGroups
 from collectors.store.rows import Row, Rows, SampleRow
 
@@ -69,7 +69,9 @@ def insert_logs(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
         else:
             select = "SELECT time, tag, workload, severity FROM logs WHERE rowid > ?"
             stored = connection.execute(select, (last,)).fetchall()
-        log_counts.add(connection, log_counts.counted(stored))
+        counts = log_counts.counted(stored)
+        log_counts.add(connection, counts)
+        log_keys.add(connection, last, counts)
     return new
 
 

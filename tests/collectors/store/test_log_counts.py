@@ -8,6 +8,7 @@ import pytest
 from collectors.records import Batch, LogRecord
 from collectors.store import Limits, Reader, Store
 from collectors.store import logs as log_queries
+from collectors.store.log_filter import Filter
 from collectors.store.schema import _V1, _V2, _V3, _V4, _V5, open_reader
 from tests.collectors.build import NOW, FakeClock, access, fill, log
 
@@ -38,7 +39,7 @@ def _record(id_: str, time: float, rng: random.Random) -> LogRecord:
     return LogRecord(id_, time, tag, workload, rng.choice(("info", "error")), None, {"message": rng.choice(_WORDS)})
 
 
-def _one_by_one(connection: sqlite3.Connection, query: log_queries.Filter) -> int:
+def _one_by_one(connection: sqlite3.Connection, query: Filter) -> int:
     where, values = query.conditions()
     found = connection.execute(f"SELECT message FROM logs AS l NOT INDEXED WHERE {where}", values)
     return sum(not query.text or message in query.text for (message,) in found)
@@ -49,7 +50,7 @@ def test_counts_are_those_of_the_records_whatever_the_bounds(connection: sqlite3
     bounds = [None, NOW, NOW - 60, NOW + 120, NOW + 0.001, -60.0, -90.0, 0.0, 1e300, -1e300]
     bounds += [NOW + rng.uniform(-400, 400) for _ in range(20)]
     for _ in range(500):
-        query = log_queries.Filter(
+        query = Filter(
             text=rng.choice(("", "boom", "boom OR quiet")),
             workload=rng.choice((None, "a-v1", "c-v1")),
             tag=rng.choice((None, "other")),
@@ -69,9 +70,9 @@ def test_whole_minutes_are_counted_without_a_look_at_the_records(connection: sql
         return sqlite3.SQLITE_OK
 
     connection.set_authorizer(authorize)
-    assert log_queries.count(connection, log_queries.Filter()) == 605
-    assert log_queries.count(connection, log_queries.Filter(severity="error", workload="a-v1")) > 0
-    assert read == {"log_counts"}
+    assert log_queries.count(connection, Filter()) == 605
+    assert log_queries.count(connection, Filter(severity="error", workload="a-v1")) > 0
+    assert read == {"log_counts", "log_kinds"}
 
 
 def test_what_is_sent_again_is_counted_once(path: Path) -> None:
@@ -128,5 +129,5 @@ def test_records_of_a_store_of_the_version_before_are_counted(path: Path) -> Non
     counts = connection.execute("SELECT minute, count FROM log_counts ORDER BY minute").fetchall()
     assert [count % 2 for _, count in counts] == [0] * len(counts)
     assert [minute for minute, _ in counts[1:-1]] == [-2, -1, 0, NOW // 60, NOW // 60 + 1]
-    assert log_queries.count(connection, log_queries.Filter()) == 2 * len(times)
+    assert log_queries.count(connection, Filter()) == 2 * len(times)
     connection.close()
