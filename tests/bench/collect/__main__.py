@@ -62,7 +62,7 @@ class Bench:
             self._ours("the embedded store", collector, lambda: True)
             self._say("searching")
             for question, times in search(collector.state / PATH).items():
-                self.searches.append(Search(question, times[0], times[1]))
+                self.searches.append(Search(question, *times))
 
     def elasticsearch(self) -> None:
         """Into a real Elasticsearch, by bulk requests; rsyslog after us."""

@@ -14,7 +14,9 @@ CHUNK = 200
 """Records in a message: what a busy sidecar sends at once."""
 
 
-def message(rng: random.Random, now: float, numbers: Sequence[str], chunk: str) -> bytes:
+def message(
+    rng: random.Random, now: float, numbers: Sequence[str], chunk: str, *, workload: str = "productpage-v1"
+) -> bytes:
     """One PackedForward message of a record for each of `numbers`, with which their ids end."""
     entries = []
     for each, number in enumerate(numbers):
@@ -22,7 +24,7 @@ def message(rng: random.Random, now: float, numbers: Sequence[str], chunk: str) 
         service = rng.choice(("reviews", "details", "ratings"))
         when = now + each * 1e-3
         body = dict.fromkeys(ACCESS_KEYS) | {
-            "id": f"sidecar~productpage-v1.default/ab12cd34/{number}", "workload": "productpage-v1",
+            "id": f"sidecar~{workload}.default/ab12cd34/{number}", "workload": workload,
             "namespace": "default", "direction": "outbound", "start_time": _start(when), "method": "GET",
             "path": f"/{service}/{rng.randrange(50)}", "protocol": "HTTP/1.1",
             "response_code": 503 if rng.random() < 0.01 else 200, "response_flags": "-",
@@ -33,7 +35,7 @@ def message(rng: random.Random, now: float, numbers: Sequence[str], chunk: str) 
             "upstream_cluster": f"outbound|9080|v1|{service}.default.svc.cluster.local",
             "downstream_local_address": "127.0.0.1:15001",
             "downstream_remote_address": f"127.0.0.1:{rng.randrange(30000, 60000)}", "route_name": "default",
-            "trace_id": trace_id, "span_id": trace_id[:16], "source_workload": "productpage-v1",
+            "trace_id": trace_id, "span_id": trace_id[:16], "source_workload": workload,
             "destination_service": f"{service}.default.svc.cluster.local", "attempts": 1,
         }  # fmt: skip
         entries.append(msgpack.packb([EventTime(when), body]))

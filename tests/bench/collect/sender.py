@@ -32,9 +32,10 @@ _OWN_TEXTS = 4
 class Template:
     """A message with places for what differs from one sending to the next."""
 
-    def __init__(self, rng: random.Random, now: float) -> None:
+    def __init__(self, rng: random.Random, now: float, workload: str = "productpage-v1") -> None:
         self._rng = rng
-        self._data = bytearray(message(rng, now, [_NUMBER.decode()] * CHUNK, f"chunk{_NUMBER.decode()}"))
+        numbers = [_NUMBER.decode()] * CHUNK
+        self._data = bytearray(message(rng, now, numbers, f"chunk{_NUMBER.decode()}", workload=workload))
         self._numbers = [match.start() for match in re.finditer(re.escape(_NUMBER), self._data)]
         self._times = [match.end() for match in _TIME.finditer(self._data)]
         own = [match.end() for match in _OWN.finditer(self._data)]
@@ -116,7 +117,8 @@ async def _connection(host: str, port: int, numbers: _Numbers, templates: list[T
 
 async def _run(options: argparse.Namespace) -> None:
     rng, now = random.Random(options.seed), time.time()
-    templates = [Template(rng, now) for _ in range(16)]
+    # One in sixteen is of another workload, so that to search one is to leave something out.
+    templates = [Template(rng, now, f"productpage-v{2 if number == 0 else 1}") for number in range(16)]
     numbers = _Numbers(options.records // CHUNK * CHUNK)
     host, _, port = options.to.rpartition(":")
     began = time.monotonic()

@@ -12,10 +12,12 @@ from tests.bench.collect.sender import Template
 
 def test_the_table_has_rates_of_time_and_of_one_core() -> None:
     figures = [Figures("Elasticsearch", "remora collect", 100_000, 20.0, 2.5, 101.6)]
-    text = markdown(figures, [Search("newest 100", 1.25, 9.0)], 100_000, ["rsyslog is not installed"], "Measured")
+    text = markdown(
+        figures, [Search("newest 100", 1.25, 9.0, 12.34)], 100_000, ["rsyslog is not installed"], "Measured"
+    )
     assert "| Elasticsearch | remora collect | 5,000 | 25.0 | 40,000 | 102 |" in text
-    assert "| search over 100,000 records | median ms | worst ms |" in text
-    assert "| newest 100 | 1.2 | 9.0 |" in text
+    assert "| search over 100,000 records | median ms | worst ms | cold ms |" in text
+    assert "| newest 100 | 1.2 | 9.0 | 12.3 |" in text
     assert "Left out: rsyslog is not installed." in text
 
 
