@@ -33,7 +33,7 @@ INSTALL = "python -m tests.integration.elasticsearch install"
 
 _ARTIFACT = "org.elasticsearch.distribution.integ-test-zip:elasticsearch:{version}:zip"
 _START_S = 300.0
-_JVM = "-Xms512m -Xmx512m -XX:-AlwaysPreTouch -XX:-UseG1GC -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+_JVM = "-XX:-AlwaysPreTouch -XX:-UseG1GC -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 """Quick to start and small, rather than fast."""
 
 
@@ -128,10 +128,11 @@ class Queries:
 class Elasticsearch(Queries):
     """One node with a directory and a port of its own, which it keeps when it is started again. It knows no users."""
 
-    def __init__(self, version: str = VERSION) -> None:
+    def __init__(self, version: str = VERSION, *, heap_mib: int = 512) -> None:
         home = installed(version)
         assert home is not None, lacking(version)
         self.version = version
+        self._jvm = f"-Xms{heap_mib}m -Xmx{heap_mib}m {_JVM}"
         self.directory = Path(tempfile.mkdtemp(prefix="remora-elasticsearch-"))
         self._home = self.directory / "home"
         # The node's user may not look into the cache; links cost nothing.
@@ -189,7 +190,11 @@ class Elasticsearch(Queries):
                 *command,
             ]
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("ES_", "JAVA_"))}
-        environment |= {"ES_JAVA_OPTS": _JVM, "ES_TMPDIR": str(self.directory / "state" / "tmp"), "LC_ALL": "C.UTF-8"}
+        environment |= {
+            "ES_JAVA_OPTS": self._jvm,
+            "ES_TMPDIR": str(self.directory / "state" / "tmp"),
+            "LC_ALL": "C.UTF-8",
+        }
         environment["ES_JAVA_HOME"] = os.environ.get("ES_JAVA_HOME") or _java_home()
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(

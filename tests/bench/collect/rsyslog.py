@@ -1,7 +1,8 @@
 """rsyslog with omelasticsearch: lines of JSON over TCP in, bulk requests out, as its manual has it for such a load.
 
 Its input knows no acknowledgement, and its queue is in memory here, or on disk and synced: only the second survives
-what our buffer survives.
+what our buffer survives. A queue that is full drops, after two seconds, what comes next; here it waits, which its input
+hands on to who sends, so that as many records arrive as were sent.
 """
 
 import shutil
@@ -20,10 +21,11 @@ template(name="index" type="string" string="rsyslog-bench")
 ruleset(name="out") {{
   action(type="omelasticsearch" server="127.0.0.1" serverport="{elasticsearch}" template="record"
          searchIndex="index" dynSearchIndex="on" searchType="" bulkmode="on" errorFile="{directory}/errors"
-         queue.dequeuebatchsize="2000" queue.workerThreads="2" action.resumeRetryCount="-1" {queue})
+         queue.dequeuebatchsize="2000" queue.workerThreads="2" queue.timeoutEnqueue="3600000"
+         action.resumeRetryCount="-1" {queue})
 }}
 """
-_MEMORY = 'queue.type="LinkedList" queue.size="500000"'
+_MEMORY = 'queue.type="LinkedList" queue.size="100000"'
 _DISK = (
     'queue.type="Disk" queue.filename="bench" queue.maxDiskSpace="4g" queue.syncQueueFiles="on" '
     'queue.checkpointInterval="2000"'
@@ -56,8 +58,8 @@ class Rsyslog:
         self.process.wait_for_port(port)
 
 
-def send(port: int, lines: bytes, times: int) -> None:
-    """Write `lines` to it over and over."""
-    with socket.create_connection(("127.0.0.1", port)) as connection:
+def send(port: int, lines: bytes, times: int, within_s: float) -> None:
+    """Write `lines` to it over and over. Raises TimeoutError if it does not take them once in `within_s`."""
+    with socket.create_connection(("127.0.0.1", port), within_s) as connection:
         for _ in range(times):
             connection.sendall(lines)
