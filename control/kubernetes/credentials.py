@@ -54,6 +54,8 @@ def _loader(kubeconfig: str, context: str, service_account: Path) -> Callable[[]
             return await _cluster(made)
         except (ConfigException, OSError, ssl.SSLError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
             where = kubeconfig or "this pod's service account"
+            if isinstance(error, FileNotFoundError) and error.filename == os.path.expanduser(kubeconfig):
+                raise ClusterUnusable(f"{where} is not there; say where it is: --kubeconfig FILE") from error
             hint = "" if kubeconfig else "; outside a pod give --kubeconfig FILE"
             raise ClusterUnusable(f"{where}: {' '.join(str(error).split()) or type(error).__name__}{hint}") from error
 

@@ -174,7 +174,7 @@ async def test_a_watch_is_a_stream_of_lines_and_ends_with_the_server(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "No such file"),
+        (None, "is not there; say where it is: --kubeconfig FILE"),
         ("{", "while parsing"),
         ("{}", "current-context"),
         ('{"current-context": "x", "contexts": []}', "x"),
