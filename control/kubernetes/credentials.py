@@ -54,8 +54,6 @@ def _loader(kubeconfig: str, context: str, service_account: Path) -> Callable[[]
             return await _cluster(made)
         except (ConfigException, OSError, ssl.SSLError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
             where = kubeconfig or "this pod's service account"
-            if isinstance(error, FileNotFoundError) and error.filename == os.path.expanduser(kubeconfig):
-                raise ClusterUnusable(f"{where} is not there; say where it is: --kubeconfig FILE") from error
             hint = "" if kubeconfig else "; outside a pod give --kubeconfig FILE"
             raise ClusterUnusable(f"{where}: {' '.join(str(error).split()) or type(error).__name__}{hint}") from error
 
@@ -63,10 +61,13 @@ def _loader(kubeconfig: str, context: str, service_account: Path) -> Callable[[]
 
 
 def _readable(kubeconfig: str) -> str:
-    """The file's path; the loader says nothing of one that is not there. Raises OSError."""
+    """The file's path; the loader says nothing of one that is not there. Raises ClusterUnusable, OSError."""
     path = os.path.expanduser(kubeconfig)
-    with open(path, "rb"):
-        return path
+    try:
+        with open(path, "rb"):
+            return path
+    except FileNotFoundError as error:
+        raise ClusterUnusable(f"{kubeconfig} is not there; say where it is: --kubeconfig FILE") from error
 
 
 async def _cluster(loaded: Configuration) -> Cluster:

@@ -5,6 +5,7 @@ import contextlib
 from dataclasses import dataclass, field
 
 from tests.compliance.outcome import Message, Outcome, describe
+from tests.serving import end
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 _PROBE_ANSWER = b"HTTP/1.1 200 OK\r\nX-Probe: yes\r\nContent-Length: 5\r\n\r\nprobe"
@@ -100,12 +101,7 @@ class Recorder:
                 await writer.wait_closed()
 
     async def stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
+        await end(self._server, self._tasks)
 
 
 async def outcome_of(

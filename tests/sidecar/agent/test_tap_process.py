@@ -17,6 +17,7 @@ from remora.tap.sinks import Flows
 from remora.tap.stream import TapStream
 from tests.control.app.control_process import ControlProcess
 from tests.remora.inspection import in_mitmproxy, inspection
+from tests.serving import end
 from tests.sidecar.agent.sidecar_process import Sidecar
 
 Eventually = Callable[..., Awaitable[None]]
@@ -51,12 +52,7 @@ class Echo:
         writer.close()
 
     async def stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
+        await end(self._server, self._tasks)
 
 
 @pytest.fixture

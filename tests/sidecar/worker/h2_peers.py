@@ -15,6 +15,7 @@ import h2.exceptions
 import h2.settings
 
 from sidecar.config.endpoint import Address
+from tests.serving import end
 
 DEADLINE_S = 5.0
 
@@ -309,9 +310,4 @@ class H2Origin:
             await self.handler(peer, stream)
 
     async def close(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
+        await end(self._server, self._tasks)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from sidecar.config.endpoint import Address
+from tests.serving import end
 
 DEADLINE_S = 5.0
 
@@ -202,12 +203,7 @@ class Origin:
                 await writer.wait_closed()
 
     async def close(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
+        await end(self._server, self._tasks)
 
 
 class Gate:

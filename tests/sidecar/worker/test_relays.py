@@ -107,16 +107,19 @@ async def test_what_is_said_while_dialling_is_kept_in_order(proxy: Proxy, client
     assert await far.closed() == said
 
 
+async def across(hops: int, proxy: Proxy, second: Proxy, authority: Authority, app: Upstream) -> Address:
+    """Where the application is reached, by one proxy or by two with mutual TLS between them."""
+    if hops == 1:
+        return await serve(proxy, cluster("app", app.address))
+    return await serve_pair(second, proxy, authority, app.address)
+
+
 @pytest.mark.parametrize("hops", [1, 2])
 @pytest.mark.parametrize("who", ["client", "server"])
 async def test_an_end_of_one_direction_leaves_the_other_open(
     proxy: Proxy, second: Proxy, client: Client, app: Upstream, authority: Authority, who: str, hops: int
 ) -> None:
-    if hops == 1:
-        address = await serve(proxy, cluster("app", app.address))
-    else:
-        address = await serve_pair(second, proxy, authority, app.address)
-    near = await client.connect(address)
+    near = await client.connect(await across(hops, proxy, second, authority, app))
     far = await app.accepted()
     first, other = (near, far) if who == "client" else (far, near)
     await first.send(b"all of it")
@@ -143,11 +146,7 @@ async def test_a_reset_of_one_side_resets_the_other(
     hops: int,
     eventually: Eventually,
 ) -> None:
-    if hops == 1:
-        address = await serve(proxy, cluster("app", app.address))
-    else:
-        address = await serve_pair(second, proxy, authority, app.address)
-    near = await client.connect(address)
+    near = await client.connect(await across(hops, proxy, second, authority, app))
     far = await app.accepted()
     await near.send(b"x")
     await far.reader.readexactly(1)
