@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -45,11 +46,11 @@ def sync_file_system(directory: Path) -> bool:
     return True
 
 
-def sync_directory(path: Path) -> None:
+def sync_directory(path: Path, fsync: Callable[[int], None] = os.fsync) -> None:
     """Make renames and removals in `path` durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(fd)
+        fsync(fd)
     finally:
         os.close(fd)
 

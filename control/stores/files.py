@@ -22,7 +22,7 @@ from control.api.violation import Violation
 from control.api.workload import Workload
 from control.api.world import WorkloadKey, World
 from control.stores.errors import ChangedMeanwhile, NothingApplied, StoreCorrupt, StoreError
-from control.stores.journal import Journal, Written
+from control.stores.journal import KERNEL, Disk, Journal, Written
 from control.stores.registry import Registry
 from control.stores.rules_directory import RulesDirectory, as_stored, path_of
 from control.stores.stored import StoredRule, changed_meanwhile, stored_rule
@@ -44,13 +44,13 @@ class WatchEvent:
 class FileStore:
     """Rules in `dir/rules`, workloads in `dir/workloads`. `open` before anything else; `close` gives up the lock."""
 
-    def __init__(self, directory: Path, *, clock: Clock | None = None) -> None:
+    def __init__(self, directory: Path, *, clock: Clock | None = None, disk: Disk = KERNEL) -> None:
         self._dir = directory
         self._rules = directory / "rules"
         self._clock = clock or SystemClock()
         self._directory = RulesDirectory(self._rules)
         self._registry = Registry(directory / "workloads")
-        self._journal = Journal(self._rules, directory)
+        self._journal = Journal(self._rules, directory, disk)
         self._mutex = threading.Lock()
         self._lock_fd: int | None = None
         self._world = World()

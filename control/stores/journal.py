@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -31,11 +31,25 @@ class Written:
     modified_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The calls that fail where a disk is full or broken, and decide whether a change counts. The kernel's own."""
+
+    mkdir: Callable[[Path, int], None] = os.mkdir
+    utime: Callable[[Path, tuple[float, float]], None] = os.utime
+    fsync: Callable[[int], None] = os.fsync
+    rename: Callable[[Path, Path], None] = os.rename
+
+
+KERNEL = Disk()
+
+
 class Journal:
     """Changes the files under `root`; keeps its own under `home`, which must be on the same file system."""
 
-    def __init__(self, root: Path, home: Path) -> None:
+    def __init__(self, root: Path, home: Path, disk: Disk = KERNEL) -> None:
         self._root = root
+        self._disk = disk
         self._staged = home / ".staged"
         self._committed = home / "journal"
         self._home = home
@@ -61,33 +75,38 @@ class Journal:
             self._play()
 
     def _stage(self, written: Mapping[PurePosixPath, Written], removed: frozenset[PurePosixPath]) -> None:
-        self._staged.mkdir(mode=0o700)
+        self._disk.mkdir(self._staged, 0o700)
         manifest = {"written": [str(path) for path in written], "removed": sorted(map(str, removed))}
         together = len(written) > MANY_FILES
         for index, (path, content) in enumerate(written.items()):
             # Made now, so that nothing after the commit needs space.
-            (self._root / path).parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+            self._make_directory((self._root / path).parent)
             self._write(self._staged / str(index), content.data, sync=not together)
-            os.utime(self._staged / str(index), (content.modified_at, content.modified_at))
+            self._disk.utime(self._staged / str(index), (content.modified_at, content.modified_at))
         self._write(self._staged / _MANIFEST, json.dumps(manifest).encode())
         if together and not sync_file_system(self._staged):
             for index in range(len(written)):
-                _sync(self._staged / str(index))
-        sync_directory(self._staged)
-        os.rename(self._staged, self._committed)
+                with open(self._staged / str(index), "rb") as file:
+                    self._disk.fsync(file.fileno())
+        sync_directory(self._staged, self._disk.fsync)
+        self._disk.rename(self._staged, self._committed)
         try:
-            sync_directory(self._home)
+            sync_directory(self._home, self._disk.fsync)
         except OSError:  # it may or may not survive a crash, so it must not count
-            os.rename(self._committed, self._staged)
+            self._disk.rename(self._committed, self._staged)
             raise
 
-    @staticmethod
-    def _write(path: Path, data: bytes, *, sync: bool = True) -> None:
+    def _make_directory(self, path: Path) -> None:
+        if not path.is_dir():
+            self._make_directory(path.parent)
+            self._disk.mkdir(path, 0o755)
+
+    def _write(self, path: Path, data: bytes, *, sync: bool = True) -> None:
         with open(path, "xb") as file:
             file.write(data)
             file.flush()
             if sync:
-                os.fsync(file.fileno())
+                self._disk.fsync(file.fileno())
 
     def _play(self) -> None:
         manifest_path = self._committed / _MANIFEST
@@ -109,11 +128,6 @@ class Journal:
             if (self._root / path).parent.exists():
                 touched.add((self._root / path).parent)
         for directory in touched:
-            sync_directory(directory)
+            sync_directory(directory, self._disk.fsync)
         manifest_path.unlink()
         shutil.rmtree(self._committed)
-
-
-def _sync(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from control.api import Key, Resource, Workload
 from control.stores import FileStore, NothingApplied, StoreCorrupt, StoreError
 from control.stores.files import WatchEvent
-from control.stores.journal import MANY_FILES
+from control.stores.journal import KERNEL, MANY_FILES
 from tests.control.translate.bookinfo import WORKLOADS, parsed, rule, workload
 
 
@@ -161,32 +162,32 @@ def test_an_unreadable_directory_is_a_clear_error(tmp_path: Path) -> None:
 class FailingDisk:
     """Fails the nth call of a kind that the journal makes, as a full disk would."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, nth: int) -> None:
-        self.left = nth
-        self.real = getattr(os, name)
-        monkeypatch.setattr(os, name, self)
+    def __init__(self, name: str) -> None:
+        self.left: int | None = None
+        self.real = getattr(KERNEL, name)
+        self.calls = replace(KERNEL, **{name: self})
 
-    def __call__(self, *args: object, **kwargs: object) -> object:
-        self.left -= 1
-        if self.left == 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return self.real(*args, **kwargs)
+    def __call__(self, *args: object) -> object:
+        if self.left is not None:
+            self.left -= 1
+            if self.left == 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return self.real(*args)
 
 
 @pytest.mark.parametrize(("call", "nth"), [(c, n) for c in ("fsync", "rename", "utime", "mkdir") for n in range(1, 8)])
-def test_a_full_disk_changes_nothing_or_everything(
-    store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, nth: int
-) -> None:
+def test_a_full_disk_changes_nothing_or_everything(tmp_path: Path, call: str, nth: int) -> None:
+    disk = FailingDisk(call)
+    store = FileStore(tmp_path, disk=disk.calls)
+    store.open()
     before = store.apply(rules("reviews", "ratings"))
-    with monkeypatch.context() as patch:
-        FailingDisk(patch, call, nth)
-        complaint = "nothing was applied: No space left on device, or it was not needed"
-        try:
-            after = store.change(
-                rules("reviews", "details", version="v2"), [Key("DestinationRule", "default", "ratings")]
-            )
-        except NothingApplied as error:
-            complaint, after = str(error), before
+    disk.left = nth
+    complaint = "nothing was applied: No space left on device, or it was not needed"
+    try:
+        after = store.change(rules("reviews", "details", version="v2"), [Key("DestinationRule", "default", "ratings")])
+    except NothingApplied as error:
+        complaint, after = str(error), before
+    disk.left = None
     assert "nothing was applied: No space left on device" in complaint
     assert store.world is after
     again = reopened(store, tmp_path)
@@ -199,21 +200,25 @@ CRASHER = """
 import os, sys, signal
 from pathlib import Path
 from control.stores import FileStore
+from control.stores.journal import Disk
 from tests.control.stores.test_files import rules
 from control.api import Key
-store = FileStore(Path(sys.argv[1]))
-store.open()
-left = int(sys.argv[2])
+left = None
 def dying(real):
     def call(*args, **kwargs):
         global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if left is not None:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
         return real(*args, **kwargs)
     return call
-for name in ("fsync", "rename", "replace", "utime", "mkdir", "unlink", "rmdir"):
+disk = Disk(*(dying(getattr(os, name)) for name in ("mkdir", "utime", "fsync", "rename")))
+for name in ("replace", "unlink", "rmdir"):
     setattr(os, name, dying(getattr(os, name)))
+store = FileStore(Path(sys.argv[1]), disk=disk)
+store.open()
+left = int(sys.argv[2])
 store.change(rules("reviews", "details", "productpage", version="v2"), [Key("DestinationRule", "default", "ratings")])
 print("done")
 """
