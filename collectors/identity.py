@@ -50,10 +50,13 @@ class Authority:
 class Identity:
     """Holds the present credentials, renews them, and tells who wants to know."""
 
-    def __init__(self, authority: Authority, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self, authority: Authority, clock: Clock, rng: random.Random, *, min_retry_s: float = _MIN_RETRY_S
+    ) -> None:
         self._authority = authority
         self._clock = clock
         self._rng = rng
+        self._min_retry_s = min_retry_s
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._credentials: Credentials | None = None
         self._listeners: list[Callable[[Credentials], None]] = []
@@ -129,11 +132,11 @@ class Identity:
 
     def _wait_s(self, failures: int) -> float:
         if failures:
-            return min(_MIN_RETRY_S * 2.0 ** min(failures - 1, 10), _MAX_RETRY_S) * self._rng.uniform(0.5, 1.0)
+            return min(self._min_retry_s * 2.0 ** min(failures - 1, 10), _MAX_RETRY_S) * self._rng.uniform(0.5, 1.0)
         credentials = self.credentials
         life_s = credentials.not_after - credentials.not_before
         renew_at = credentials.not_before + life_s * self._rng.uniform(0.45, 0.55)
-        return max(_MIN_RETRY_S, renew_at - self._clock.now())
+        return max(self._min_retry_s, renew_at - self._clock.now())
 
     async def _request(self, *, with_token: bool) -> Credentials:
         roots = await asyncio.to_thread(self._authority.root_file.read_bytes)

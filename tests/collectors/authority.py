@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from collectors.identity import CONTROL_NAME, Authority, Identity
 from collectors.tls import Credentials
-from mesh.clock import SystemClock
+from mesh.clock import Clock, SystemClock
 from mesh.csr import METHOD, SERVICE, CertificateRequest, CertificateResponse
 from mesh.spiffe import SpiffeId
 
@@ -155,5 +155,5 @@ class Doors:
             self.csr, self.ads if renew_at_ads else None, self.directory / "root.pem", self.directory / "token"
         )
 
-    def identity(self) -> Identity:
-        return Identity(self.authority(), SystemClock(), random.Random(1))
+    def identity(self, clock: Clock | None = None, **pace: float) -> Identity:
+        return Identity(self.authority(), clock or SystemClock(), random.Random(1), **pace)

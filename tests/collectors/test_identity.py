@@ -18,6 +18,19 @@ from tests.collectors.authority import COLLECTOR, Doors, Mint
 Eventually = Callable[..., Awaitable[None]]
 
 
+class Later(SystemClock):
+    """Goes on as ever, `ahead_s` from now."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.ahead_s
+
+    def back(self, _credentials: Credentials) -> None:
+        self.ahead_s = 0.0
+
+
 @pytest.fixture
 async def doors(tmp_path: Path) -> AsyncIterator[Doors]:
     async with Doors(Mint(), tmp_path) as doors:
@@ -50,11 +63,13 @@ async def test_the_key_is_on_no_disk_and_in_no_text(
 
 
 async def test_renewal_is_by_certificate_with_a_new_key(doors: Doors, eventually: Eventually) -> None:
-    identity = doors.identity()
+    clock = Later()
+    identity = doors.identity(clock, min_retry_s=0.01)
     first = await identity.obtain(deadline_s=5)
     seen: list[Credentials] = []
     identity.on_change(seen.append)
-    identity._wait_s = lambda failures: 3600.0 if seen else 0.0  # type: ignore[method-assign]
+    identity.on_change(clock.back)
+    clock.ahead_s = 0.6 * (first.not_after - first.not_before)
     renewing = asyncio.ensure_future(identity.keep_renewed())
     await eventually(lambda: seen, "renewed")
     renewing.cancel()
@@ -82,10 +97,11 @@ async def test_renewal_is_due_between_45_and_55_percent_of_the_life(doors: Doors
 async def test_a_failed_renewal_keeps_the_old_certificate_and_says_so(
     doors: Doors, eventually: Eventually, caplog: pytest.LogCaptureFixture
 ) -> None:
-    identity = doors.identity()
+    clock = Later()
+    identity = doors.identity(clock, min_retry_s=0.01)
     first = await identity.obtain(deadline_s=5)
     doors.refuse = grpc.StatusCode.UNAVAILABLE
-    identity._wait_s = lambda failures: 0.01  # type: ignore[method-assign]
+    clock.ahead_s = 0.6 * (first.not_after - first.not_before)
     renewing = asyncio.ensure_future(identity.keep_renewed())
     await eventually(lambda: doors.asked_by_certificate > 2, "tried again and again")
     assert identity.credentials is first

@@ -1,7 +1,7 @@
 """The webhooks over HTTP: bounds, refusals, and answers that the API server can use."""
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NoReturn
 
 import httpx
 import jsonpatch
@@ -29,8 +29,9 @@ class Scene:
         self.world = World()
         self.registry = CollectorRegistry()
         self.labels: dict[str, str] | None = {"remora.io/injection": "enabled"}
+        self.settings: Callable[[], InjectorSettings] = InjectorSettings
         answers = {
-            "/inject": Injection(InjectorSettings, self._namespace),
+            "/inject": Injection(lambda: self.settings(), self._namespace),
             "/validate": Validation(lambda: self.world),
         }
         transport = httpx.ASGITransport(Webhooks(answers, SystemClock(), WebhookMetrics(self.registry)))
@@ -166,14 +167,14 @@ async def test_other_methods_are_refused(scene: Scene) -> None:
 
 
 async def test_a_mistake_of_ours_is_logged_and_does_not_end_the_server(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(*_arguments: object, **_named: object) -> None:
+    def broken() -> NoReturn:
         raise ZeroDivisionError("the mistake")
 
-    with monkeypatch.context() as patched:
-        patched.setattr("control.webhooks.inject.inject", broken)
-        status, said = await scene.refused("/inject", encoded(review(pod())))
+    scene.settings = broken
+    status, said = await scene.refused("/inject", encoded(review(pod())))
+    scene.settings = InjectorSettings
     assert status == 500
     assert "the mistake" in caplog.text
     assert "the mistake" not in said
