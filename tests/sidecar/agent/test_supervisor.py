@@ -1,6 +1,7 @@
 """The workers' supervisor with real processes that speak the channel."""
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -93,8 +94,12 @@ async def start() -> AsyncIterator[Start]:
             return workers
 
         yield begin
+        left = [pid for workers in running for pid in workers.pids()]
     for workers in running:
         workers.sockets.close()
+    for pid in left:  # one in an endless loop does not see that its channel has closed
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def snapshot(version: str, *addresses: Address) -> Snapshot:
