@@ -1,7 +1,6 @@
 """The workers' supervisor with real processes that speak the channel."""
 
 import asyncio
-import contextlib
 import os
 import random
 import signal
@@ -94,12 +93,12 @@ async def start() -> AsyncIterator[Start]:
             return workers
 
         yield begin
-        left = [pid for workers in running for pid in workers.pids()]
+        left = [slot.worker for workers in running for slot in workers.supervisor._slots if slot.worker is not None]
     for workers in running:
         workers.sockets.close()
-    for pid in left:  # one in an endless loop does not see that its channel has closed
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    for worker in left:  # one in an endless loop does not see that its channel has closed
+        worker.kill()
+        await worker.end(0.0)
 
 
 def snapshot(version: str, *addresses: Address) -> Snapshot:
