@@ -11,8 +11,17 @@ from pathlib import Path
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace `path` with `data`, synced to disk before and after the rename.
 
-    Raises OSError; then `path` is as it was.
+    Raises OSError, which names `path`; then that is as it was.
     """
+    try:
+        _replace(path, data, mode)
+    except OSError as error:
+        # The calls that fail on a full disk know no name.
+        error.filename, error.filename2 = os.fspath(path), None
+        raise
+
+
+def _replace(path: Path, data: bytes, mode: int) -> None:
     fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(fd, "wb") as file:

@@ -1,12 +1,21 @@
 """The state directory of a mesh on this machine: where it is, and what is where in it (docs/interfaces.md)."""
 
+import errno
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from remora.failure import Failure, NoMesh
+
+NEEDED_BYTES = 8 * 1024 * 1024
+"""Free at the start of a mesh: certificates, rules, an empty store, the first lines of logs."""
+_SHORT_BYTES = 256 * 1024
+"""With less, whoever ends without a word could not write it."""
+_SHORT_FILES = 16
+_ROOM = "make room there, or choose another --state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,37 @@ class State:
         if not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
             raise Failure(f"cannot use state directory {self.directory}: no permission to read and write it")
 
+    def claim_room(self) -> None:
+        """Raises Failure where a mesh could not write what it needs to come up: here it can be said why."""
+        try:
+            with tempfile.TemporaryFile(dir=self.directory) as file:
+                os.posix_fallocate(file.fileno(), 0, NEEDED_BYTES)
+        except OSError as error:
+            raise self.unusable(error) from error
+
+    def unusable(self, error: OSError) -> Failure:
+        """What to say of `error`, which came of writing there."""
+        path = f"{error.filename}: " if error.filename is not None else ""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = f" ({self._free()} are free, {_size(NEEDED_BYTES)} are needed): {_ROOM}" if full else ""
+        return Failure(f"cannot use state directory {self.directory}: {path}{error.strerror}{advice}")
+
+    def shortage(self) -> str:
+        """What to add to a failure, if the disk is full; else empty."""
+        try:
+            status = os.statvfs(self.directory)
+        except OSError:
+            return ""
+        has_files = status.f_favail >= _SHORT_FILES or not status.f_files  # some file systems do not count them
+        if status.f_bavail * status.f_frsize >= _SHORT_BYTES and has_files:
+            return ""
+        return f"{self.directory}: {os.strerror(errno.ENOSPC)} ({self._free()} are free): {_ROOM}"
+
+    def _free(self) -> str:
+        status = os.statvfs(self.directory)
+        files = f" and {status.f_favail} files" if status.f_files and status.f_favail < _SHORT_FILES else ""
+        return _size(status.f_bavail * status.f_frsize) + files
+
     def read_control(self) -> dict[str, Any]:
         """Content of control.json. Raises NoMesh when there is none: no control plane has run here."""
         return self._read(self.control)
@@ -103,3 +143,7 @@ class State:
         if not isinstance(content, dict):
             raise Failure(f"{path} is damaged: stop the mesh, remove the file and start again")
         return content
+
+
+def _size(count: int) -> str:
+    return f"{count // 1024:,} KiB" if count < 1 << 20 else f"{count >> 20:,} MiB"

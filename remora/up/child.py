@@ -120,7 +120,7 @@ class Child:
         """Start the child and wait for its end; returns how it ended."""
         try:
             command = await self._prepare()
-        except Failure as failure:
+        except (Failure, OSError) as failure:
             return str(failure)
         if self._stopping:
             return "stopped"
@@ -130,7 +130,8 @@ class Child:
             self._process = process = await self._start(command, ready_write)
         except OSError as error:
             os.close(ready_read)
-            return f"cannot execute {command.argv[0]}: {error.strerror}"
+            at = "" if error.filename in (None, command.argv[0]) else f"{error.filename}: "
+            return f"cannot execute {command.argv[0]}: {at}{error.strerror}"
         finally:
             os.close(ready_write)
         self.pid = process.pid

@@ -20,11 +20,10 @@ class Lock:
         self.fd = -1
 
     def __enter__(self) -> "Lock":
-        path = self._state.lock
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(self._state.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise Failure(f"cannot use state directory {self._state.directory}: {path}: {error.strerror}") from error
+            raise self._state.unusable(error) from error
         deadline = time.monotonic() + LEFTOVERS_S
         while not _locked(fd):
             owner = _owner(fd)
@@ -35,10 +34,18 @@ class Lock:
                     f"another `remora up` ({who}) uses {self._state.directory}: stop it, or choose another --state"
                 )
             time.sleep(0.05)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         self.fd = fd
+        self._write_owner()
         return self
+
+    def _write_owner(self) -> None:
+        try:
+            os.ftruncate(self.fd, 0)
+            os.pwrite(self.fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(self.fd)
+            error.filename = str(self._state.lock)
+            raise self._state.unusable(error) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

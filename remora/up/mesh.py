@@ -173,18 +173,25 @@ class Mesh:
     def _started(self, child: Child) -> None:
         self._stage(child.name, "starting")
         if self._is_ready:
-            self._write_mesh_file()
+            self._rewrite_mesh_file()
 
     def _ready(self, child: Child, report: dict[str, Any]) -> None:
         self._stage(child.name, "ready")
         if child.name == "console":
             self._console_url = str(report.get("url", ""))
         if self._is_ready:
-            self._write_mesh_file()
+            self._rewrite_mesh_file()
             self._say(f"{child.name} is back" + (f": {self._console_url}" if child.name == "console" else ""))
 
     def _ended(self, child: Child, why: str) -> None:
         self._say(f"{child.name} {why}: starting it again (see {self._state.logs / child.name}.log)")
+
+    def _rewrite_mesh_file(self) -> None:
+        """Of a mesh that serves: a disk that is full is no reason to end it."""
+        try:
+            self._write_mesh_file()
+        except OSError as error:
+            self._say(f"cannot write {error.filename}: {error.strerror}; what it says is not true any more")
 
     def _write_mesh_file(self) -> None:
         pids = {name: child.pid for name, child in self._children.items() if child.pid is not None}

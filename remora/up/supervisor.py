@@ -12,6 +12,7 @@ from remora import otlp_types
 from remora.failure import Failure
 from remora.output import print_error
 from remora.state import State
+from remora.up.child import EndedEarly
 from remora.up.display import Progress, print_summary
 from remora.up.lock import Lock
 from remora.up.mesh import Mesh
@@ -25,10 +26,19 @@ def run(options: Options, *, as_json: bool) -> None:
     state = State(options.state.absolute())
     state.create()
     with Lock(state) as lock:
+        state.claim_room()
         # What an `up` that was killed has left behind would lead others to ports that are no longer ours.
         for leftover in (state.mesh, state.control):
             leftover.unlink(missing_ok=True)
-        asyncio.run(_supervise(options, state, lock.fd, as_json=as_json))
+        try:
+            asyncio.run(_supervise(options, state, lock.fd, as_json=as_json))
+        except EndedEarly as failure:
+            # On a full disk a child's last words are lost.
+            raise Failure(*failure.lines, *filter(None, (state.shortage(),))) from failure
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise state.unusable(error) from error
 
 
 async def _supervise(options: Options, state: State, lock_fd: int, *, as_json: bool) -> None:

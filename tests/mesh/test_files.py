@@ -24,6 +24,13 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> 
     assert os.listdir(tmp_path) == ["target"]
 
 
+def test_a_write_that_fails_names_the_file_that_was_meant(tmp_path: Path) -> None:
+    for path in (tmp_path / "none" / "file", tmp_path):
+        with pytest.raises(OSError) as caught:
+            write_atomic(path, b"new")
+        assert (caught.value.filename, caught.value.filename2) == (str(path), None)
+
+
 @pytest.mark.parametrize(("mode", "private"), [(0o600, True), (0o400, True), (0o640, False), (0o604, False)])
 def test_a_secret_is_read_only_from_its_owners_file(tmp_path: Path, mode: int, private: bool) -> None:
     path = tmp_path / "secret"

@@ -1,6 +1,7 @@
 """A child is told ready, started again when it dies, and gone when it should be."""
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -102,6 +103,32 @@ async def test_what_can_not_be_executed_fails_with_the_reason(tmp_path: Path) ->
     async with supervised(prepare, tmp_path / "log") as child:
         with pytest.raises(EndedEarly, match="cannot execute /nonexistent/program: No such file or directory"):
             await asyncio.wait_for(child.first_ready, 10)
+
+
+async def test_a_log_that_can_not_be_written_is_named(tmp_path: Path) -> None:
+    log = tmp_path / "none" / "log"
+    async with supervised(command("pass"), log) as child:
+        with pytest.raises(EndedEarly, match=f"cannot execute .*: {log}: No such file or directory"):
+            await asyncio.wait_for(child.first_ready, 10)
+
+
+async def test_a_disk_that_is_full_when_a_child_is_started_again_is_waited_for(
+    tmp_path: Path, eventually: Eventually
+) -> None:
+    attempts: list[int] = []
+    working = command(SERVES)
+
+    async def prepare() -> Command:
+        attempts.append(1)
+        if len(attempts) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", "token")
+        return await working()
+
+    async with supervised(prepare, tmp_path / "log") as child:
+        await asyncio.wait_for(child.first_ready, 10)
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+        await eventually(lambda: len(attempts) == 3 and child.pid is not None, "it is started again")
 
 
 async def test_preparing_again_is_tried_again(tmp_path: Path, eventually: Eventually) -> None:
