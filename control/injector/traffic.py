@@ -19,7 +19,7 @@ MAX_ITEMS = 256
 """Of one list, as remora-init takes. Each is a rule that every new connection is compared with."""
 
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?\Z")
-_INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
+_INTERFACE = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,14}\Z")
 _PORTS_FORM = "write ports with commas between them, such as 8080,9090-9099"
 _RANGES_FORM = "write address ranges with commas between them, such as 10.0.0.0/8,fd00::/8"
 _INTERFACES_FORM = "write interfaces' names with commas between them, such as net1,net2"
@@ -52,7 +52,11 @@ def ranges(text: str) -> str:
             network = ipaddress.ip_network(item)
         except ValueError:
             raise ValueError(f"is {shorten(text)}, {_why_no_range(item)}; {_RANGES_FORM}") from None
-        if "%" in item or (isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED)):
+        if (
+            "%" in item
+            or "." in item.partition("/")[2]
+            or (isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED))
+        ):
             raise ValueError(f"is {shorten(text)}, of which {shorten(item)} is no plain address range; {_RANGES_FORM}")
         if network.prefixlen and network.overlaps(_LOOPBACK[network.version]):
             raise ValueError(

@@ -11,7 +11,8 @@ MAX_ENTRIES = 256
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _PORTS = re.compile(r"([0-9]{1,5})(?:[-:]([0-9]{1,5}))?\Z")
-_INTERFACE = re.compile(r"[A-Za-z0-9_.@-]{1,15}\Z")
+_INTERFACE = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,14}(?:@[A-Za-z0-9_.-]{0,15})?\Z")
+"""None that begins like an option of iptables."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -108,6 +109,9 @@ def _network(entry: str) -> Network:
     try:
         if "%" in entry:
             raise ValueError("an interface's name is no part of a range")
+        if not entry.partition("/")[2].isascii() or "." in entry.partition("/")[2]:
+            # Python takes 0.0.255.255 for the bits that do not count, iptables for those that do.
+            raise ValueError("a mask is read in two ways, a length in one")
         network = ipaddress.ip_network(entry, strict=False)
     except ValueError as error:
         raise ValueError(f"{entry!r} is no range of addresses; write e.g. 10.0.0.0/8 or fd00::/8") from error
@@ -141,9 +145,9 @@ def parse_interfaces(text: str) -> tuple[str, ...]:
     """Names, each once. Raises ValueError; so it does for `lo`, whose rules are our own."""
     found: dict[str, None] = {}
     for entry in split(text):
-        if not _INTERFACE.match(entry) or entry in (".", ".."):
+        if not _INTERFACE.match(entry) or entry.partition("@")[0] in (".", ".."):
             raise ValueError(f"{entry!r} is no interface's name; write one as `ip link` shows it, e.g. net1")
-        if entry == "lo":
+        if entry.partition("@")[0] == "lo":
             raise ValueError("'lo': the loopback interface cannot be excluded, the sidecar needs its rules")
         # An `eth0@if5` of `ip link` is called eth0.
         found[entry.partition("@")[0]] = None
