@@ -39,7 +39,9 @@ def spiffe_id_of(certificate: x509.Certificate) -> SpiffeId:
     try:
         extensions = certificate.extensions
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError) as error:
+    except (
+        x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError
+    ) as error:  # fmt: skip
         raise PeerRefused("has no readable subject alternative name") from error
     try:
         if extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
@@ -61,7 +63,7 @@ def authenticate_der(der: bytes | None, trust_domain: str) -> SpiffeId:
         raise PeerRefused("no certificate")
     try:
         certificate = x509.load_der_x509_certificate(der)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise PeerRefused("unreadable certificate") from error
     identity = spiffe_id_of(certificate)
     if identity.trust_domain != trust_domain:

@@ -42,7 +42,10 @@ class CertificateRequest:
         """Raises MalformedCertificateMessage. Unknown fields are passed over: peers may be newer, the authority
         takes nothing from them."""
         message = _parse(_request_class, data)
-        metadata = json_format.MessageToDict(message.metadata) if message.HasField("metadata") else {}
+        try:
+            metadata = json_format.MessageToDict(message.metadata) if message.HasField("metadata") else {}
+        except ValueError as error:  # infinity and NaN, which JSON has not
+            raise MalformedCertificateMessage(f"its metadata cannot be read: {error}") from error
         return cls(message.csr, message.validity_duration, metadata)
 
 

@@ -205,7 +205,10 @@ def _named(allowed: frozenset[str]) -> Identify:
                 found = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(
                     x509.SubjectAlternativeName
                 )
-            except (ValueError, x509.ExtensionNotFound):
+            except (
+                ValueError, x509.InvalidVersion, x509.ExtensionNotFound, x509.DuplicateExtension,
+                x509.UnsupportedGeneralNameType,
+            ):  # fmt: skip
                 continue
             names.update(found.value.get_values_for_type(x509.DNSName))
             names.update(found.value.get_values_for_type(x509.UniformResourceIdentifier))

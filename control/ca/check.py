@@ -79,7 +79,7 @@ def _issued_by(certificate: x509.Certificate, anchors: Iterable[x509.Certificate
 def _names(certificate: x509.Certificate) -> set[x509.GeneralName]:
     try:
         return set(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-    except (x509.ExtensionNotFound, ValueError) as error:
+    except (x509.ExtensionNotFound, x509.UnsupportedGeneralNameType, ValueError) as error:
         raise NotTrusted("it has no readable subject alternative name") from error
 
 

@@ -37,6 +37,6 @@ def peer_of(
         identity = check_peer(certificate, trust_domain, anchors, now)
     except NotTrusted as error:
         raise Unauthenticated(f"client certificate refused: {error}") from error
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise Unauthenticated("the client certificate is malformed") from error
     return Peer(identity, certificate.not_valid_after_utc.timestamp(), address)

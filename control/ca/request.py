@@ -39,7 +39,7 @@ def parse_request(pem: str) -> x509.CertificateSigningRequest:
         raise RefusedRequest(f"the request has {len(pem)} bytes, more than {MAX_REQUEST_BYTES}")
     try:
         return x509.load_pem_x509_csr(pem.encode())
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise RefusedRequest("the request is not a PKCS #10 request in PEM") from error
 
 
@@ -54,7 +54,7 @@ def check_request(request: x509.CertificateSigningRequest, allowed_names: Collec
         extensions = request.extensions
         for extension in extensions:
             _check_extension(extension.value, allowed_names)
-    except (ValueError, x509.DuplicateExtension) as error:
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise RefusedRequest("the request's extensions are malformed") from error
     return key
 

@@ -78,6 +78,11 @@ class CertificateService:
             _log.warning("no certificate for %s: %s", address, error)
             self._count(outcome)
             await context.abort(code, text)
+        except Exception:
+            # A mistake of ours; it ends this call, is told like a refusal, and the library prints nothing of it.
+            _log.exception("no certificate for %s: a mistake of the control plane", address)
+            self._count("unavailable")
+            await context.abort(grpc.StatusCode.INTERNAL, "internal error")
         self._count("issued")
         return CertificateResponse(chain).to_bytes()
 

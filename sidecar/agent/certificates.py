@@ -81,7 +81,9 @@ class SigningRequest:
             raise UnusableCertificate("the certificate is for another key")
         try:
             names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except (x509.ExtensionNotFound, ValueError) as error:
+        except (
+            x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError
+        ) as error:  # fmt: skip
             raise UnusableCertificate("the certificate names nobody") from error
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
         if uris != [str(self._identity)]:

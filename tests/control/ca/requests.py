@@ -6,6 +6,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtensionOID
 
 REVIEWS = "spiffe://cluster.local/ns/default/sa/bookinfo-reviews"
 
@@ -37,3 +38,7 @@ def csr(
 
 def uri(value: str) -> x509.UniformResourceIdentifier:
     return x509.UniformResourceIdentifier(value)
+
+
+X400_NAME = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes.fromhex("3004a3023000"))
+"""A subject alternative name of the form x400Address."""

@@ -15,7 +15,7 @@ from control.ca.on_disk import DiskAuthority
 from control.ca.template import DEFAULT_LIFETIMES
 from mesh.spiffe import SpiffeId
 from tests.control.ca.conftest import TurnedClock
-from tests.control.ca.requests import REVIEWS, csr, ec_key, uri
+from tests.control.ca.requests import REVIEWS, X400_NAME, csr, ec_key, uri
 
 
 async def issue(authority: DiskAuthority, applicant: Applicant, pem: str, wish_s: float = 0) -> x509.Certificate:
@@ -114,6 +114,13 @@ def tampered() -> str:
     return pem_of(bytes(der))
 
 
+def of_version(version: int) -> str:
+    der = bytearray(base64.b64decode("".join(csr().splitlines()[1:-1])))
+    at = der.index(b"\x02\x01\x00")
+    der[at + 2] = version
+    return pem_of(bytes(der))
+
+
 def pem_of(der: bytes) -> str:
     body = base64.encodebytes(der).decode()
     return f"-----BEGIN CERTIFICATE REQUEST-----\n{body}-----END CERTIFICATE REQUEST-----\n"
@@ -129,6 +136,8 @@ def authority_usage() -> x509.KeyUsage:
         pytest.param("not a request", "not a PKCS #10", id="text"),
         pytest.param("", "not a PKCS #10", id="nothing"),
         pytest.param("x" * 20_000, "20000 bytes", id="too large"),
+        pytest.param(of_version(1), "not a PKCS #10", id="another version"),
+        pytest.param(csr(extensions=[X400_NAME]), "malformed", id="a kind of name that nobody has"),
         pytest.param("\ud800", "not a PKCS #10", id="a lone surrogate"),
         pytest.param(tampered(), "signature", id="a bad signature"),
         pytest.param(csr(rsa.generate_private_key(65537, 1024)), "1024 bits", id="a short RSA key"),

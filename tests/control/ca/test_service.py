@@ -13,7 +13,7 @@ from control.ca.tokens import LIFETIME_S
 from mesh.csr import FULL_METHOD, CertificateRequest
 from mesh.spiffe import SpiffeId
 from tests.control.app.control_process import create_certificate
-from tests.control.ca.requests import REVIEWS, csr, ec_key, uri
+from tests.control.ca.requests import REVIEWS, X400_NAME, csr, ec_key, uri
 from tests.control.served import Served
 
 
@@ -25,6 +25,10 @@ async def refused(channel: grpc.aio.Channel, data: bytes, *metadata: tuple[str, 
 
 def bearer(token: str) -> tuple[str, str]:
     return "authorization", f"Bearer {token}"
+
+
+NAN = CertificateRequest(csr()).to_bytes() + bytes.fromhex("22100a0e0a0161120911000000000000f87f")
+"""With metadata of {a: NaN}."""
 
 
 def good_request() -> bytes:
@@ -103,16 +107,22 @@ async def test_two_keys_at_once_and_one_token_one_wins(plane_served: Served) -> 
         pytest.param(b"", grpc.StatusCode.INVALID_ARGUMENT, id="an empty message"),
         pytest.param(b"x" * (MAX_MESSAGE_BYTES + 1), grpc.StatusCode.RESOURCE_EXHAUSTED, id="a giant message"),
         pytest.param(CertificateRequest(csr(), 86_401).to_bytes(), grpc.StatusCode.INVALID_ARGUMENT, id="a long life"),
+        pytest.param(NAN, grpc.StatusCode.INVALID_ARGUMENT, id="metadata that is no number"),
+        pytest.param(
+            CertificateRequest(csr(extensions=[X400_NAME])).to_bytes(), grpc.StatusCode.INVALID_ARGUMENT,
+            id="a kind of name that nobody has",
+        ),
         pytest.param(CertificateRequest(csr(), -1).to_bytes(), grpc.StatusCode.INVALID_ARGUMENT, id="a negative life"),
     ],
-)
+)  # fmt: skip
 async def test_malformed_requests_are_refused_and_the_next_is_served(
-    plane_served: Served, data: bytes, code: grpc.StatusCode
+    plane_served: Served, data: bytes, code: grpc.StatusCode, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, token = plane_served.register("reviews-v1")
     async with plane_served.channel("csr") as channel:
         assert (await refused(channel, data, bearer(token))).code() is code
         assert await create_certificate(channel, ec_key(), token)
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 async def test_guessing_is_slowed_down(plane_served: Served) -> None:
