@@ -105,6 +105,7 @@ HOT = (
     "net/outbox",
     "net/timers",
     "net/tls_stream",
+    "net/turns",
     "overload/load",
     "routing/conditions",
     "routing/domains",

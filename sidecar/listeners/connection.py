@@ -13,13 +13,14 @@ from sidecar.http.head import END, End, RequestHead, Trailers
 from sidecar.listeners import local_reply
 from sidecar.listeners.arrival import identify
 from sidecar.listeners.exchange import Exchange
-from sidecar.listeners.h1_link import H1Link
+from sidecar.listeners.h1_link import TURN, H1Link
 from sidecar.listeners.h2_connection import H2ClientConnection
 from sidecar.listeners.limits import refused
 from sidecar.listeners.tapped import begin_tapped
 from sidecar.net.outbox import gathering, ungathered
 from sidecar.net.peer import PeerRefused
 from sidecar.net.timers import NEVER
+from sidecar.net.turns import TURN_BYTES, TURN_S
 
 _BACKLOG: Final = 1
 
@@ -65,6 +66,7 @@ class DownstreamConnection(H1Link):
             data = self._take_special(data)
             if not data:
                 return
+        began = self.context.process.clock.monotonic() if len(data) >= TURN_BYTES else NEVER
         events = self._reader.receive(data)
         if self._backlog:
             self._backlog.extend(events)
@@ -79,6 +81,9 @@ class DownstreamConnection(H1Link):
             self._begin(events[0], True)
         else:
             self._process(events)
+        if began < NEVER and not self._closing and self.context.process.clock.monotonic() - began > TURN_S:
+            self._hold(TURN, True)
+            self.context.process.loop.call_soon(self._hold, TURN, False)
 
     def _take_special(self, data: bytes) -> bytes:
         """What is left to be read as requests of HTTP/1.1."""

@@ -25,6 +25,8 @@ LINGER_BYTES: Final = 1024 * 1024
 FLUSH_S: Final = 30.0
 """How long a closing connection may take to send what is written."""
 
+TURN: Final = 4
+"""A reason not to read: others have their turn (net/turns)."""
 _UPSTREAM: Final = 2
 
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -203,7 +205,8 @@ class H1Link(H1Writer):
         if self._closing or bool(before) == bool(self._holds):
             return
         if self._holds:
-            self.context.counts.paused += 1
+            if reason != TURN:
+                self.context.counts.paused += 1
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()

@@ -29,6 +29,7 @@ from sidecar.listeners.limits import refused
 from sidecar.listeners.tapped import begin_tapped
 from sidecar.listeners.tunnel_stream import TunnelStream
 from sidecar.net.timers import NEVER
+from sidecar.net.turns import TURN_BYTES, TURN_S
 
 
 class H2ClientConnection(H2Link):
@@ -44,6 +45,7 @@ class H2ClientConnection(H2Link):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
+        began = self.context.process.clock.monotonic() if len(data) >= TURN_BYTES else NEVER
         self._receiving = True
         touched: list[H2ClientStream] = []
         try:
@@ -58,6 +60,17 @@ class H2ClientConnection(H2Link):
         self._write()
         if self.codec.mid_head != (self._head_deadline < NEVER):
             self._head_began_or_ended()
+        if began < NEVER and self.context.process.clock.monotonic() - began > TURN_S:
+            self._give_turn()
+
+    def _give_turn(self) -> None:
+        if not self._closing:
+            self.transport.pause_reading()
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._closing and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def _take(self, event: Event, touched: list[H2ClientStream]) -> None:
         if isinstance(event, Headers):

@@ -2,7 +2,9 @@
 
 import asyncio
 import shutil
+import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -33,6 +35,59 @@ async def serve(proxy: Proxy, upstream: Address, **http: object) -> Address:
     )
     assert isinstance(answer, Applied), answer
     return address
+
+
+# whose turn it is
+
+
+FIELDS = b"\x82\x86\x84" + b"\0\0\0" * 5_000
+PING, PONG = b"\0\0\x08\6\0\0\0\0\0whenread", b"\0\0\x08\6\1\0\0\0\0whenread"
+
+
+@pytest.mark.parametrize(
+    ("sent", "end"),
+    [
+        pytest.param(
+            PREFACE
+            + SETTINGS
+            + b"".join(
+                len(FIELDS).to_bytes(3) + b"\1\5" + stream.to_bytes(4) + FIELDS for stream in range(1, 2 * 400, 2)
+            )
+            + PING,
+            PONG,
+            id="heads of 5,000 fields",
+        ),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + b"1\r\na\r\n" * 1_400_000
+            + b"0\r\n\r\n",
+            b"\r\n\r\nok",
+            id="chunks of one byte",
+        ),
+    ],
+)
+async def test_a_client_whose_bytes_cost_much_gives_others_their_turn(
+    proxy: Proxy, origin: Origin, sent: bytes, end: bytes
+) -> None:
+    """The kernel has megabytes of one connection ready at once."""
+    address = await serve(proxy, origin.address)
+
+    def flood() -> None:
+        with socket.create_connection((address.host, address.port), timeout=30) as connection:
+            connection.sendall(sent)
+            received = b""
+            while not received.endswith(end):
+                received += connection.recv(65536)
+
+    flooding = asyncio.create_task(asyncio.to_thread(flood))
+    before = began = time.thread_time()
+    longest = 0.0
+    while not flooding.done():
+        await asyncio.sleep(0)
+        now = time.thread_time()
+        longest, before = max(longest, now - before), now
+    await flooding
+    assert longest < (before - began) / 3
 
 
 # which protocol
