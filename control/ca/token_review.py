@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from control.ca.authority import Applicant
 from control.ca.errors import CertificateError, ProofUnavailable, RateExceeded, Unauthenticated
 from control.ca.service import Context, Prove, bearer_token
+from control.injector.names import TOKEN_AUDIENCE
 from control.kubernetes.client import KubeClient
 from control.kubernetes.errors import ApiError
 from control.kubernetes.resources import TOKEN_REVIEWS
@@ -25,7 +26,7 @@ from mesh.spiffe import InvalidSpiffeId, SpiffeId
 
 _log = logging.getLogger("control.ca")
 
-AUDIENCE = "remora-ca"
+AUDIENCE = TOKEN_AUDIENCE
 MAX_TOKEN_CHARACTERS = 16 * 1024
 """A projected token has about 1,200."""
 MAX_UNDER_WAY = 64

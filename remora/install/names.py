@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from control.injector import names as injected
+from control.rest.console import AUDIENCE
 from remora.install.expressions import Concat, Node, Not, Ref, When
 
 SYSTEM_NAMESPACE = "remora-system"
@@ -15,21 +17,20 @@ REVISION_LABEL = "remora.io/rev"
 INJECTION_LABEL = "remora.io/injection"
 ISTIO_INJECTION_LABEL = "istio-injection"
 
-PROXY_UID = 1337
+PROXY_UID = injected.UID
 PROCESS_UID = 65532
 """Of the control plane and the collector."""
 
 ADS_PORT, CSR_PORT, REST_PORT, WEBHOOK_PORT = 15012, 15011, 15014, 15017
 FORWARD_PORT, OTLP_GRPC_PORT, OTLP_HTTP_PORT, COLLECTOR_HEALTH_PORT = 24224, 4317, 4318, 15020
-METRICS_PORT, READINESS_PORT = 15020, 15021
+METRICS_PORT, READINESS_PORT = injected.METRICS_PORT, injected.READINESS_PORT
 CUSTOM_METRICS_PORT = 6443
 CONSOLE_PORT = 20001
 
-ROOT_CONFIG_MAP, ROOT_KEY = "remora-ca-root-cert", "root.pem"
-ROOT_DIRECTORY = "/var/run/secrets/remora"
-TOKEN_DIRECTORY, TOKEN_FILE = "/var/run/secrets/tokens", "remora-token"
-TOKEN_AUDIENCE, TOKEN_SECONDS = "remora-ca", 43_200
-CONSOLE_AUDIENCE, CONSOLE_TOKEN_SECONDS = "remora-console", 3600
+ROOT_CONFIG_MAP, ROOT_KEY, ROOT_DIRECTORY = injected.ROOT_CONFIG_MAP, injected.ROOT_FILE, injected.ROOT_DIRECTORY
+TOKEN_DIRECTORY, TOKEN_FILE = injected.TOKEN_DIRECTORY, injected.TOKEN_FILE
+TOKEN_AUDIENCE, TOKEN_SECONDS = injected.TOKEN_AUDIENCE, injected.TOKEN_LIFETIME_S
+CONSOLE_AUDIENCE, CONSOLE_TOKEN_SECONDS = AUDIENCE, 3600
 
 FIRST = Not(Ref("revision"))
 """As a condition, that this is no revision beside others: what belongs to the mesh as a whole is the first one's."""

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from remora.install.__main__ import main
 from remora.install.files import files
 from tests.manifests.programs import MANIFESTS
 
@@ -27,3 +30,23 @@ def test_the_files_are_current(update_golden: bool) -> None:
 
 def _text(path: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def test_into_another_directory_they_are_written_and_nothing_there_is_removed(tmp_path: Path) -> None:
+    own = tmp_path / "helm" / "mine.yaml"
+    own.parent.mkdir()
+    own.write_text("a chart of somebody's own")
+    assert main([str(tmp_path)]) == 0
+    assert own.exists()
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
+        *files(),
+        "helm/mine.yaml",
+    }
+
+
+def test_wrong_use_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main(["--to"])
+    assert caught.value.code == 2
+    assert not list(tmp_path.iterdir())
