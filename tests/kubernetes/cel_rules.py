@@ -7,10 +7,11 @@ https://kubernetes.io/docs/reference/using-api/cel/
 
 import datetime
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import cel
+import orjson
 
 Schema = Mapping[str, Any]
 
@@ -35,8 +36,14 @@ def broken(value: Any, schema: Schema, path: str = "") -> Iterator[tuple[str, st
 
 def holds(rule: str, value: Any) -> bool:
     """Of `self`. An error is a refusal; raises ValueError or RuntimeError for a rule that names what there is not."""
+    return _holds(rule, orjson.dumps(value))
+
+
+# Parts of an object are alike, and an object is judged more than once; meanwhile the server answers nobody.
+@lru_cache(maxsize=4096)
+def _holds(rule: str, value: bytes) -> bool:
     context = cel.Context()
-    context.add_variable("self", value)
+    context.add_variable("self", orjson.loads(value))
     context.add_function("sum", lambda numbers: sum(numbers))
     context.add_function("lowerAscii", lambda text: text.lower())
     context.add_function("getMilliseconds", lambda span: int(span / datetime.timedelta(milliseconds=1)))

@@ -106,7 +106,7 @@ class Writes:
         manager = query.get("fieldManager", "")
         if not manager:
             raise failures.bad_request("PatchOptions.meta.k8s.io is invalid: fieldManager: Required value")
-        wanted = orjson.loads(orjson.dumps(YAML(typ="safe", pure=True).load(body.decode())))
+        wanted = _applied(body)
         wanted.setdefault("metadata", {}).setdefault("name", target.name)
         if wanted["metadata"].get("managedFields"):
             raise failures.bad_request("metadata.managedFields must be nil")
@@ -341,3 +341,11 @@ class _ChangedMeanwhile(failures.ApiError):
     def __init__(self, plural: str, group: str, name: str) -> None:
         made = failures.conflict(plural, group, name)
         super().__init__(409, "Conflict", str(made), details=made.body["details"])
+
+
+def _applied(body: bytes) -> Any:
+    """JSON is YAML, and read a thousand times as fast: while a large body is read, the server answers nobody."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return orjson.loads(orjson.dumps(YAML(typ="safe", pure=True).load(body.decode())))
