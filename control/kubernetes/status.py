@@ -139,7 +139,8 @@ class StatusWriter:
         self._wanted: dict[Subject, _Wanted] = {}
         self._written: dict[Subject, tuple[tuple[Condition, ...], Addresses]] = {}
         """What was written is not written again: a control plane of another revision, which sees it otherwise, would
-        answer for ever."""
+        answer for ever. What an object says and was wished counts as written."""
+        self._writing: set[Subject] = set()
         self._woken = asyncio.Event()
         self._said_forbidden: set[str] = set()
         self._writes = Counter(
@@ -152,9 +153,13 @@ class StatusWriter:
         self, subject: Subject, conditions: tuple[Condition, ...], known: Reported, addresses: Addresses = ()
     ) -> None:
         """`known` is what the object says now; if that is it, there is nothing to write."""
-        if (conditions, addresses) in ((known.conditions, known.addresses), self._written.get(subject)):
-            self._wanted.pop(subject, None)
-            return
+        wish = (conditions, addresses)
+        if subject not in self._writing:  # else nobody knows what it says: its watch and the answer race
+            if wish == (known.conditions, known.addresses):
+                self._written[subject] = wish
+            if wish == self._written.get(subject):
+                self._wanted.pop(subject, None)
+                return
         self._wanted[subject] = _Wanted(conditions, addresses, known)
         self._woken.set()
 
@@ -205,10 +210,13 @@ class StatusWriter:
             "metadata": {"name": subject.name, "namespace": subject.namespace},
             "status": status,
         }
+        self._writing.add(subject)
         try:
             await apply(self._client, subject.resource, document, subresource="status")
         except ApiError as error:
             return self._failed(subject, wanted, error)
+        finally:
+            self._writing.discard(subject)
         self._writes.labels("written").inc()
         self._done(subject, wanted)
         return None
@@ -233,9 +241,12 @@ class StatusWriter:
         return None
 
     def _done(self, subject: Subject, wanted: _Wanted) -> None:
-        if self._wanted.get(subject) is wanted:
+        newest = self._wanted.get(subject)
+        if newest is None:
+            return  # it is forgotten
+        self._written[subject] = wanted.conditions, wanted.addresses
+        if (newest.conditions, newest.addresses) == self._written[subject]:
             del self._wanted[subject]
-            self._written[subject] = wanted.conditions, wanted.addresses
 
     def _condition(self, wanted: Condition, known: Reported) -> dict[str, Any]:
         now = datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
