@@ -15,6 +15,7 @@ def open_backend(options: Options, clock: Clock) -> ElasticsearchBackend:
     """Nothing is asked yet. Raises BackendError for flags that do not fit."""
     said = {
         "urls": list(options.elasticsearch),
+        "engine": "opensearch" if options.opensearch else "elasticsearch",
         "timeout": "30s",
         "ca_file": None if options.ca_file is None else str(options.ca_file),
         "api_key_file": None if options.api_key_file is None else str(options.api_key_file),

@@ -24,6 +24,7 @@ class Options:
 
     state: Path | None
     elasticsearch: tuple[str, ...]
+    opensearch: bool
     index_prefix: str
     ca_file: Path | None
     api_key_file: Path | None
@@ -44,6 +45,7 @@ def parse(argv: Sequence[str]) -> Options:
     source.add_argument("--state", type=Path, default=None, metavar="DIR", help="state directory of the mesh")
     source.add_argument("--elasticsearch", action="append", default=[], metavar="URL",
                         help="a node of Elasticsearch with Jaeger's indices; again for further nodes")  # fmt: skip
+    source.add_argument("--opensearch", action="store_true", help="those nodes are OpenSearch's")
     source.add_argument("--index-prefix", default="", metavar="TEXT",
                         help="of those indices, without the dash after it; as the exporter's")  # fmt: skip
     source.add_argument("--ca-file", type=Path, default=None, metavar="FILE",
@@ -73,8 +75,8 @@ def parse(argv: Sequence[str]) -> Options:
     if parsed.username is not None and parsed.api_key_file is not None:
         parser.error("--api-key-file or --username, not both")
     if parsed.state is not None:
-        for flag in ("ca_file", "api_key_file", "username"):
-            if getattr(parsed, flag) is not None:
+        for flag in ("ca_file", "api_key_file", "username", "opensearch"):
+            if getattr(parsed, flag):
                 parser.error(f"--{flag.replace('_', '-')} is for --elasticsearch")
     found = vars(parsed)
     for name in ("elasticsearch", "allow_host"):

@@ -24,16 +24,16 @@ def own_mesh(tmp_path: Path) -> Iterator[RunningMesh]:
         yield running
 
 
-@pytest.fixture(scope="session")
-def elasticsearch() -> Iterator[Queries]:
-    """A real one for all tests, each of which writes to data streams of a namespace of its own. It takes 20 seconds to
-    start on a small machine; one that tests may stop is of type Elasticsearch."""
+@pytest.fixture(scope="session", params=[""] if real_elasticsearch.RUNNING else real_elasticsearch.RELEASES, ids=str)
+def elasticsearch(request: pytest.FixtureRequest) -> Iterator[Queries]:
+    """Each of the real ones, OpenSearch included, for all tests, each of which writes to data streams of a namespace of
+    its own. It takes 20 seconds to start on a small machine; one that tests may stop is of type Elasticsearch."""
     if real_elasticsearch.RUNNING:
         yield Queries(real_elasticsearch.RUNNING)
         return
-    if reason := real_elasticsearch.lacking():
+    if reason := real_elasticsearch.lacking(request.param):
         pytest.skip(reason)
-    server = Elasticsearch()
+    server = Elasticsearch(request.param)
     try:
         server.start()
         yield server

@@ -1,11 +1,12 @@
-"""A real Elasticsearch for tests: one node on loopback, of the package that Elastic publishes for integration tests on
-Maven Central. It has the server, data streams and Elasticsearch's own lifecycle of them; ILM and the mapping types of
-plugins are not in it.
+"""A real Elasticsearch for tests, and a real OpenSearch: one node on loopback, of the package that either publishes for
+integration tests on Maven Central. Elasticsearch's has the server, data streams and its own lifecycle of them; ILM and
+the mapping types of plugins are not in it. OpenSearch's has no plugins, and so no ISM.
 
-    python -m tests.integration.elasticsearch install [VERSION]
+    python -m tests.integration.elasticsearch install [elasticsearch-VERSION] [opensearch-VERSION]
 
-fetches it once, with Maven, into ~/.cache/remora-tests (or $REMORA_TEST_CACHE). $REMORA_TEST_ELASTICSEARCH_VERSION says
-which version tests start; $REMORA_TEST_ELASTICSEARCH_URL names one that runs already, which they use and never stop.
+fetches them once, with Maven, into ~/.cache/remora-tests (or $REMORA_TEST_CACHE). $REMORA_TEST_ENGINES says which of
+them tests start, one after the other; $REMORA_TEST_ELASTICSEARCH_URL names one that runs already, which they use and
+never stop. $ES_JAVA_HOME is the Java; else one is found that is new enough.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -23,15 +25,58 @@ import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
+from collectors.exporters.elasticsearch.engine import Engine
 from remora.up.sockets import free_ports
+from tests.integration import elasticsearch_parts
 
-VERSION = os.environ.get("REMORA_TEST_ELASTICSEARCH_VERSION", "8.19.21")
 RUNNING = os.environ.get("REMORA_TEST_ELASTICSEARCH_URL", "").rstrip("/")
 INSTALL = "python -m tests.integration.elasticsearch install"
 
-_ARTIFACT = "org.elasticsearch.distribution.integ-test-zip:elasticsearch:{version}:zip"
+
+class Release(NamedTuple):
+    """What can be installed and started."""
+
+    engine: Engine
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.engine}-{self.version}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Release":
+        """Raises SystemExit."""
+        for engine in get_args(Engine):
+            if text.startswith(f"{engine}-"):
+                return cls(engine, text.removeprefix(f"{engine}-"))
+        raise SystemExit(f"{text} is no release; write elasticsearch-VERSION or opensearch-VERSION")
+
+    @property
+    def artifact(self) -> str:
+        """For Maven, of what is packaged."""
+        return f"org.{self.engine}.distribution.integ-test-zip:{self.engine}:{self.version}:zip"
+
+    @property
+    def is_packaged(self) -> bool:
+        """Otherwise it is put together from its libraries."""
+        return self.engine == "opensearch" or self._major < 9
+
+    @property
+    def java(self) -> str:
+        """Debian's package of the oldest that it runs on, but for those older than Debian's oldest."""
+        newest = self._major >= {"elasticsearch": 9, "opensearch": 3}[self.engine]
+        return f"openjdk-{21 if newest else 17}-{'jre' if self.is_packaged else 'jdk'}-headless"
+
+    @property
+    def _major(self) -> int:
+        return int(self.version.partition(".")[0])
+
+
+ELASTICSEARCH = Release("elasticsearch", "8.19.21")
+_ENGINES = os.environ.get("REMORA_TEST_ENGINES", f"{ELASTICSEARCH} elasticsearch-9.5.3 opensearch-2.19.6")
+RELEASES = tuple(Release.parse(each) for each in _ENGINES.split())
+
 _START_S = 300.0
 _JVM = "-XX:-AlwaysPreTouch -XX:-UseG1GC -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 """Quick to start and small, rather than fast."""
@@ -42,58 +87,71 @@ def cache() -> Path:
     return Path(os.environ.get("REMORA_TEST_CACHE", "~/.cache/remora-tests")).expanduser()
 
 
-def installed(version: str = VERSION) -> Path | None:
+def installed(release: Release) -> Path | None:
     """The unpacked server."""
-    path = cache() / f"elasticsearch-{version}"
-    return path if (path / "bin" / "elasticsearch").exists() else None
+    path = cache() / str(release)
+    if release.is_packaged:
+        return path if (path / "bin" / release.engine).exists() else None
+    return path if elasticsearch_parts.is_assembled(release.version, path) else None
 
 
-def lacking(version: str = VERSION) -> str:
+def lacking(release: Release = ELASTICSEARCH) -> str:
     """Why there can be none on this machine, with the command that mends it; empty if there can."""
     if RUNNING:
         return ""
-    if shutil.which("java") is None and "ES_JAVA_HOME" not in os.environ:
-        return "java is not installed: apt-get install openjdk-17-jre-headless"
-    if installed(version) is None:
-        return f"Elasticsearch {version} is not installed: {INSTALL}"
+    if _java_home(release) is None:
+        return f"{release} has no Java: apt-get install {release.java} or a later one, or name it in ES_JAVA_HOME"
+    if installed(release) is None:
+        return f"{release} is not installed: {INSTALL} {release}"
     return ""
 
 
-def install(version: str) -> Path:
+def install(release: Release) -> Path:
     """Fetch and unpack. Raises SystemExit with what to do."""
     if shutil.which("mvn") is None:
         raise SystemExit("mvn is not installed: apt-get install maven")
-    target = cache() / f"elasticsearch-{version}"
-    if installed(version) is not None:
+    target = cache() / str(release)
+    if installed(release) is not None:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as directory:
-        command = [
-            "mvn", "--batch-mode", "--quiet", "dependency:copy", f"-Dartifact={_ARTIFACT.format(version=version)}",
-            f"-DoutputDirectory={directory}", "-Dmdep.stripVersion=true",
-        ]  # fmt: skip
-        if subprocess.run(command, cwd=directory).returncode != 0:
-            raise SystemExit(f"Maven cannot fetch {_ARTIFACT.format(version=version)}")
-        with zipfile.ZipFile(Path(directory, "elasticsearch.zip")) as archive:
-            for entry in archive.infolist():
-                # zipfile forgets modes, and the launcher is a script.
-                path = Path(archive.extract(entry, directory))
-                if mode := entry.external_attr >> 16 & 0o777:
-                    path.chmod(mode)
-        unpacked = Path(directory, f"elasticsearch-{version}")
+        unpacked = _fetched(release, directory)
         try:
             unpacked.rename(target)
         except OSError:
-            if installed(version) is None:
+            if installed(release) is None:
                 raise
     return target
 
 
-class Queries:
-    """What tests ask any Elasticsearch."""
+def _fetched(release: Release, directory: str) -> Path:
+    if not release.is_packaged:
+        return elasticsearch_parts.assemble(release.version, Path(directory))
+    command = [
+        "mvn", "--batch-mode", "--quiet", "dependency:copy", f"-Dartifact={release.artifact}",
+        f"-DoutputDirectory={directory}", "-Dmdep.stripVersion=true",
+    ]  # fmt: skip
+    if subprocess.run(command, cwd=directory).returncode != 0:
+        raise SystemExit(f"Maven cannot fetch {release.artifact}")
+    with zipfile.ZipFile(Path(directory, f"{release.engine}.zip")) as archive:
+        for entry in archive.infolist():
+            # zipfile forgets modes, and the launcher is a script.
+            path = Path(archive.extract(entry, directory))
+            if mode := entry.external_attr >> 16 & 0o777:
+                path.chmod(mode)
+    return Path(directory, str(release))
 
-    def __init__(self, url: str) -> None:
+
+class Queries:
+    """What tests ask any Elasticsearch or OpenSearch."""
+
+    def __init__(self, url: str, engine: Engine | None = None) -> None:
+        """It is asked what it is, unless that is said."""
         self.url = url
+        if engine is None:
+            with urllib.request.urlopen(f"{url}/_cluster/health", timeout=30) as answer:
+                engine = "elasticsearch" if "x-elastic-product" in answer.headers else "opensearch"
+        self.engine: Engine = engine
 
     def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
         """A parsed answer. Raises OSError (urllib.error.HTTPError for what is not 2xx)."""
@@ -128,17 +186,19 @@ class Queries:
 class Elasticsearch(Queries):
     """One node with a directory and a port of its own, which it keeps when it is started again. It knows no users."""
 
-    def __init__(self, version: str = VERSION, *, heap_mib: int = 512) -> None:
-        home = installed(version)
-        assert home is not None, lacking(version)
-        self.version = version
+    def __init__(self, release: Release = ELASTICSEARCH, *, heap_mib: int = 512) -> None:
+        home = installed(release)
+        assert home is not None, lacking(release)
+        self.release = release
         self._jvm = f"-Xms{heap_mib}m -Xmx{heap_mib}m {_JVM}"
         self.directory = Path(tempfile.mkdtemp(prefix="remora-elasticsearch-"))
         self._home = self.directory / "home"
         # The node's user may not look into the cache; links cost nothing.
         shutil.copytree(home, self._home, copy_function=_link)
+        if not release.is_packaged:
+            elasticsearch_parts.put_node(self._home)
         (self.port, self._transport_port) = free_ports(2, random.Random())
-        super().__init__(f"http://127.0.0.1:{self.port}")
+        super().__init__(f"http://127.0.0.1:{self.port}", release.engine)
         self._write_configuration()
         self._process: subprocess.Popen[bytes] | None = None
         self.log = self.directory / "elasticsearch.log"
@@ -157,11 +217,12 @@ class Elasticsearch(Queries):
             "path.data": str(data / "data"),
             "path.logs": str(data / "logs"),
             "cluster.routing.allocation.disk.threshold_enabled": False,
-            # A third of the time that it takes to start, and what keeps API keys is not in this package.
-            "xpack.security.enabled": False,
         }
+        if self.engine == "elasticsearch" and self.release.is_packaged:
+            # A third of the time that it takes to start, and what keeps API keys is not in this package.
+            configuration["xpack.security.enabled"] = False
         lines = [f"{name}: {json.dumps(value)}\n" for name, value in configuration.items()]
-        path = self._home / "config" / "elasticsearch.yml"
+        path = self._home / "config" / f"{self.engine}.yml"
         path.unlink()
         path.write_text("".join(lines))
         if os.getuid() == 0:
@@ -178,7 +239,11 @@ class Elasticsearch(Queries):
 
     def launch(self) -> None:
         """Begin to start."""
-        command = [str(self._home / "bin" / "elasticsearch")]
+        java = _java_home(self.release)
+        assert java is not None, lacking(self.release)
+        command = [str(self._home / "bin" / self.engine)]
+        if not self.release.is_packaged:
+            command = elasticsearch_parts.command(java, self._jvm, self._home)
         if os.getuid() == 0:
             # Ended with us, however we end.
             command = [
@@ -189,13 +254,11 @@ class Elasticsearch(Queries):
                 "--pdeathsig=TERM",
                 *command,
             ]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("ES_", "JAVA_"))}
-        environment |= {
-            "ES_JAVA_OPTS": self._jvm,
-            "ES_TMPDIR": str(self.directory / "state" / "tmp"),
-            "LC_ALL": "C.UTF-8",
-        }
-        environment["ES_JAVA_HOME"] = os.environ.get("ES_JAVA_HOME") or _java_home()
+        others = ("ES_", "OPENSEARCH_", "JAVA_")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+        said = {"JAVA_OPTS": self._jvm, "TMPDIR": str(self.directory / "state" / "tmp"), "JAVA_HOME": str(java)}
+        prefix = {"elasticsearch": "ES", "opensearch": "OPENSEARCH"}[self.engine]
+        environment |= {"LC_ALL": "C.UTF-8"} | {f"{prefix}_{name}": value for name, value in said.items()}
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -239,10 +302,21 @@ class Elasticsearch(Queries):
 _NOBODY = 65534
 
 
-def _java_home() -> str:
-    java = shutil.which("java")
-    assert java is not None
-    return str(Path(java).resolve().parent.parent)
+def _java_home(release: Release) -> Path | None:
+    """Of the first that is new enough, the one on the PATH before others."""
+    _, least, kind, _ = release.java.split("-")
+    program = "javac" if kind == "jdk" else "java"
+    if "ES_JAVA_HOME" in os.environ:
+        return Path(os.environ["ES_JAVA_HOME"])
+    on_path = shutil.which("java")
+    homes = [Path(on_path).resolve().parent.parent] if on_path is not None else []
+    homes += sorted(Path("/usr/lib/jvm").glob("*"))
+    for home in homes:
+        with contextlib.suppress(OSError):
+            said = re.search(r'^JAVA_VERSION="(\d+)', (home / "release").read_text(), re.MULTILINE)
+            if said is not None and int(said[1]) >= int(least) and (home / "bin" / program).exists():
+                return home
+    return None
 
 
 def _link(source: str, target: str) -> object:
@@ -256,7 +330,7 @@ def _link(source: str, target: str) -> object:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.integration.elasticsearch")
     parser.add_argument("command", choices=["install"])
-    parser.add_argument("version", nargs="?", default=VERSION)
-    asked = parser.parse_args()
-    print(install(asked.version))
+    parser.add_argument("releases", nargs="*", metavar="RELEASE")
+    for each in [Release.parse(text) for text in parser.parse_args().releases] or RELEASES:
+        print(install(each))
     sys.exit(0)

@@ -45,7 +45,8 @@ exporters:
     urls: [{url}]
     namespace: {namespace}
     max_bulk_records: 1000
-    retention: {{type: data_stream}}
+    engine: {engine}
+    retention: {{type: {retention}}}
     buffer: {{retry_min: 100ms, retry_max: 1s, segment_bytes: 1MiB}}
 """
 
@@ -244,7 +245,14 @@ async def test_every_acknowledged_record_is_there_exactly_once(
     with (
         Relay(elasticsearch.url, ports[1]) as relay,
         CollectorProcess(
-            tmp_path, CONFIGURATION.format(port=ports[0], url=relay.url, namespace=namespace)
+            tmp_path,
+            CONFIGURATION.format(
+                port=ports[0],
+                url=relay.url,
+                namespace=namespace,
+                engine=elasticsearch.engine,
+                retention="data_stream" if elasticsearch.engine == "elasticsearch" else "none",
+            ),
         ) as collector,
         load.running(),
     ):

@@ -52,16 +52,17 @@ def bookinfo() -> list[SpanRecord]:
 class Rig:
     """An exporter with a prefix."""
 
-    def __init__(self, url: str, state: Path, prefix: str) -> None:
+    def __init__(self, server: Queries, state: Path, prefix: str) -> None:
         self.prefix = prefix
         self.telemetry = Telemetry()
         self.clock = FakeClock(NOW + 60)
         self.stack = AsyncExitStack()
         claims = Claims(Members, self.telemetry, self.clock)
         context = Context(self.clock, random.Random(1), self.telemetry, state, claims, None, self.stack)
-        said = {"urls": [url], "index_prefix": self.prefix, "dependencies": False, "replicas": 0, "shards": 1}
+        nodes = {"urls": [server.url], "engine": server.engine}
+        said = {**nodes, "index_prefix": self.prefix, "dependencies": False, "replicas": 0, "shards": 1}
         self.sink = build(Settings.model_validate(said), "jaeger", context)
-        self.client = Client(connection(NodeSettings.model_validate({"urls": [url]})), self.clock)
+        self.client = Client(connection(NodeSettings.model_validate(nodes)), self.clock)
 
     async def __aenter__(self) -> "Rig":
         return self
@@ -85,7 +86,7 @@ def prefix() -> str:
 @pytest.fixture
 async def rig(elasticsearch: Queries, tmp_path: Path, prefix: str) -> AsyncIterator[Rig]:
     """With the spans of `bookinfo` stored, however often."""
-    async with Rig(elasticsearch.url, tmp_path, prefix) as rig:
+    async with Rig(elasticsearch, tmp_path, prefix) as rig:
         outcome = await rig.sink.send(Batch(spans=bookinfo()))
         assert (outcome.refused, len(outcome.again)) == ([], 0)
         elasticsearch.request("POST", f"/{prefix}-*/_refresh")
@@ -174,7 +175,8 @@ async def test_the_api_answers_from_elasticsearch_as_from_the_store(rig: Rig, tm
 
 async def test_the_process_answers_from_elasticsearch(rig: Rig, elasticsearch: Queries) -> None:
     flags = ("--elasticsearch", elasticsearch.url, "--index-prefix", rig.prefix, "--listen", "127.0.0.1:0")
-    with query(*flags) as (_, url):
+    engine = ("--opensearch",) if elasticsearch.engine == "opensearch" else ()
+    with query(*flags, *engine) as (_, url):
         assert httpx.get(f"{url}/api/services", timeout=30).json()["data"] == ["productpage", "ratings", "reviews"]
 
 
@@ -194,7 +196,7 @@ async def test_calls_between_services_are_counted_window_by_window_once(rig: Rig
     indices = Indices(rig.prefix)
     for _ in range(2):  # a second collector, or the same after a restart
         counts = JaegerCounts(rig.telemetry.registry, "jaeger")
-        await DependencyJob(rig.client, indices, counts, rig.clock, 120, windows=4).catch_up()
+        await DependencyJob(rig.client, indices, counts, rig.clock, 120, windows=4, page=7).catch_up()
     assert rig.counted("dependency_windows") == 4
     elasticsearch.request("POST", f"/{rig.prefix}-*/_refresh")
     backend = ElasticsearchBackend(rig.client, indices, rig.clock)
@@ -230,7 +232,7 @@ async def test_hostile_spans_are_stored_or_refused_with_a_reason_and_make_no_ind
     spans = [
         plain._replace(span_id=f"{number + 2:016x}", **changes) for number, (changes, _) in enumerate(HOSTILE.values())
     ]
-    async with Rig(elasticsearch.url, tmp_path, uuid.uuid4().hex) as rig:
+    async with Rig(elasticsearch, tmp_path, uuid.uuid4().hex) as rig:
         outcome = await rig.sink.send(Batch(spans=[plain, *spans]))
         assert len(outcome.again) == 0
         fates = {cast(SpanRecord, refusal.record).span_id: "refused" for refusal in outcome.refused}

@@ -17,7 +17,9 @@ FILTER_PATH = "items.*._index,items.*.status,items.*.error.type,items.*.error.re
 
 MAX_REASON_CHARS = 500
 
-_PREVIEW = re.compile(r"\. Preview of field's value: '.*?'(?=: |$)")
+_PREVIEW = re.compile(
+    r"\. Preview of field's value: '.*?'(?=: |$)| The prefix of the first immense term is: '\[[-\d, ]*\]\.\.\.',?"
+)
 """It may be what redaction would have hidden in a log."""
 
 

@@ -1,5 +1,8 @@
 """The official client as the sink needs it: one request, one answer, errors that say what to do. Trying again is the
 delivery's, so the client tries no more than every node once.
+
+The client works with Elasticsearch alone; OpenSearch is asked by the client's own transport, which does not care
+(docs/decisions/0027-opensearch-by-the-same-transport.md).
 """
 
 import asyncio
@@ -10,12 +13,11 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 from elastic_transport import (
-    ConnectionError as NoConnection,
-)
-from elastic_transport import (
+    ApiResponseMeta,
     ConnectionTimeout,
     NodeConfig,
     SerializationError,
@@ -23,9 +25,13 @@ from elastic_transport import (
     TlsError,
     TransportError,
 )
+from elastic_transport import (
+    ConnectionError as NoConnection,
+)
 from elasticsearch import ApiError, AsyncElasticsearch, UnsupportedProductError
 
 from collectors.exporters.elasticsearch.bulk import reason
+from collectors.exporters.elasticsearch.engine import Engine
 from collectors.exporters.http import retry_after_s
 from collectors.exporters.sink import TooLarge, Unavailable
 from collectors.settings.types import Secret
@@ -34,6 +40,7 @@ from mesh.clock import Clock
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 
+_PRODUCT = "x-elastic-product"
 _GZIP_LEVEL = 1
 """The client's own compression is of level 9 and on the event loop: four times the time for a tenth less."""
 _WORTH_COMPRESSING = 1024
@@ -66,6 +73,7 @@ class Connection:
     connections: int
     """To each node, at once."""
     tls: ssl.SSLContext | None
+    engine: Engine = "elasticsearch"
     api_key: Secret | None = None
     user: str = ""
     password: Secret | None = None
@@ -80,13 +88,14 @@ class Client:
     def __init__(self, connection: Connection, clock: Clock) -> None:
         self._connection = connection
         self._clock = clock
+        self._max_retries = len(connection.urls) - 1
         # Their every request is a line at level INFO; what fails is in our own words.
         for name in ("elastic_transport.transport", "elastic_transport.node", "elastic_transport.node_pool"):
             logging.getLogger(name).setLevel(logging.ERROR)
         self._client = AsyncElasticsearch(
             [_node(url, connection) for url in connection.urls],
             serializers={each.mimetype: each for each in (_Json(), _Bytes())},
-            max_retries=len(connection.urls) - 1,
+            max_retries=self._max_retries,
             retry_on_status=(),
             retry_on_timeout=False,
             request_timeout=connection.timeout_s,
@@ -111,14 +120,14 @@ class Client:
                 body = await asyncio.to_thread(_gzip, body)
                 headers["content-encoding"] = "gzip"
         try:
-            answer = await self._client.perform_request(method, path, params=params, headers=headers, body=body)
+            return await self._ask(method, path, params, headers, body)
         except UnsupportedProductError as error:
             raise Unavailable(
-                "what answers is not Elasticsearch 8 or 9 (the official client works with no other product, OpenSearch"
-                " included)"
+                "what answers is not Elasticsearch 8 or 9, and the official client works with no other product; if it"
+                " is OpenSearch, write `engine: opensearch` (--opensearch for `remora query`)"
             ) from error
         except ApiError as error:
-            raise self._refusal(error) from error
+            raise self._refusal(error.meta, error.body) from error
         except SerializationError as error:
             raise Unavailable("the answer is not JSON: is there a proxy in front of Elasticsearch?") from error
         except ConnectionTimeout as error:
@@ -129,7 +138,27 @@ class Client:
             raise Unavailable(f"no connection: {_first(error)}") from error
         except TransportError as error:
             raise Unavailable(_first(error)) from error
-        return answer.body
+
+    async def _ask(
+        self, method: str, path: str, params: Mapping[str, str] | None, headers: Mapping[str, str], body: Any
+    ) -> Any:
+        if self._connection.engine == "elasticsearch":
+            return (await self._client.perform_request(method, path, params=params, headers=headers, body=body)).body
+        meta, answer = await self._client.transport.perform_request(
+            method,
+            f"{path}?{urlencode(params)}" if params else path,
+            headers=headers,
+            body=body,
+            request_timeout=self._connection.timeout_s,
+            max_retries=self._max_retries,
+            retry_on_status=(),
+            retry_on_timeout=False,
+        )
+        if meta.status >= 300:
+            raise self._refusal(meta, answer)
+        if _PRODUCT in meta.headers:
+            raise Unavailable("what answers is Elasticsearch, not OpenSearch: leave `engine` out")
+        return answer
 
     async def close(self) -> None:
         """Give up connections."""
@@ -152,10 +181,10 @@ class Client:
             raise Unauthorized(f"cannot read a file of the settings: {error}") from error
         return headers
 
-    def _refusal(self, error: ApiError) -> Exception:
-        status = error.meta.status
-        body = error.body.get("error") if isinstance(error.body, dict) else None
-        why = reason(status, body if body is not None else error.body)
+    def _refusal(self, meta: ApiResponseMeta, answer: Any) -> Exception:
+        status = meta.status
+        body = answer.get("error") if isinstance(answer, dict) else None
+        why = reason(status, body if body is not None else answer)
         if status == 413 or (status == 429 and _is_permanent(body)):
             return TooLarge(why)
         if status == 401:
@@ -163,9 +192,7 @@ class Client:
         if status == 403:
             return LacksPrivilege(f"Elasticsearch does not let us: {why}")
         if status == 429 or status >= 500:
-            return Unavailable(
-                why, retry_after_s=retry_after_s(error.meta.headers.get("retry-after"), self._clock.now())
-            )
+            return Unavailable(why, retry_after_s=retry_after_s(meta.headers.get("retry-after"), self._clock.now()))
         if status == 400 and not isinstance(body, dict | str):
             # Elasticsearch names an error; this is a proxy's, or a port that wants TLS.
             return Unavailable(f"{why}: is this Elasticsearch, and is its address right?")

@@ -48,6 +48,8 @@ class Installer:
     async def _install(self, piece: Piece) -> None:
         present = await self._present(piece)
         ours = _meta(piece.body, piece.meta_at)
+        if present is not None and piece.only_if_absent:
+            return
         if present is not None:
             meta = _meta(present, piece.meta_at)
             if meta.get("managed_by") != "remora":

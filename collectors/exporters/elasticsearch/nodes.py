@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from collectors.exporters.elasticsearch.client import Connection
+from collectors.exporters.elasticsearch.engine import Engine
 from collectors.exporters.http import ClientSettings, Url, refuse_what_no_header_can_hold, tls_context
 from collectors.settings.types import Duration, SecretFile, wrong
 
@@ -17,6 +18,8 @@ class NodeSettings(ClientSettings):
     """For one request, answer included."""
     urls: Annotated[tuple[Url, ...], Field(min_length=1, max_length=64)]
     """The nodes, asked in turn; one that fails is passed over."""
+    engine: Engine = "elasticsearch"
+    """What they are. It is not found out: an answer of the other one is refused."""
     api_key_file: SecretFile | None = None
     """The `encoded` form of an API key. Read for every request."""
 
@@ -48,6 +51,7 @@ def connection(settings: NodeSettings) -> Connection:
         compress=settings.compression == "gzip",
         connections=max(settings.buffer.parallel, 2),
         tls=tls_context(settings) if settings.urls[0].startswith("https:") else None,
+        engine=settings.engine,
         api_key=settings.api_key_file,
         user=settings.username or "",
         password=settings.password_file,

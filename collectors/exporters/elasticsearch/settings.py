@@ -12,6 +12,7 @@ from collectors.exporters.elasticsearch.install import Installer
 from collectors.exporters.elasticsearch.nodes import NodeSettings, connection
 from collectors.exporters.elasticsearch.rollover import OnceAcrossRollovers
 from collectors.exporters.elasticsearch.sink import ElasticsearchSink
+from collectors.exporters.elasticsearch.streams import Streams
 from collectors.exporters.elasticsearch.templates import Retention, pieces
 from collectors.exporters.elasticsearch.times import Timestamps
 from collectors.settings.buffers import Signal
@@ -25,7 +26,7 @@ class RetentionSettings(Model):
     """`retention`: how data streams roll over and end."""
 
     type: Literal["ilm", "data_stream", "none"] = "ilm"
-    """ILM; the data stream lifecycle (serverless has no other); none: somebody else sees to it."""
+    """ILM; the data stream lifecycle (serverless has no other); none: somebody else sees to it, as for OpenSearch."""
     rollover_bytes: Size = Field(default=30 << 30, ge=1 << 20)
     """Of a primary shard. Of ilm alone."""
     rollover_age: Duration = Field(default=86400.0, ge=60.0)
@@ -44,7 +45,7 @@ class RetentionSettings(Model):
 
 
 class Settings(NodeSettings):
-    """Elasticsearch 8.13 to 9."""
+    """Elasticsearch 8.13 to 9, OpenSearch 2.7 to 3."""
 
     takes: ClassVar[frozenset[Signal]] = frozenset({"logs", "metrics"})
 
@@ -74,6 +75,15 @@ class Settings(NodeSettings):
             raise wrong("is no namespace of a data stream; write a-z, 0-9, _ and . only, at most 100")
         return value
 
+    @model_validator(mode="after")
+    def _retained(self) -> Self:
+        if self.engine == "opensearch" and self.retention.type != "none":
+            raise wrong(
+                f"has retention of type {self.retention.type}, which OpenSearch does not know; write"
+                " `retention: {type: none}`, and let a policy of its own see to it (docs/elasticsearch.md)"
+            )
+        return self
+
 
 def build(settings: Settings, name: str, context: Context) -> ElasticsearchSink:
     """See registry. Nothing is sent yet: Elasticsearch may be down when the collector starts."""
@@ -82,12 +92,14 @@ def build(settings: Settings, name: str, context: Context) -> ElasticsearchSink:
     retention = Retention(kept.type, kept.rollover_bytes, kept.rollover_age, kept.delete_after)
     installer = None
     if settings.setup:
-        installer = Installer(client, pieces(retention, shards=settings.shards, replicas=settings.replicas))
+        found = pieces(retention, shards=settings.shards, replicas=settings.replicas, engine=settings.engine)
+        installer = Installer(client, found)
     rollovers = OnceAcrossRollovers(client, settings.max_clock_ahead) if settings.once_across_rollovers else None
     return ElasticsearchSink(
         client,
         Encoder(settings.namespace, Timestamps(settings.max_clock_ahead)),
         installer,
+        Streams(client) if settings.engine == "opensearch" else None,
         rollovers,
         Counts(context.telemetry.registry, name),
         context.clock,

@@ -19,6 +19,7 @@ from collectors.exporters.elasticsearch.counts import Counts
 from collectors.exporters.elasticsearch.documents import Encoder
 from collectors.exporters.elasticsearch.install import Installer
 from collectors.exporters.elasticsearch.rollover import OnceAcrossRollovers
+from collectors.exporters.elasticsearch.streams import Streams
 from collectors.exporters.sink import Outcome, Refusal, Unavailable
 from collectors.records import Batch, LogRecord, Sample
 from mesh.clock import Clock
@@ -42,6 +43,7 @@ class ElasticsearchSink:
         client: Client,
         encoder: Encoder,
         installer: Installer | None,
+        streams: Streams | None,
         rollovers: OnceAcrossRollovers | None,
         counts: Counts,
         clock: Clock,
@@ -52,6 +54,7 @@ class ElasticsearchSink:
         self._client = client
         self._encoder = encoder
         self._installer = installer
+        self._streams = streams
         self._rollovers = rollovers
         self._counts = counts
         self._clock = clock
@@ -145,7 +148,11 @@ class ElasticsearchSink:
 
     async def _bulk(self, request: Request, outcome: Outcome) -> list[tuple[Item, str]]:
         """One request. Returns what was refused as it is, with the reasons."""
-        params = {"filter_path": FILTER_PATH, "require_data_stream": "true"}
+        params = {"filter_path": FILTER_PATH}
+        if self._streams is None:
+            params["require_data_stream"] = "true"
+        else:
+            await self._streams.ensure({item.stream for item in request.items})
         self._counts.requests.inc()
         self._counts.request_bytes.inc(request.size_bytes)
         try:

@@ -2,6 +2,7 @@
 
 Names of the Elastic Common Schema get the types that the schema gives them. `dynamic: false`: nothing that a record
 says adds a field; what has no place is in fields of type `flattened`, which take anything and stay one field each.
+OpenSearch has `flat_object` in its place, which knows no `ignore_above`.
 """
 
 import hashlib
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
+
+from collectors.exporters.elasticsearch.engine import Engine
 
 VERSION = 1
 """Of everything below. Raise it with every change: what has a lower one is replaced, what has a higher one is not."""
@@ -48,24 +51,33 @@ class Piece:
     body: dict[str, Any]
     meta_at: tuple[str, ...]
     """Where `_meta` is in `body`, and below an entry of the answer of `GET path`."""
+    only_if_absent: bool = False
+    """It is the users': whatever is there stays."""
 
 
-def pieces(retention: Retention, *, shards: int | None, replicas: int | None) -> tuple[Piece, ...]:
+def pieces(
+    retention: Retention, *, shards: int | None, replicas: int | None, engine: Engine = "elasticsearch"
+) -> tuple[Piece, ...]:
     """In the order in which they must be installed: each names only what comes before it."""
     found = []
     settings = _settings(retention, shards, replicas)
     if retention.kind == "ilm":
         found.append(_policy(retention))
-    found.append(_component(MAPPINGS, {"mappings": _MAPPINGS}))
+    mappings = _MAPPINGS if engine == "elasticsearch" else _of_flat_objects(_MAPPINGS)
+    found.append(_component(MAPPINGS, {"mappings": mappings}))
     found.append(_component(SETTINGS, settings))
+    # OpenSearch takes no index template that names a component which is not there.
+    if engine == "opensearch":
+        found.append(Piece(f"component template {CUSTOM}", _path(CUSTOM), {"template": {}}, (), only_if_absent=True))
     for name, streams in ((LOGS, ["logs-remora.access-*", "logs-remora.app-*"]), (METRICS, ["metrics-remora.mesh-*"])):
-        body = {
+        body: dict[str, Any] = {
             "index_patterns": streams,
             "data_stream": {},
             "priority": PRIORITY,
             "composed_of": [MAPPINGS, SETTINGS, CUSTOM],
-            "ignore_missing_component_templates": [CUSTOM],
         }
+        if engine == "elasticsearch":
+            body["ignore_missing_component_templates"] = [CUSTOM]
         found.append(Piece(f"index template {name}", f"/_index_template/{name}", _stamped(body), ("_meta",)))
     return tuple(found)
 
@@ -92,9 +104,17 @@ def _policy(retention: Retention) -> Piece:
 
 
 def _component(name: str, template: dict[str, Any]) -> Piece:
-    return Piece(
-        f"component template {name}", f"/_component_template/{name}", _stamped({"template": template}), ("_meta",)
-    )
+    return Piece(f"component template {name}", _path(name), _stamped({"template": template}), ("_meta",))
+
+
+def _path(component: str) -> str:
+    return f"/_component_template/{component}"
+
+
+def _of_flat_objects(mapping: dict[str, Any]) -> dict[str, Any]:
+    if mapping == _FLATTENED:
+        return {"type": "flat_object"}
+    return {name: _of_flat_objects(each) if isinstance(each, dict) else each for name, each in mapping.items()}
 
 
 def _settings(retention: Retention, shards: int | None, replicas: int | None) -> dict[str, Any]:

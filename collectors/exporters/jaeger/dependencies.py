@@ -29,7 +29,7 @@ CATCH_UP = 24
 MAX_SPANS = 2_000_000
 """Of one window; a larger one is counted from these, and said so."""
 MAX_TRACE_SPANS = 20_000
-_PAGE = 5_000
+PAGE = 5_000
 _KEEP_ALIVE = "1m"
 
 Calls = dict[tuple[str, str], int]
@@ -47,13 +47,16 @@ class DependencyJob:
         interval_s: float,
         *,
         windows: int = CATCH_UP,
+        page: int = PAGE,
     ) -> None:
+        """`page`: spans of one answer."""
         self._client = client
         self._indices = indices
         self._counts = counts
         self._clock = clock
         self._interval_us = int(interval_s * 1e6)
         self._windows = windows
+        self._page = page
         self._next: int | None = None
         """The end of the next window to be counted, microseconds since the epoch."""
 
@@ -121,36 +124,33 @@ class DependencyJob:
         return calls
 
     async def _spans(self, start_us: int, end_us: int) -> AsyncIterator[dict[str, Any]]:
-        """By trace."""
-        opened = await self._client.request(
-            "POST",
-            f"/{self._indices.spans(start_us, end_us - 1)}/_pit",
-            params={"keep_alive": _KEEP_ALIVE, "ignore_unavailable": "true"},
-        )
-        point = {"id": opened["id"], "keep_alive": _KEEP_ALIVE}
+        """By trace. As they were when the first page was asked for: by a scroll, which OpenSearch has, too."""
         body: dict[str, Any] = {
-            "size": _PAGE,
-            "pit": point,
+            "size": self._page,
             "_source": ["traceID", "spanID", "references", "process.serviceName", "startTime"],
             "query": {"range": {"startTime": {"gte": start_us, "lt": end_us}}},
-            "sort": [{"traceID": "asc"}, {"_shard_doc": "asc"}],
-            "track_total_hits": False,
+            "sort": [{"traceID": "asc"}],
         }
+        path = f"/{self._indices.spans(start_us, end_us - 1)}/_search"
+        params = {"scroll": _KEEP_ALIVE, "ignore_unavailable": "true"}
+        answer = await self._client.request("POST", path, params=params, body=body)
         seen = 0
         try:
-            while hits := (await self._client.request("POST", "/_search", body=body))["hits"]["hits"]:
+            while hits := answer["hits"]["hits"]:
                 for hit in hits:
                     yield hit["_source"]
                 seen += len(hits)
                 if seen >= MAX_SPANS:
                     _log.warning("calls between services are counted from %d spans of the window alone", seen)
                     return
-                if len(hits) < _PAGE:
+                if len(hits) < self._page:
                     return
-                body["search_after"] = hits[-1]["sort"]
+                further = {"scroll": _KEEP_ALIVE, "scroll_id": answer["_scroll_id"]}
+                answer = await self._client.request("POST", "/_search/scroll", body=further)
         finally:
-            with contextlib.suppress(Unavailable, Denied):  # it ends by itself in a minute
-                await self._client.request("DELETE", "/_pit", body={"id": point["id"]})
+            if "_scroll_id" in answer:
+                with contextlib.suppress(Unavailable, Denied):  # it ends by itself in a minute
+                    await self._client.request("DELETE", "/_search/scroll", body={"scroll_id": answer["_scroll_id"]})
 
 
 def count_calls(trace: Iterable[dict[str, Any]], start_us: int, calls: Calls) -> None:

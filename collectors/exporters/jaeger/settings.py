@@ -21,7 +21,7 @@ _PREFIX = re.compile(r"[a-z0-9][a-z0-9_.\-]{0,99}")
 
 
 class Settings(NodeSettings):
-    """Elasticsearch 8.13 to 9. Jaeger reads the indices, and `remora query --elasticsearch`."""
+    """Elasticsearch 8.13 to 9, OpenSearch 2.7 to 3. Jaeger reads the indices, and `remora query --elasticsearch`."""
 
     takes: ClassVar[frozenset[Signal]] = frozenset(("traces",))
 

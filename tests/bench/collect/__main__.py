@@ -185,7 +185,7 @@ def _about(records: int) -> str:
     return (
         f"Measured {datetime.now(UTC).date().isoformat()} on {cpu}, Linux {platform.release()}: {records:,} access "
         "records of 0.9 KB over 8 connections, each acknowledged when it was on disk; "
-        f"Elasticsearch {elasticsearch.VERSION}."
+        f"Elasticsearch {elasticsearch.ELASTICSEARCH.version}."
     )
 
 

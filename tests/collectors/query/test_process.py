@@ -72,6 +72,7 @@ def test_a_state_directory_that_is_not_there_is_one_line_and_1(tmp_path: Path) -
         (["--state", "s", "--listen", "0.0.0.0:16686"], "--token-file"),
         (["--state", "s", "--listen", "16686"], "HOST:PORT"),
         (["--state", "s", "--api-key-file", "k"], "--api-key-file is for --elasticsearch"),
+        (["--state", "s", "--opensearch"], "--opensearch is for --elasticsearch"),
         (["--elasticsearch", "http://localhost:9200", "--username", "u"], "belong together"),
     ],
 )

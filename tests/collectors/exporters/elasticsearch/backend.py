@@ -1,4 +1,5 @@
-"""A back end that answers as Elasticsearch does, or as it was told to. The shapes are a real Elasticsearch 8.19's."""
+"""A back end that answers as Elasticsearch or OpenSearch does, or as it was told to. The shapes are those of a real
+Elasticsearch 8.19 and of OpenSearch 2.19."""
 
 import ssl
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from typing import Any, Self
 
 import orjson
 from aiohttp import web
+
+from collectors.exporters.elasticsearch.engine import Engine
 
 HEADERS = {"x-elastic-product": "Elasticsearch"}
 
@@ -46,6 +49,7 @@ class Backend:
     """Keeps templates and documents, and every call. `answers` are asked first, in turn, each until it returns None."""
 
     tls: ssl.SSLContext | None = None
+    engine: Engine = "elasticsearch"
     calls: list[Call] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     installed: dict[str, Any] = field(default_factory=dict)
@@ -74,6 +78,13 @@ class Backend:
         return [call for call in self.calls if call.path == path]
 
     async def _serve(self, request: web.Request) -> web.Response:
+        response = await self._answer(request)
+        if self.engine == "opensearch":
+            for name in HEADERS:
+                response.headers.popall(name, None)
+        return response
+
+    async def _answer(self, request: web.Request) -> web.Response:
         body = await request.read()
         # aiohttp's server unpacks gzip by itself.
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -83,16 +94,31 @@ class Backend:
             if (response := answer(call)) is not None:
                 return response
         if call.path == "/_bulk":
+            if self.engine == "opensearch" and "require_data_stream" in call.query:
+                why = "request [/_bulk] contains unrecognized parameter: [require_data_stream]"
+                return error(400, "illegal_argument_exception", why)
             return said({"items": self._bulk(call.lines)})
         if call.path.endswith("/_settings/index.creation_date"):
             index = call.path.split("/")[1]
             return said({f".ds-{index}-000001": {"settings": {"index": {"creation_date": "1000"}}}})
+        if call.path.startswith("/_data_stream/"):
+            return self._make_stream(call.path)
         if call.method == "PUT":
             self.installed[call.path] = orjson.loads(body)
             return said({"acknowledged": True})
         if call.method == "GET" and call.path in self.installed:
             return said(_shown(call.path, self.installed[call.path]))
         return error(404, "resource_not_found_exception", f"{call.path} not found")
+
+    def _make_stream(self, path: str) -> web.Response:
+        name = path.rpartition("/")[2]
+        if path in self.installed:
+            return error(400, "resource_already_exists_exception", f"data_stream [{name}] already exists")
+        if not any(each.startswith("/_index_template/") for each in self.installed):
+            why = f"no matching index template found for data stream [{name}]"
+            return error(400, "illegal_argument_exception", why)
+        self.installed[path] = {}
+        return said({"acknowledged": True})
 
     def _bulk(self, lines: list[Any]) -> list[Any]:
         items = []

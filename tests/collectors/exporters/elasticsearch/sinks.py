@@ -28,8 +28,10 @@ class Sinks:
     async def open(
         self, *urls: str, directory: Path | None = None, **settings: Any
     ) -> AsyncIterator[ElasticsearchSink]:
-        """Retention is Elasticsearch's own, unless asked for otherwise: the tests' server has no ILM."""
-        values = {"urls": list(urls), "retention": {"type": "data_stream"}, **settings}
+        """Retention is Elasticsearch's own, unless asked for otherwise: the tests' server has no ILM, and OpenSearch
+        neither."""
+        kept = "none" if settings.get("engine") == "opensearch" else "data_stream"
+        values = {"urls": list(urls), "retention": {"type": kept}, **settings}
         async with AsyncExitStack() as stack:
             context = Context(
                 clock=self.clock,

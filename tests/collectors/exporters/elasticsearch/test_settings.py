@@ -65,6 +65,14 @@ def test_an_address_is_all_that_is_needed(tmp_path: Path) -> None:
         (f"{URL}ca_file: open\n", 6, "", "has files for TLS and urls without it"),
         (f"{URL}retention: {{type: data_stream, rollover_age: 1d}}\n", 9, "retention", "only type ilm knows"),
         (f"{URL}retention: {{type: none, delete_after: 1d}}\n", 9, "retention", "type none deletes nothing"),
+        (f"{URL}engine: solr\n", 9, "engine", ""),
+        (f"{URL}engine: opensearch\n", 6, "", "write `retention: {type: none}`"),
+        (
+            f"{URL}engine: opensearch\nretention: {{type: data_stream}}\n",
+            6,
+            "",
+            "of type data_stream, which OpenSearch",
+        ),
         (f"{URL}max_bulk_bytes: 1GiB\n", 9, "max_bulk_bytes", "64"),
     ],
 )

@@ -216,7 +216,7 @@ async def test_an_answer_that_is_none_stores_nothing(answer: object) -> None:
 async def test_opensearch_is_refused_with_the_reason() -> None:
     async with Backend() as backend, Sinks().open(backend.url, setup=False) as sink:
         backend.answers.append(lambda call: web.json_response({"items": []}))
-        with pytest.raises(Unavailable, match="official client works with no other product, OpenSearch included"):
+        with pytest.raises(Unavailable, match="if it is OpenSearch, write `engine: opensearch`"):
             await sink.send(lines(1))
 
 
