@@ -18,6 +18,8 @@ from tests.kubernetes.storage import Object, Storage
 from tests.kubernetes.types import ResourceType, Types
 
 APPLY = "application/apply-patch+yaml"
+_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
+"""What the names that it makes end with."""
 _ROUNDS = 3
 """A patch that finds its object changed under it begins anew as often."""
 
@@ -59,7 +61,11 @@ class Writes:
                 raise failures.invalid(
                     target.type.kind, target.type.group, "", [("metadata.name", "Required value: name is required")]
                 )
-            metadata["name"] = metadata["generateName"] + secrets.token_hex(3)[:5]
+            # As the API server does, eight times: among a thousand names one comes twice.
+            for _ in range(8):
+                metadata["name"] = metadata["generateName"] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
+                if self._storage.get(target.type.key, (target.namespace, metadata["name"])) is None:
+                    break
         name = metadata["name"]
         self._namespace_must_be(target.namespace)
         if self._storage.get(target.type.key, (target.namespace, name)) is not None:
