@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,12 +90,28 @@ class State:
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.listdir(self.directory)
+            self._check_private()
             for each in (self.tokens, self.logs, self.addons):
                 each.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise Failure(f"cannot use state directory {self.directory}: {error.strerror}") from error
         if not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
             raise Failure(f"cannot use state directory {self.directory}: no permission to read and write it")
+
+    def _check_private(self) -> None:
+        """Where others may write, they would have the mesh's keys, and by links what we write elsewhere."""
+        status = self.directory.stat()
+        mode = stat.S_IMODE(status.st_mode)
+        if status.st_uid != os.geteuid():
+            raise Failure(
+                f"cannot use state directory {self.directory}: it belongs to user {status.st_uid}, who could read the "
+                "mesh's keys and change its rules; choose another --state"
+            )
+        if mode & 0o022:
+            raise Failure(
+                f"cannot use state directory {self.directory}: it has mode {mode:04o}, others may write there: "
+                f"chmod 0700 {self.directory}"
+            )
 
     def claim_room(self) -> None:
         """Raises Failure where a mesh could not write what it needs to come up: here it can be said why."""

@@ -21,7 +21,7 @@ class Lock:
 
     def __enter__(self) -> "Lock":
         try:
-            fd = os.open(self._state.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(self._state.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise self._state.unusable(error) from error
         deadline = time.monotonic() + LEFTOVERS_S
