@@ -126,7 +126,8 @@ def read_status(status: object, audience: str = AUDIENCE) -> Account:
         said = status.get("error") if isinstance(status, dict) else None
         raise Unauthenticated(f"the API server does not accept the token: {str(said or 'no reason given')[:200]}")
     # A server that knows nothing of audiences leaves the list out; then the token may be anybody's for anything.
-    if audience not in (status.get("audiences") or []):
+    audiences = status.get("audiences")
+    if not isinstance(audiences, list) or audience not in audiences:
         raise Unauthenticated(f"the token is not for audience {audience}")
     user = status.get("user")
     user = user if isinstance(user, dict) else {}

@@ -49,13 +49,15 @@ def test_an_accepted_token_is_an_account_and_its_pod() -> None:
         (status(authenticated="true"), "does not accept"),
         (status(audiences=[]), "not for audience remora-ca"),
         (status(audiences=["https://kubernetes.default.svc"]), "not for audience remora-ca"),
+        (status(audiences=f"not-{AUDIENCE}"), "not for audience remora-ca"),
+        (status(audiences=7), "not for audience remora-ca"),
         (status(user={"username": "admin"}), "no service account"),
         (status(user={"username": "system:node:a"}), "no service account"),
         (status(user={"username": "system:serviceaccount:a:b:c"}), "no service account"),
         (status(user=None), "no service account"),
     ],
-    ids=["no status", "empty", "refused", "a word for true", "no audience", "another audience", "a person", "a node",
-         "too many parts", "nobody"],
+    ids=["no status", "empty", "refused", "a word for true", "no audience", "another audience", "text around it",
+         "a number", "a person", "a node", "too many parts", "nobody"],
 )  # fmt: skip
 def test_anything_else_proves_nothing(said: object, why: str) -> None:
     with pytest.raises(Unauthenticated, match=why):
