@@ -30,6 +30,7 @@ _KNOWN = {
 _PREFIXES = (_SIDECAR, "inject.istio.io/", "proxy.istio.io/")
 _ISTIO_LEVELS = {"trace": "debug", "critical": "error", "off": "error"}
 """Levels that Envoy has and Remora's sidecar has not, by the nearest that it has."""
+_MAX_GUESSES = 50
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -170,7 +171,9 @@ def _unknown(annotations: dict[str, str], found: list[Finding], warnings: list[F
     for name in sorted(annotations.keys() - _KNOWN):
         path = ("metadata", "annotations", name)
         if name.startswith(names.TRAFFIC):
-            close = difflib.get_close_matches(name[:200], sorted(_KNOWN), n=1, cutoff=0.8)
+            # A guess costs more than all else of an annotation: of the first ones, which are shown.
+            guessed = len(found) < _MAX_GUESSES
+            close = difflib.get_close_matches(name[:200], sorted(_KNOWN), n=1, cutoff=0.8) if guessed else []
             guess = f"; did you mean {close[0]}?" if close else "; remove it"
             found.append(Finding(path, f"is not supported by Remora{guess}"))
         elif name.startswith(_PREFIXES):

@@ -74,9 +74,10 @@ def _compare_lists(before: list[Any], after: list[Any], at: str, found: list[Ope
     if old is None or new is None or (kept := common(old, new)) is None:
         return same(before, after)
     found += ({"op": "remove", "path": f"{at}/{i}"} for i in reversed(range(len(old))) if old[i] not in kept)
+    named = dict(zip(old, before, strict=True))
     for index, name in enumerate(new):
         if name in kept:
-            _compare(before[old.index(name)], after[index], f"{at}/{index}", found, depth - 1)
+            _compare(named[name], after[index], f"{at}/{index}", found, depth - 1)
         else:
             found.append({"op": "add", "path": f"{at}/{index}", "value": after[index]})
     return True

@@ -96,9 +96,10 @@ def _compare_lists(before: list[Any], after: list[Any], path: tuple[Step, ...], 
     if old is None or new is None or common(old, new) != set(old):
         found.append({"at": list(path), "was": before})
         return
+    named = dict(zip(old, before, strict=True))
     for name, value in zip(new, after, strict=True):
-        if name in old:
-            _compare(before[old.index(name)], value, (*path, {"name": name}), found)
+        if name in named:
+            _compare(named[name], value, (*path, {"name": name}), found)
         else:
             found.append({"at": [*path, {"name": name}]})
 

@@ -111,3 +111,25 @@ def test_whatever_a_namespace_says_of_its_users_is_read(ranges: str, allowed: bo
     outcome = inject(web(), shop, InjectorSettings())
     assert isinstance(outcome, Injected)
     assert any("nonroot-v2" in warning for warning in outcome.warnings) is not allowed
+
+
+@pytest.mark.parametrize(
+    ("field", "item"),
+    [("volumes", {"emptyDir": {}}), ("env", {"value": "a"})],
+    ids=["volumes", "variables"],
+)
+def test_a_pod_takes_as_long_as_it_is_large(field: str, item: dict[str, Any]) -> None:
+    """As long as the square of it was 8 s of the control plane, for whoever may create a pod."""
+
+    def cpu_s(count: int) -> float:
+        pod = web()
+        holder = pod["spec"] if field == "volumes" else pod["spec"]["containers"][0]
+        holder[field] = [{"name": f"a{number}"} | item for number in range(count)]
+        began = time.thread_time()
+        outcome = inject(pod, SHOP, InjectorSettings())
+        took = time.thread_time() - began
+        assert isinstance(outcome, Injected)
+        return took
+
+    few = min(cpu_s(3_000) for _ in range(3))
+    assert cpu_s(24_000) < 15 * few + 0.2
