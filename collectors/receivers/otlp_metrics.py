@@ -18,8 +18,8 @@ from typing import Any
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 
 from collectors.receivers.claims import Judge
-from collectors.receivers.otlp import Decoded, attributes_of, parse, workload_of
-from collectors.receivers.otlp_bounds import RECORD_BYTES
+from collectors.receivers.otlp import Decoded, MalformedRequest, attributes_of, parse, workload_of
+from collectors.receivers.otlp_bounds import MAX_PARTS, RECORD_BYTES
 from collectors.receivers.otlp_deltas import Deltas
 from collectors.receivers.otlp_names import identity_of, labels_of, metric_name
 from collectors.records import Batch, Exemplar, Histogram, Labels, Sample
@@ -30,6 +30,8 @@ MAX_LABELS = 128
 MAX_VALUE_CHARACTERS = 4_096
 OWN = ("istio_", "remora_", "envoy_", "pilot_", "citadel_")
 """What an application says under these names would be taken for what the mesh has measured."""
+MAX_QUANTILES = 128
+"""Of one point; each is a sample."""
 _MAX_EXEMPLARS = 32
 _DELTA, _CUMULATIVE = 1, 2
 _NO_RECORDED_VALUE = 1
@@ -118,6 +120,8 @@ class _Decoding:
                 self.batch.samples += self._point(metric, data, point, labels)
             except (_Refused, ValueError, OverflowError) as error:
                 self.refuse(1, f"{metric.name[:200]}: {error}")
+            if len(self.batch.samples) > MAX_PARTS:
+                raise MalformedRequest(f"it comes to more than {MAX_PARTS} samples; send smaller batches")
 
     def target_info(self, resource: dict[str, Any], identity: dict[str, str]) -> None:
         """What else is known of where they come from, for a join by job and instance."""
@@ -241,6 +245,8 @@ def _reading(metric: Any, point: Any, labels: Labels, at: float, histogram: Hist
 
 def _summary(metric: Any, point: Any, labels: Labels, at: float) -> Iterator[Sample]:
     name = _name(metric)
+    if len(point.quantile_values) > MAX_QUANTILES:
+        raise _Refused(f"{len(point.quantile_values)} quantiles, at most {MAX_QUANTILES} are taken")
     stale = bool(point.flags & _NO_RECORDED_VALUE)
     for each in point.quantile_values:
         pairs = tuple(sorted([*labels, ("quantile", f"{each.quantile:g}")]))

@@ -23,6 +23,7 @@ from collectors.receivers.otlp_bounds import (
     check_parts,
 )
 from collectors.receivers.otlp_deltas import Deltas
+from collectors.receivers.otlp_metrics import MAX_QUANTILES
 from tests.collectors.build import NOW
 from tests.collectors.receivers.protobuf import field, nested
 
@@ -121,6 +122,25 @@ def test_what_is_broken_ends_the_count(body: bytes, why: str) -> None:
         body = nested([1, 1, 1, 2], inner)
     with pytest.raises(TooMuch, match=why):
         check_elements(kind, field(900, bytes(2 * MAX_ELEMENTS)) + body)
+
+
+def summary(quantiles: int, points: int = 1) -> bytes:
+    time = b"\x19" + int(NOW * 1e9).to_bytes(8, "little")
+    return nested([1, 2, 2], field(1, b"a") + field(11, field(1, time + field(6, b"") * quantiles) * points))
+
+
+def test_a_point_of_too_many_quantiles_is_refused() -> None:
+    """Two octets each, and a sample with its labels."""
+    decoded = decode_metrics(summary(MAX_QUANTILES))
+    assert len(decoded.batch.samples) == MAX_QUANTILES + 2
+    decoded = decode_metrics(summary(1_000_000))
+    assert (len(decoded.batch), decoded.rejected) == (0, 1)
+    assert decoded.why == f"a: 1000000 quantiles, at most {MAX_QUANTILES} are taken"
+
+
+def test_points_that_come_to_too_many_samples_are_refused() -> None:
+    with pytest.raises(MalformedRequest, match=f"it comes to more than {MAX_PARTS} samples; send smaller batches"):
+        decode_metrics(summary(MAX_QUANTILES, points=MAX_PARTS // MAX_QUANTILES))
 
 
 def test_json_with_too_many_numbers_is_refused_before_it_is_read() -> None:
