@@ -65,9 +65,18 @@ def plan_of(version: str, world: World, settings: MeshSettings, last: Plan) -> P
     mesh = translated.mesh
     memory = mesh.parts[Memory] = before.memory.next()
     workloads = _same(before, mesh, world)
+    unreadable: list[str] = []
     for key, workload in world.workloads.items():
-        if key not in workloads:
-            workloads[key] = _planned(mesh, workload, before.workloads.get(key))
+        if key in workloads:
+            continue
+        earlier = before.workloads.get(key)
+        try:
+            workloads[key] = _planned(mesh, workload, earlier)
+        except Exception as error:  # of such a record no proxy can be made; the others get theirs
+            _log.exception("cannot read the workload %s/%s", workload.namespace, workload.name)
+            unreadable.append(f"{workload.namespace}/{workload.name}: {type(error).__name__}: {error}")
+            if earlier is not None:
+                workloads[key] = replace(earlier, failed=True)
     if before.translated is None or before.translated.mesh.shape is not mesh.shape:
         memory.forget_unused()
     by_node = {each.proxy.node_id: each for each in workloads.values()}
@@ -78,7 +87,7 @@ def plan_of(version: str, world: World, settings: MeshSettings, last: Plan) -> P
         proxies={node_id: each.proxy for node_id, each in by_node.items()},
         snapshots=Snapshots(by_node, {each: reach(mesh, *each) for each in places}),
         warnings=translated.violations,
-        problems=tuple(problem for each in workloads.values() for problem in each.problems),
+        problems=(*unreadable, *(problem for each in workloads.values() for problem in each.problems)),
         known=Known(translated, memory, workloads),
     )
 

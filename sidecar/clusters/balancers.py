@@ -26,7 +26,6 @@ class Candidate(Protocol):
 
 
 E = TypeVar("E", bound=Candidate)
-E_co = TypeVar("E_co", bound=Candidate, covariant=True)
 
 
 class Balancer(Protocol[E]):

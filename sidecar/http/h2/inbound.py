@@ -64,16 +64,6 @@ class Inbound(Outbound):
         """The peer has sent GOAWAY: no new streams of ours."""
         return self._peer_going
 
-    @property
-    def settings_acknowledged(self) -> bool:
-        """The peer has confirmed all our SETTINGS; one that never does is broken (RFC 9113 6.5.3)."""
-        return self._settings_pending == 0
-
-    @property
-    def highest_stream(self) -> int:
-        """The highest stream that the peer opened."""
-        return self._highest_peer
-
     # Dispatch
 
     def _on_control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:

@@ -93,3 +93,20 @@ async def test_one_proxys_trouble_is_its_own(planner: Planner, world: World) -> 
     assert problem.startswith("default/ratings-v1: TypeError: ")
     assert broken.snapshots[ratings] is before.snapshots[ratings]  # the last good one serves on
     assert broken.snapshots[reviews] is not before.snapshots[reviews]
+
+
+async def test_a_record_that_makes_no_proxy_keeps_nobody_else_from_theirs(planner: Planner, world: World) -> None:
+    before = await planner.plan(world)
+    key = ("default", "ratings-v1")
+    # As above: what cannot even be asked for who it is.
+    impossible = world.workloads[key].model_copy(update={"kind": "nothing"})
+    ratings, reviews = world.workloads[key].node_id, world.workloads["default", "reviews-v1"].node_id
+    broken = await planner.plan(world.with_workload(impossible).with_resources([rule("a", 100.0)]))
+    [problem] = broken.problems
+    assert problem.startswith("default/ratings-v1: ValueError: 'nothing'")
+    assert broken.snapshots[ratings] is before.snapshots[ratings]  # the last good one serves on
+    assert broken.snapshots[reviews] is not before.snapshots[reviews]
+    fresh = await Planner(lambda: MeshSettings(root_pem="root")).plan(world.with_workload(impossible))
+    assert set(fresh.snapshots) == {reviews}, "of one that never was any good there is nothing to serve"
+    healed = await planner.plan(world)
+    assert not healed.problems
