@@ -150,6 +150,7 @@ def test_a_secret_that_changes_is_shown_without_a_restart_and_a_bad_one_leaves_t
 ) -> None:
     tls = trusting(authority.pem)
     until(lambda: asked(ingress, SHOP, tls) == (200, True), "HTTPS")
+    until(lambda: status(ingress)[0].get("ResolvedRefs", ("",))[0] == "True", f"it is said, not {status(ingress)}")
     before = ingress.certificate(SHOP, tls)
     ingress.cluster.apply(tls_secret(SECRET, *authority.pair(SHOP, PRIVATE), authority.pem))
     until(lambda: ingress.certificate(SHOP, tls) != before, "the new certificate is shown")

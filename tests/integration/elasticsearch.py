@@ -331,6 +331,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.integration.elasticsearch")
     parser.add_argument("command", choices=["install"])
     parser.add_argument("releases", nargs="*", metavar="RELEASE")
+    failures = []
     for each in [Release.parse(text) for text in parser.parse_args().releases] or RELEASES:
-        print(install(each))
-    sys.exit(0)
+        try:
+            print(install(each))
+        except SystemExit as error:
+            failures.append(str(error))
+    sys.exit("\n".join(failures) or 0)
