@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from collectors.exporters.elasticsearch.sink import ElasticsearchSink
+from collectors.exporters.sink import Unavailable
 from collectors.records import Batch, LogRecord, Sample
 from dashboards.kibana.content import objects as kibana_objects
 from mesh.clock import SystemClock
@@ -205,6 +206,19 @@ async def test_templates_are_installed_again_without_a_change_and_never_over_new
     finally:
         elasticsearch.request("PUT", path, {**ours, "version": 0, "_meta": {**ours["_meta"], "version": 0}})
     assert await send() == ours
+
+
+@pytest.mark.parametrize("setup", [True, False], ids=["with setup", "without"])
+async def test_the_wrong_engine_writes_nothing_and_the_right_one_is_named(
+    elasticsearch: Queries, namespace: str, setup: bool
+) -> None:
+    wrong, why = "opensearch", "what answers is Elasticsearch, not OpenSearch: leave `engine` out"
+    if elasticsearch.engine == "opensearch":
+        wrong, why = "elasticsearch", "if it is OpenSearch, write `engine: opensearch`"
+    async with Sinks().open(elasticsearch.url, engine=wrong, namespace=namespace, setup=setup) as sink:
+        with pytest.raises(Unavailable, match=why):
+            await sink.send(Batch(logs=[log("a", "x")]))
+    assert elasticsearch.count(f"logs-remora.*-{namespace}") == 0
 
 
 async def test_up_sends_the_mesh_s_requests_there_too(

@@ -41,6 +41,10 @@ JSON = "application/json"
 NDJSON = "application/x-ndjson"
 
 _PRODUCT = "x-elastic-product"
+_NOT_ELASTICSEARCH = (
+    "what answers is not Elasticsearch 8 or 9, and the official client works with no other product; if it is"
+    " OpenSearch, write `engine: opensearch` (--opensearch for `remora query`)"
+)
 _GZIP_LEVEL = 1
 """The client's own compression is of level 9 and on the event loop: four times the time for a tenth less."""
 _WORTH_COMPRESSING = 1024
@@ -122,10 +126,7 @@ class Client:
         try:
             return await self._ask(method, path, params, headers, body)
         except UnsupportedProductError as error:
-            raise Unavailable(
-                "what answers is not Elasticsearch 8 or 9, and the official client works with no other product; if it"
-                " is OpenSearch, write `engine: opensearch` (--opensearch for `remora query`)"
-            ) from error
+            raise Unavailable(_NOT_ELASTICSEARCH) from error
         except ApiError as error:
             raise self._refusal(error.meta, error.body) from error
         except SerializationError as error:
@@ -154,10 +155,10 @@ class Client:
             retry_on_status=(),
             retry_on_timeout=False,
         )
-        if meta.status >= 300:
-            raise self._refusal(meta, answer)
         if _PRODUCT in meta.headers:
             raise Unavailable("what answers is Elasticsearch, not OpenSearch: leave `engine` out")
+        if meta.status >= 300:
+            raise self._refusal(meta, answer)
         return answer
 
     async def close(self) -> None:
@@ -185,6 +186,8 @@ class Client:
         status = meta.status
         body = answer.get("error") if isinstance(answer, dict) else None
         why = reason(status, body if body is not None else answer)
+        if status == 406 and self._connection.engine == "elasticsearch" and _PRODUCT not in meta.headers:
+            return Unavailable(_NOT_ELASTICSEARCH)  # the client's media types are of Elasticsearch alone
         if status == 413 or (status == 429 and _is_permanent(body)):
             return TooLarge(why)
         if status == 401:

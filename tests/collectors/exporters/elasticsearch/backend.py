@@ -90,6 +90,10 @@ class Backend:
         headers = {name.lower(): value for name, value in request.headers.items()}
         call = Call(request.method, request.path, dict(request.query), headers, body)
         self.calls.append(call)
+        kind = headers.get("content-type", "")
+        if self.engine == "opensearch" and "vnd.elasticsearch" in kind:
+            body = {"error": f"Content-Type header [{kind}] is not supported", "status": 406}
+            return said(body, 406)
         for answer in self.answers:
             if (response := answer(call)) is not None:
                 return response

@@ -213,9 +213,9 @@ async def test_an_answer_that_is_none_stores_nothing(answer: object) -> None:
             await sink.send(lines(1))
 
 
-async def test_opensearch_is_refused_with_the_reason() -> None:
-    async with Backend() as backend, Sinks().open(backend.url, setup=False) as sink:
-        backend.answers.append(lambda call: web.json_response({"items": []}))
+@pytest.mark.parametrize("setup", [True, False])
+async def test_opensearch_is_refused_with_the_reason(setup: bool) -> None:
+    async with Backend(engine="opensearch") as backend, Sinks().open(backend.url, setup=setup) as sink:
         with pytest.raises(Unavailable, match="if it is OpenSearch, write `engine: opensearch`"):
             await sink.send(lines(1))
 
