@@ -6,6 +6,6 @@ frames and fields cost a hundred times what a body of their size does: seconds i
 
 from typing import Final
 
-TURN_S: Final = 0.005
+TURN_S: Final = 0.001
 TURN_BYTES: Final = 64 * 1024
 """Read at once; of less, no connection comes again before the others."""
