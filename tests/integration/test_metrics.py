@@ -101,8 +101,10 @@ def test_promtool_finds_nothing_wrong(mesh: RunningMesh) -> None:
     for name, text in texts.items():
         argv = [program("promtool"), "check", "metrics"]
         result = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=30, check=False)
-        # Istio's own names break two rules of style, which tools rely on: milliseconds as the unit, cardinality.
-        complaints = [line for line in (result.stdout + result.stderr).splitlines() if not line.startswith("istio_")]
+        # Istio's own names break two rules of style, which tools rely on: milliseconds as the unit, cardinality. One of
+        # Envoy's breaks a third: a gauge that ends as counters do.
+        theirs = ("istio_", "envoy_cluster_membership_total ")
+        complaints = [line for line in (result.stdout + result.stderr).splitlines() if not line.startswith(theirs)]
         assert complaints == [], f"{name}: {complaints}"
         assert result.returncode in (0, 3), f"{name}: {result.stderr}"
 
